@@ -1,0 +1,527 @@
+//! From the body of a publish to its events: one event object, an array of events, or an object with `events`.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use bytestring::ByteString;
+use serde_json::value::RawValue;
+
+use super::{
+    Event, PAYLOAD_DEPTH_MAX, Timestamp, check_name,
+    json::{Breach, Cursor, Kind, RawString, pointer_to},
+};
+
+/// Faults that one refusal names at most; what comes behind them is left out.
+const FAULTS_MAX: usize = 100;
+
+/// One thing that is wrong with one event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventFault {
+    /// Which event of the request, from 0.
+    pub index: usize,
+    /// JSON pointer (RFC 6901) to the place, starting at the event; empty for the event itself.
+    pub pointer: String,
+    /// A sentence without its subject: `must be a string, not null`.
+    pub detail: String,
+}
+
+/// Why a body holds no events to store.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BatchError {
+    #[error("the body is not JSON: {reason} at line {line} column {column}")]
+    NotJson { reason: String, line: usize, column: usize },
+    #[error("the request holds {events} events; the limit is {events_max}")]
+    TooMany { events: usize, events_max: usize },
+    #[error("{0}")]
+    WrongShape(String),
+    #[error("the request holds no events")]
+    Empty,
+    #[error("{} of the request's events are not valid; nothing was stored", distinct_events(.0))]
+    Faults(Vec<EventFault>),
+}
+
+fn distinct_events(faults: &[EventFault]) -> usize {
+    faults.chunk_by(|one, other| one.index == other.index).count()
+}
+
+/// Reads the events of a publish in request order: all of them are valid, or the error names every fault, in
+/// index order, up to 100.
+///
+/// The events share the memory of `body`.
+pub fn parse_batch(body: Bytes, events_max: usize) -> Result<Vec<Event>, BatchError> {
+    let body = ByteString::try_from(body.clone()).map_err(|_| not_utf8(&body))?;
+    serde_json::from_str::<&RawValue>(&body).map_err(|error| not_json(&body, &error))?;
+    let mut batch = Batch {
+        body: &body,
+        events_max,
+        events_seen: 0,
+        events: Vec::new(),
+        faults: Vec::new(),
+        breaches: Vec::new(),
+    };
+    batch.read()?;
+    if batch.events_seen > events_max {
+        return Err(BatchError::TooMany { events: batch.events_seen, events_max });
+    }
+    if !batch.faults.is_empty() {
+        batch.faults.truncate(FAULTS_MAX);
+        return Err(BatchError::Faults(batch.faults));
+    }
+    if batch.events_seen == 0 {
+        return Err(BatchError::Empty);
+    }
+    Ok(batch.events)
+}
+
+fn not_utf8(body: &[u8]) -> BatchError {
+    let valid = std::str::from_utf8(body).map_or_else(|error| error.valid_up_to(), str::len);
+    let line = 1 + body[..valid].iter().filter(|byte| **byte == b'\n').count();
+    let column = valid - body[..valid].iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1) + 1;
+    BatchError::NotJson { reason: "a byte that is not UTF-8".to_owned(), line, column }
+}
+
+fn not_json(body: &str, error: &serde_json::Error) -> BatchError {
+    let (line, column) = (error.line(), error.column());
+    if body.trim().is_empty() {
+        return BatchError::NotJson { reason: "it is empty".to_owned(), line: 1, column: 1 };
+    }
+    let shown = error.to_string();
+    let reason = shown.split(" at line ").next().unwrap_or(&shown).to_owned();
+    BatchError::NotJson { reason, line, column }
+}
+
+/// The walk over one body, and what it has found.
+struct Batch<'a> {
+    body: &'a ByteString,
+    events_max: usize,
+    events_seen: usize,
+    events: Vec<Event>,
+    faults: Vec<EventFault>,
+    /// Emptied after each event; kept for its memory.
+    breaches: Vec<Breach>,
+}
+
+impl<'a> Batch<'a> {
+    fn read(&mut self) -> Result<(), BatchError> {
+        let mut cursor = Cursor::new(self.body);
+        match cursor.kind() {
+            Kind::Array => self.read_array(&mut cursor),
+            Kind::Object => match self.find_events(cursor.clone()) {
+                Some(Kind::Array) => return self.read_envelope(cursor),
+                Some(kind) if !self.looks_like_an_event(cursor.clone()) => {
+                    let kind = kind.with_article();
+                    return Err(BatchError::WrongShape(format!("`events` must be an array, not {kind}")));
+                }
+                _ => self.read_event(&mut cursor),
+            },
+            kind => {
+                return Err(BatchError::WrongShape(format!(
+                    "the body must be an event, an array of events or an object with `events`, not {}",
+                    kind.with_article()
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// What the object's first member `events` is.
+    fn find_events(&mut self, mut object: Cursor<'a>) -> Option<Kind> {
+        let mut found = None;
+        object.members(&mut self.breaches, |cursor, key, breaches| {
+            if key.is("events") {
+                found = Some(cursor.kind());
+                return false;
+            }
+            cursor.skip(None, breaches);
+            true
+        });
+        self.breaches.clear();
+        found
+    }
+
+    fn looks_like_an_event(&mut self, mut object: Cursor<'a>) -> bool {
+        let mut field_seen = false;
+        object.members(&mut self.breaches, |cursor, key, breaches| {
+            field_seen |= Field::named(key).is_some();
+            cursor.skip(None, breaches);
+            true
+        });
+        self.breaches.clear();
+        field_seen
+    }
+
+    /// Reads `{"events":[…]}`. Other members are ignored; a second `events` would be lost, and is refused.
+    fn read_envelope(&mut self, mut cursor: Cursor<'a>) -> Result<(), BatchError> {
+        let mut arrays = 0;
+        let mut ignored = Vec::new();
+        cursor.members(&mut ignored, |cursor, key, breaches| {
+            let is_events = key.is("events");
+            arrays += usize::from(is_events);
+            if is_events && arrays == 1 {
+                self.read_array(cursor);
+            } else {
+                cursor.skip(None, breaches);
+            }
+            true
+        });
+        match arrays {
+            1 => Ok(()),
+            _ => Err(BatchError::WrongShape("`events` must not stand twice in the body".to_owned())),
+        }
+    }
+
+    fn read_array(&mut self, cursor: &mut Cursor<'a>) {
+        cursor.elements(|cursor| self.read_event(cursor));
+    }
+
+    fn read_event(&mut self, cursor: &mut Cursor<'a>) {
+        let index = self.events_seen;
+        self.events_seen += 1;
+        if index >= self.events_max || self.faults.len() >= FAULTS_MAX {
+            cursor.skip(None, &mut self.breaches);
+            self.breaches.clear();
+            return;
+        }
+        let kind = cursor.kind();
+        let start = cursor.at();
+        if kind == Kind::Object {
+            let fields = self.read_fields(cursor, index);
+            self.note_breaches(index, start..cursor.at());
+            self.events.extend(fields.into_event());
+        } else {
+            cursor.skip(None, &mut self.breaches);
+            self.breaches.clear();
+            self.fault(index, "", format!("must be an object, not {}", kind.with_article()));
+        }
+    }
+
+    fn read_fields(&mut self, cursor: &mut Cursor<'a>, index: usize) -> Fields {
+        let mut fields = Fields::default();
+        let mut seen = [false; Field::ALL.len()];
+        let mut breaches = std::mem::take(&mut self.breaches);
+        cursor.members(&mut breaches, |cursor, key, breaches| {
+            match Field::named(key) {
+                Some(field) if !std::mem::replace(&mut seen[field as usize], true) => {
+                    if let Err(detail) = self.read_field(cursor, field, &mut fields, breaches) {
+                        self.fault(index, field.pointer(), detail);
+                    }
+                }
+                Some(field) => {
+                    cursor.skip(None, breaches);
+                    self.fault(index, field.pointer(), "must not stand twice in one event".to_owned());
+                }
+                None => cursor.skip(None, breaches),
+            }
+            true
+        });
+        self.breaches = breaches;
+        for field in Field::ALL {
+            if !seen[field as usize] {
+                self.fault(index, field.pointer(), "is missing".to_owned());
+            }
+        }
+        fields
+    }
+
+    fn read_field(
+        &self,
+        cursor: &mut Cursor<'a>,
+        field: Field,
+        fields: &mut Fields,
+        breaches: &mut Vec<Breach>,
+    ) -> Result<(), String> {
+        let kind = cursor.kind();
+        let start = cursor.at();
+        let wanted = if field == Field::Payload { Kind::Object } else { Kind::String };
+        if kind != wanted {
+            cursor.skip(None, breaches);
+            return Err(format!("must be {}, not {}", wanted.with_article(), kind.with_article()));
+        }
+        if field == Field::Payload {
+            cursor.skip(Some(PAYLOAD_DEPTH_MAX), breaches);
+            fields.payload = Some(self.slice(start..cursor.at()));
+            return Ok(());
+        }
+        let breaches_before = breaches.len();
+        let string = cursor.string(breaches);
+        if breaches.len() > breaches_before {
+            return Ok(()); // the breach is the fault
+        }
+        if field == Field::Timestamp {
+            let parsed = match string.escaped {
+                true => Timestamp::parse(&string.unescaped().unwrap_or_default()),
+                false => Timestamp::parse(string.raw),
+            };
+            fields.timestamp = Some(parsed.map_err(|fault| fault.to_string())?);
+            return Ok(());
+        }
+        let name = self.text(string);
+        check_name(&name)?;
+        *match field {
+            Field::Topic => &mut fields.topic,
+            Field::EventId => &mut fields.event_id,
+            _ => &mut fields.source,
+        } = Some(name);
+        Ok(())
+    }
+
+    fn text(&self, string: RawString<'a>) -> ByteString {
+        match string.escaped.then(|| string.unescaped()).flatten() {
+            Some(unescaped) => unescaped.into(),
+            None => self.slice(string.start..string.end()),
+        }
+    }
+
+    fn slice(&self, range: Range<usize>) -> ByteString {
+        let bytes = self.body.as_bytes().slice(range);
+        bytes.try_into().expect("a slice between two ASCII characters of UTF-8 is UTF-8")
+    }
+
+    fn note_breaches(&mut self, index: usize, event: Range<usize>) {
+        for breach in std::mem::take(&mut self.breaches) {
+            let pointer = pointer_to(&self.body[event.clone()], breach.at - event.start);
+            self.fault(index, &pointer, breach.rule.to_string());
+            if self.faults.len() >= FAULTS_MAX {
+                return;
+            }
+        }
+    }
+
+    fn fault(&mut self, index: usize, pointer: &str, detail: String) {
+        self.faults.push(EventFault { index, pointer: pointer.to_owned(), detail });
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Field {
+    Topic,
+    EventId,
+    Timestamp,
+    Source,
+    Payload,
+}
+
+impl Field {
+    const ALL: [Field; 5] = [Field::Topic, Field::EventId, Field::Timestamp, Field::Source, Field::Payload];
+
+    fn named(key: RawString<'_>) -> Option<Self> {
+        Self::ALL.into_iter().find(|field| key.is(&field.pointer()[1..]))
+    }
+
+    fn pointer(self) -> &'static str {
+        match self {
+            Field::Topic => "/topic",
+            Field::EventId => "/event_id",
+            Field::Timestamp => "/timestamp",
+            Field::Source => "/source",
+            Field::Payload => "/payload",
+        }
+    }
+}
+
+/// The fields of one event that were found and valid.
+#[derive(Default)]
+struct Fields {
+    topic: Option<ByteString>,
+    event_id: Option<ByteString>,
+    source: Option<ByteString>,
+    timestamp: Option<Timestamp>,
+    payload: Option<ByteString>,
+}
+
+impl Fields {
+    fn into_event(self) -> Option<Event> {
+        Some(Event {
+            topic: self.topic?,
+            event_id: self.event_id?,
+            source: self.source?,
+            timestamp: self.timestamp?,
+            payload: self.payload?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const GOOD: &str = r#"{"topic":"t","event_id":"a","timestamp":"2026-06-18T12:00:00Z","source":"s","payload":{"n":1.10}}"#;
+
+    fn parse(body: &str) -> Result<Vec<Event>, BatchError> {
+        parse_batch(body.to_owned().into(), 10)
+    }
+
+    fn faults(body: &str) -> Vec<(usize, String, String)> {
+        match parse(body) {
+            Err(BatchError::Faults(faults)) => {
+                faults.into_iter().map(|fault| (fault.index, fault.pointer, fault.detail)).collect()
+            }
+            other => panic!("{body}: {other:?}"),
+        }
+    }
+
+    fn with(field: &str, value: &str) -> String {
+        let mut event: serde_json::Map<String, serde_json::Value> = serde_json::from_str(GOOD).unwrap();
+        event.remove(field);
+        let rest = serde_json::to_string(&event).unwrap();
+        format!("{{\"{field}\":{value},{}", &rest[1..])
+    }
+
+    #[test]
+    fn the_three_shapes_hold_the_same_events() {
+        let single = parse(GOOD).unwrap();
+        assert_eq!(single[0].payload(), r#"{"n":1.10}"#);
+        assert_eq!(parse(&format!(" [ {GOOD} ] ")).unwrap(), single);
+        assert_eq!(parse(&format!(r#"{{"events":[{GOOD}]}}"#)).unwrap(), single);
+        assert_eq!(parse(&format!(r#"{{"x":[1],"\u0065vents":[{GOOD}],"y":2}}"#)).unwrap(), single);
+        let event_with_a_further_field = GOOD.replacen('{', r#"{"events":5,"x":{"y":[]},"#, 1);
+        assert_eq!(parse(&event_with_a_further_field).unwrap(), single);
+    }
+
+    #[test]
+    fn escaped_names_are_stored_unescaped() {
+        let events = parse(&with("topic", r#""caf\u00e9 \ud83d\ude00 \"q\" \\u0000""#)).unwrap();
+        assert_eq!(events[0].topic(), "café 😀 \"q\" \\u0000");
+    }
+
+    #[test]
+    fn what_is_not_json_is_told_with_line_and_column() {
+        for (body, line, column) in
+            [("", 1, 1), ("{\"a\":\n  oops}", 2, 3), ("[1,]", 1, 4), ("{} x", 1, 4), ("nul", 1, 3)]
+        {
+            match parse(body) {
+                Err(BatchError::NotJson { line: found_line, column: found_column, .. }) => {
+                    assert_eq!((found_line, found_column), (line, column), "{body}");
+                }
+                other => panic!("{body}: {other:?}"),
+            }
+        }
+        let invalid = Bytes::from_static(b"{\n \"a\":\"\xff\"}");
+        let error = parse_batch(invalid, 10).unwrap_err();
+        assert_eq!(error.to_string(), "the body is not JSON: a byte that is not UTF-8 at line 2 column 7");
+    }
+
+    #[test]
+    fn bodies_of_another_shape_say_what_was_expected() {
+        for body in [
+            "5",
+            "null",
+            "\"x\"",
+            "true",
+            r#"{"events":{}}"#,
+            r#"{"events":null}"#,
+            r#"{"events":[],"events":[]}"#,
+        ] {
+            assert!(matches!(parse(body), Err(BatchError::WrongShape(_))), "{body}");
+        }
+        assert_eq!(parse("[]"), Err(BatchError::Empty));
+        assert_eq!(parse(r#"{"events":[]}"#), Err(BatchError::Empty));
+        let eleven = format!("[{}]", [GOOD; 11].join(","));
+        assert_eq!(parse(&eleven), Err(BatchError::TooMany { events: 11, events_max: 10 }));
+    }
+
+    #[test]
+    fn every_fault_of_every_event_is_named_in_order() {
+        let body = format!(
+            r#"[{GOOD},{{"topic":5,"event_id":"","timestamp":"soon","payload":[]}},7,{}]"#,
+            with("payload", r#"{"a":["\u0000"],"n":1e999}"#)
+        );
+        let found = faults(&body);
+        let places: Vec<(usize, &str)> =
+            found.iter().map(|(index, pointer, _)| (*index, pointer.as_str())).collect();
+        assert_eq!(
+            places,
+            [
+                (1, "/topic"),
+                (1, "/event_id"),
+                (1, "/timestamp"),
+                (1, "/payload"),
+                (1, "/source"),
+                (2, ""),
+                (3, "/payload/a/0"),
+                (3, "/payload/n"),
+            ]
+        );
+        assert_eq!(found[0].2, "must be a string, not a number");
+        assert_eq!(found[4].2, "is missing");
+    }
+
+    #[test]
+    fn no_more_than_a_hundred_faults_are_named() {
+        let body = format!("[{}]", ["{}"; 60].join(","));
+        match parse_batch(body.into(), 100) {
+            Err(BatchError::Faults(faults)) => assert_eq!(faults.len(), FAULTS_MAX),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn names_are_held_to_their_rules() {
+        let long = format!("\"{}\"", "é".repeat(128));
+        for name in ["\"\"", "\" \\t\\u00a0\"", "\"a\\nb\"", "\"a\\u0085\"", "\"\\u0000\"", &long] {
+            for field in ["topic", "event_id", "source"] {
+                assert_eq!(faults(&with(field, name))[0].1, format!("/{field}"), "{name}");
+            }
+        }
+        let longest = format!("\"{}\"", "x".repeat(255));
+        assert!(parse(&with("event_id", &longest)).is_ok());
+    }
+
+    #[test]
+    fn a_field_that_stands_twice_is_refused() {
+        let twice = GOOD.replacen('{', r#"{"event_id":"b","#, 1);
+        assert_eq!(faults(&twice)[0].1, "/event_id");
+    }
+
+    #[test]
+    fn breaches_in_ignored_fields_are_refused_too() {
+        let body = GOOD.replacen('{', r#"{"extra":{"deep":["\ud800"]},"#, 1);
+        assert_eq!(
+            faults(&body),
+            [(0, "/extra/deep/0".to_owned(), "must not contain a lone surrogate".to_owned())]
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn any_json_value_is_read_without_panic(body in any_json()) {
+            let _ = parse(&body);
+        }
+
+        #[test]
+        fn any_text_is_read_without_panic(body in "[\\[\\]{}:,\"\\\\u0-9a-f. \n-]{0,60}") {
+            let _ = parse(&body);
+        }
+
+        #[test]
+        fn any_payload_comes_back_to_the_letter(payload in any_json().prop_map(|value| format!("{{\"v\": {value} }}"))) {
+            let events = parse(&with("payload", &payload)).unwrap();
+            prop_assert_eq!(&**events[0].payload(), payload.as_str());
+        }
+    }
+
+    fn any_json() -> impl Strategy<Value = String> {
+        let leaf = prop_oneof![
+            Just("null".to_owned()),
+            Just("true".to_owned()),
+            any::<i64>().prop_map(|number| number.to_string()),
+            any::<f64>()
+                .prop_filter("JSON has no infinities", |number| number.is_finite())
+                .prop_map(|number| format!("{number:e}")),
+            "[^\u{0}]{0,8}".prop_map(|text| serde_json::to_string(&text).unwrap()),
+        ];
+        leaf.prop_recursive(5, 64, 6, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..6)
+                    .prop_map(|values| format!("[{}]", values.join(" , "))),
+                prop::collection::vec(("[a-z]{0,8}", inner), 0..6).prop_map(|members| {
+                    let members: Vec<String> =
+                        members.into_iter().map(|(key, value)| format!("\"{key}\" : {value}")).collect();
+                    format!("{{{}}}", members.join(","))
+                }),
+            ]
+        })
+    }
+}
