@@ -1,0 +1,246 @@
+-- The ledger, the events, the counters by topic, and the one function that writes them.
+
+-- One row. Whoever holds its lock is the only writer, on any node: commits are serial, and so `seq` has no gap.
+-- It is locked and never updated, so that a long snapshot (a backup) leaves no chain of dead versions to walk.
+CREATE TABLE sekali.ledger (
+    id smallint PRIMARY KEY DEFAULT 1 CHECK (id = 1),
+    dedup_scope text NOT NULL CHECK (dedup_scope IN ('event-id', 'topic')),
+    created_at timestamptz NOT NULL DEFAULT now()
+);
+
+CREATE TABLE sekali.events (
+    seq bigint NOT NULL,
+    received_at timestamptz NOT NULL,
+    "timestamp" timestamptz NOT NULL,
+    payload_bytes integer NOT NULL,
+    topic text NOT NULL,
+    event_id text NOT NULL,
+    scope_topic text NOT NULL, -- the topic in scope `topic`, empty in scope `event-id`
+    source text NOT NULL,
+    payload json NOT NULL, -- the text that came; jsonb would expand its numbers
+    CONSTRAINT events_pkey PRIMARY KEY (seq),
+    CONSTRAINT events_identity_key UNIQUE (event_id, scope_topic)
+);
+CREATE INDEX events_topic_seq_idx ON sekali.events (topic, seq);
+
+-- Counters by topic up to the commit `folded_to` of the newest row of `commits`; what is newer stands there.
+CREATE TABLE sekali.topics (
+    topic text PRIMARY KEY,
+    topic_no bigint NOT NULL UNIQUE, -- order of first use, from 1
+    unique_events bigint NOT NULL DEFAULT 0,
+    duplicate_events bigint NOT NULL DEFAULT 0
+);
+
+-- One row a committed group, newest last: running totals, the writer's own number, and the group's counts by
+-- topic. Rows are appended and, once folded into `topics` and a minute old, deleted from the other end.
+CREATE TABLE sekali.commits (
+    commit_no bigint PRIMARY KEY,
+    writer_id uuid NOT NULL,
+    group_no bigint NOT NULL,
+    first_seq bigint NOT NULL, -- of the group's first new event, where it has one
+    last_seq bigint NOT NULL, -- running: also the count of stored events
+    received bigint NOT NULL, -- running: unique and duplicate
+    topics_total bigint NOT NULL, -- running
+    received_at timestamptz NOT NULL,
+    topics text[] NOT NULL,
+    unique_counts bigint[] NOT NULL,
+    duplicate_counts bigint[] NOT NULL,
+    new_topics text[] NOT NULL,
+    repeat_ordinals bigint[] NOT NULL, -- events of the group that were stored before it, from 1
+    repeat_seqs bigint[] NOT NULL,
+    folded_to bigint NOT NULL, -- counts of the commits up to here stand in `topics`
+    unfolded_counts bigint NOT NULL, -- counts by topic that do not, this commit's among them
+    pruned_to bigint NOT NULL, -- the commits up to here are deleted
+    CONSTRAINT commits_writer_key UNIQUE (writer_id, group_no)
+);
+
+-- Stores one group of events in the caller's transaction, which must be READ COMMITTED: each statement below
+-- then sees every commit that was made before the lock was had.
+--
+-- Events and counts by topic come as parallel arrays. No two events of a group are the same one.
+-- `o_status` is one of
+--   committed  the group is stored, by this call or by an earlier one with the same writer and number
+--   overtaken  a later group of this writer is stored: this call was abandoned, and did nothing
+--   restored   the ledger ends before `p_last_seq_min`, which the caller has seen stored: nothing was done
+CREATE FUNCTION sekali.append(
+    p_writer_id uuid,
+    p_group_no bigint,
+    p_last_seq_min bigint,
+    p_topics text[],
+    p_event_ids text[],
+    p_timestamps timestamptz[],
+    p_sources text[],
+    p_payloads text[],
+    p_count_topics text[],
+    p_count_new bigint[],
+    p_count_duplicates bigint[],
+    p_received bigint,
+    OUT o_status text,
+    OUT o_commit_no bigint,
+    OUT o_first_seq bigint,
+    OUT o_last_seq bigint,
+    OUT o_received bigint,
+    OUT o_topics_total bigint,
+    OUT o_new_topics text[],
+    OUT o_repeat_ordinals bigint[],
+    OUT o_repeat_seqs bigint[]
+)
+LANGUAGE plpgsql
+-- The session keeps the plans of the statements below from when the tables were empty: without this they
+-- may stay sequential scans while the tables grow under them.
+SET enable_seqscan = off
+AS $$
+DECLARE
+    folds_at CONSTANT bigint := 4096;
+    v_by_topic boolean;
+    v_last sekali.commits; -- the newest commit
+    v_done sekali.commits; -- this writer's commit with this number or a later one
+    v_now timestamptz;
+    v_existing bigint[];
+    v_unique_counts bigint[] := p_count_new;
+    v_duplicate_counts bigint[] := p_count_duplicates;
+    v_constraint text;
+BEGIN
+    SELECT l.dedup_scope = 'topic' INTO STRICT v_by_topic FROM sekali.ledger l WHERE l.id = 1 FOR UPDATE;
+
+    SELECT * INTO v_last FROM sekali.commits c ORDER BY c.commit_no DESC LIMIT 1;
+    IF NOT FOUND THEN
+        v_last.commit_no := 0;
+        v_last.last_seq := 0;
+        v_last.received := 0;
+        v_last.topics_total := 0;
+        v_last.folded_to := 0;
+        v_last.unfolded_counts := 0;
+        v_last.pruned_to := 0;
+    END IF;
+
+    -- A writer's numbers only rise: where the newest commit is its own with a lower one, this one is new.
+    IF v_last.writer_id IS DISTINCT FROM p_writer_id OR v_last.group_no >= p_group_no THEN
+        SELECT * INTO v_done FROM sekali.commits c
+        WHERE c.writer_id = p_writer_id AND c.group_no >= p_group_no
+        ORDER BY c.group_no DESC LIMIT 1;
+        IF FOUND THEN
+            o_status := CASE v_done.group_no WHEN p_group_no THEN 'committed' ELSE 'overtaken' END;
+            o_commit_no := v_done.commit_no;
+            o_first_seq := v_done.first_seq;
+            o_last_seq := v_done.last_seq;
+            o_received := v_done.received;
+            o_topics_total := v_done.topics_total;
+            o_new_topics := v_done.new_topics;
+            o_repeat_ordinals := v_done.repeat_ordinals;
+            o_repeat_seqs := v_done.repeat_seqs;
+            RETURN;
+        END IF;
+    END IF;
+
+    o_last_seq := v_last.last_seq;
+    IF v_last.last_seq < p_last_seq_min THEN
+        o_status := 'restored';
+        RETURN;
+    END IF;
+
+    v_now := greatest(clock_timestamp(), v_last.received_at);
+    o_first_seq := v_last.last_seq + 1;
+    o_new_topics := '{}';
+    o_repeat_ordinals := '{}';
+    o_repeat_seqs := '{}';
+
+    BEGIN
+        INSERT INTO sekali.events
+            (seq, received_at, "timestamp", payload_bytes, topic, event_id, scope_topic, source, payload)
+        SELECT v_last.last_seq + e.ordinal, v_now, e.moment, octet_length(e.payload), e.topic, e.event_id,
+            CASE WHEN v_by_topic THEN e.topic ELSE '' END, e.source, e.payload::json
+        FROM unnest(p_topics, p_event_ids, p_timestamps, p_sources, p_payloads)
+            WITH ORDINALITY AS e (topic, event_id, moment, source, payload, ordinal);
+        o_last_seq := v_last.last_seq + cardinality(p_event_ids);
+    EXCEPTION WHEN unique_violation THEN
+        GET STACKED DIAGNOSTICS v_constraint = CONSTRAINT_NAME;
+        IF v_constraint <> 'events_identity_key' THEN
+            RAISE;
+        END IF;
+        -- The scalar sub-select cannot become a join: it stays one index look-up an event.
+        SELECT array_agg(
+            (SELECT s.seq FROM sekali.events s
+             WHERE s.event_id = e.event_id AND s.scope_topic = CASE WHEN v_by_topic THEN e.topic ELSE '' END)
+            ORDER BY e.ordinal)
+        INTO v_existing
+        FROM unnest(p_topics, p_event_ids) WITH ORDINALITY AS e (topic, event_id, ordinal);
+
+        SELECT array_agg(r.ordinal ORDER BY r.ordinal), array_agg(r.seq ORDER BY r.ordinal)
+        INTO o_repeat_ordinals, o_repeat_seqs
+        FROM unnest(v_existing) WITH ORDINALITY AS r (seq, ordinal)
+        WHERE r.seq IS NOT NULL;
+
+        INSERT INTO sekali.events
+            (seq, received_at, "timestamp", payload_bytes, topic, event_id, scope_topic, source, payload)
+        SELECT v_last.last_seq + row_number() OVER (ORDER BY e.ordinal), v_now, e.moment,
+            octet_length(e.payload), e.topic, e.event_id, CASE WHEN v_by_topic THEN e.topic ELSE '' END,
+            e.source, e.payload::json
+        FROM unnest(p_topics, p_event_ids, p_timestamps, p_sources, p_payloads, v_existing)
+            WITH ORDINALITY AS e (topic, event_id, moment, source, payload, existing, ordinal)
+        WHERE e.existing IS NULL;
+        o_last_seq := v_last.last_seq + cardinality(p_event_ids) - cardinality(o_repeat_ordinals);
+
+        -- What proved to be a repeat moves from its topic's new events to its duplicates.
+        SELECT array_agg(c.new_events - coalesce(r.repeats, 0) ORDER BY c.ordinal),
+            array_agg(c.duplicates + coalesce(r.repeats, 0) ORDER BY c.ordinal)
+        INTO v_unique_counts, v_duplicate_counts
+        FROM unnest(p_count_topics, p_count_new, p_count_duplicates)
+            WITH ORDINALITY AS c (topic, new_events, duplicates, ordinal)
+        LEFT JOIN (
+            SELECT e.topic, count(*) AS repeats FROM unnest(p_topics, v_existing) AS e (topic, existing)
+            WHERE e.existing IS NOT NULL GROUP BY e.topic
+        ) r ON r.topic = c.topic;
+    END;
+
+    WITH added AS (
+        INSERT INTO sekali.topics (topic, topic_no)
+        SELECT c.topic, v_last.topics_total + row_number() OVER (ORDER BY c.ordinal)
+        FROM unnest(p_count_topics) WITH ORDINALITY AS c (topic, ordinal)
+        WHERE (SELECT t.topic_no FROM sekali.topics t WHERE t.topic = c.topic) IS NULL
+        RETURNING topics.topic, topics.topic_no
+    )
+    SELECT coalesce(array_agg(a.topic ORDER BY a.topic_no), '{}') INTO o_new_topics FROM added a;
+
+    v_last.unfolded_counts := v_last.unfolded_counts + cardinality(p_count_topics);
+    IF v_last.unfolded_counts >= folds_at THEN
+        UPDATE sekali.topics t
+        SET unique_events = t.unique_events + s.unique_events,
+            duplicate_events = t.duplicate_events + s.duplicate_events
+        FROM (
+            SELECT d.topic, sum(d.unique_count) AS unique_events, sum(d.duplicate_count) AS duplicate_events
+            FROM sekali.commits c,
+                unnest(c.topics, c.unique_counts, c.duplicate_counts) AS d (topic, unique_count, duplicate_count)
+            WHERE c.commit_no > v_last.folded_to
+            GROUP BY d.topic
+        ) s
+        WHERE t.topic = s.topic;
+
+        -- `pruned_to` keeps the scan from the dead entries that a long snapshot leaves at this end.
+        WITH pruned AS (
+            DELETE FROM sekali.commits c
+            WHERE c.commit_no > v_last.pruned_to AND c.commit_no <= v_last.folded_to
+                AND c.received_at < v_now - interval '1 minute'
+            RETURNING c.commit_no
+        )
+        SELECT coalesce(max(p.commit_no), v_last.pruned_to) INTO v_last.pruned_to FROM pruned p;
+
+        v_last.folded_to := v_last.commit_no;
+        v_last.unfolded_counts := cardinality(p_count_topics);
+    END IF;
+
+    o_status := 'committed';
+    o_commit_no := v_last.commit_no + 1;
+    o_received := v_last.received + p_received;
+    o_topics_total := v_last.topics_total + cardinality(o_new_topics);
+    INSERT INTO sekali.commits (
+        commit_no, writer_id, group_no, first_seq, last_seq, received, topics_total, received_at,
+        topics, unique_counts, duplicate_counts, new_topics, repeat_ordinals, repeat_seqs,
+        folded_to, unfolded_counts, pruned_to
+    ) VALUES (
+        o_commit_no, p_writer_id, p_group_no, o_first_seq, o_last_seq, o_received, o_topics_total, v_now,
+        p_count_topics, v_unique_counts, v_duplicate_counts, o_new_topics, o_repeat_ordinals, o_repeat_seqs,
+        v_last.folded_to, v_last.unfolded_counts, v_last.pruned_to
+    );
+END;
+$$;

@@ -1,0 +1,331 @@
+//! The bottom floor: two engines behind one trait, and the judge of what is new.
+//!
+//! A store appends whole groups in serial transactions: events, counters and `seq` commit together or not at
+//! all, and its unique key alone decides what is a duplicate.
+
+mod postgres;
+mod sqlite;
+
+use std::{collections::HashMap, sync::Arc};
+
+use async_trait::async_trait;
+use uuid::Uuid;
+
+use crate::event::{DedupScope, Event, Timestamp};
+
+/// Topics that [`Totals`] holds at most: those that were first used last.
+pub const TOPICS_SHOWN_MAX: usize = 1_000;
+/// Largest page of [`EventStore::page`], in bytes of what is stored; it holds at least one event all the same.
+pub const PAGE_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// A database that holds events, counters and the ledger; shared by all who read.
+#[async_trait]
+pub trait EventStore: Send + Sync {
+    /// Which events are the same one, as this database was created.
+    fn scope(&self) -> DedupScope;
+
+    /// A new connection for appending. One service uses one at a time.
+    async fn open_writer(&self) -> Result<Box<dyn StoreWriter>, StoreError>;
+
+    /// One page of events.
+    async fn page(&self, query: &PageQuery) -> Result<Page, StoreError>;
+
+    /// The event with this id; `topic` tells which, in scope `topic`, and narrows in scope `event-id`.
+    async fn event(&self, event_id: &str, topic: Option<&str>) -> Result<Option<StoredEvent>, StoreError>;
+
+    /// The newest commit; also the cheapest proof that the database answers.
+    async fn head(&self) -> Result<Head, StoreError>;
+
+    /// All counters in one snapshot.
+    async fn totals(&self) -> Result<Totals, StoreError>;
+
+    /// The identities of up to `limit` events with a `seq` below `before`, newest first.
+    async fn newest_ids(&self, before: u64, limit: usize) -> Result<Vec<StoredId>, StoreError>;
+
+    /// Ends every connection of the readers.
+    async fn close(&self);
+}
+
+/// The connection that appends. After an error it is of no further use; open another.
+#[async_trait]
+pub trait StoreWriter: Send {
+    /// Stores a group in one transaction: durable when this answers [`Append::Committed`].
+    ///
+    /// The same group (writer, number and contents) may be sent again after an error or a lost answer: it is
+    /// stored and counted once, and answered alike.
+    async fn append(&mut self, group: &AppendGroup<'_>) -> Result<Append, StoreError>;
+}
+
+/// Whole requests, stored together.
+pub struct AppendGroup<'a> {
+    /// The writer; new with each start of a service.
+    pub writer_id: Uuid,
+    /// Its number for this group, higher than all before.
+    pub group_no: u64,
+    /// A `seq` that the caller knows to be stored: a ledger that ends below it is another, older one.
+    pub last_seq_min: u64,
+    /// The events that may be new, in the order in which they get their `seq`. No two are the same one.
+    pub events: &'a [&'a Event],
+    /// The counts of all events of the group, `events` and known duplicates, one entry a topic.
+    pub counts: &'a [TopicCount<'a>],
+}
+
+/// How many events of a group name a topic.
+#[derive(Clone, Copy, Debug)]
+pub struct TopicCount<'a> {
+    pub topic: &'a str,
+    /// Those among the group's `events`.
+    pub new_events: u64,
+    /// Those that are known to be duplicates already.
+    pub duplicates: u64,
+}
+
+impl<'a> AppendGroup<'a> {
+    /// The counts as they are once `repeats` (places in `events`) proved to be duplicates.
+    pub fn counts_after(&self, repeats: &[(usize, u64)]) -> Vec<TopicCount<'a>> {
+        let mut counts = self.counts.to_vec();
+        if repeats.is_empty() {
+            return counts;
+        }
+        let places: HashMap<&str, usize> =
+            counts.iter().enumerate().map(|(place, count)| (count.topic, place)).collect();
+        for (event, _) in repeats {
+            if let Some(place) = places.get(&**self.events[*event].topic()) {
+                counts[*place].new_events -= 1;
+                counts[*place].duplicates += 1;
+            }
+        }
+        counts
+    }
+
+    /// All events that the group counts.
+    fn received(&self) -> u64 {
+        self.counts.iter().map(|count| count.new_events + count.duplicates).sum()
+    }
+}
+
+/// What became of a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Append {
+    /// It is stored durably.
+    Committed(Committed),
+    /// A later group of this writer is stored; this call came too late and did nothing.
+    Overtaken,
+    /// The ledger ends at `last_seq`, below what the caller has seen: the database was restored to an older
+    /// copy. Nothing was stored.
+    Restored { last_seq: u64 },
+}
+
+/// A stored group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Committed {
+    /// The ledger with this group as its newest.
+    pub head: Head,
+    /// The `seq` of the first of its events that was new; the others follow without gap, in order.
+    pub first_seq: u64,
+    /// Topics that this group was the first to use, in order.
+    pub new_topics: Vec<String>,
+    /// The events that had been stored before: their place in the group, from 0, rising, and their `seq`.
+    pub repeats: Vec<(usize, u64)>,
+}
+
+/// The newest commit, with the totals up to it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Head {
+    /// Groups committed so far; rises by one with each, over all nodes.
+    pub commit_no: u64,
+    /// The highest `seq`, which is also the count of stored events.
+    pub last_seq: u64,
+    /// Events in all committed requests: unique and duplicate.
+    pub received: u64,
+    /// Topics ever used.
+    pub topics_total: u64,
+}
+
+/// All counters, as they were after the commit `head`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    pub head: Head,
+    /// The topics first used last, at most [`TOPICS_SHOWN_MAX`], in the order of their first use.
+    pub topics: Vec<TopicTotal>,
+}
+
+/// The counters of one topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicTotal {
+    pub topic: String,
+    pub unique: u64,
+    pub duplicates: u64,
+}
+
+/// Which events to read: those with `after` < `seq` < `before`, of one topic or all.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PageQuery {
+    pub topic: Option<String>,
+    pub before: Option<u64>,
+    /// Where it is given, the page is oldest first; else newest first.
+    pub after: Option<u64>,
+    pub limit: usize,
+}
+
+/// Some events in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page {
+    pub events: Vec<StoredEvent>,
+    /// Whether the query matches events behind the last one here.
+    pub more: bool,
+}
+
+/// An event with what the store gave it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredEvent {
+    pub seq: u64,
+    pub topic: String,
+    pub event_id: String,
+    pub timestamp: Timestamp,
+    pub source: String,
+    /// JSON text of an object.
+    pub payload: String,
+    /// The store's clock when it was appended; it never runs backwards against `seq`.
+    pub received_at: Timestamp,
+}
+
+/// The identity of a stored event, and its `seq`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredId {
+    pub seq: u64,
+    pub topic: String,
+    pub event_id: String,
+}
+
+/// Why the store did not do what it was asked; says whether to try again.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// It is away, or too busy: the same call may succeed later.
+    #[error("the database is not available")]
+    Unavailable(#[source] sqlx::Error),
+    /// It did not answer in time: the call may have been carried out, or may yet be.
+    #[error("the database did not answer within {0:?}")]
+    TimedOut(std::time::Duration),
+    /// It cannot keep the data of this call, and never will.
+    #[error("the database refuses the data")]
+    Rejected(#[source] sqlx::Error),
+    /// Something that no retry mends: a missing table or right, a damaged file.
+    #[error("the database cannot be used as it is")]
+    Broken(#[source] sqlx::Error),
+}
+
+/// Why a database cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// It is away; it may come.
+    #[error("the database is not available")]
+    Unavailable(#[source] sqlx::Error),
+    /// It is there, and cannot serve as it is.
+    #[error("the database refuses the connection or its set-up")]
+    Refused(#[source] sqlx::Error),
+    #[error("the database URL cannot be used: {0}")]
+    Url(String),
+    #[error("{0}")]
+    Unsuitable(String),
+    #[error("the database's schema could not be migrated")]
+    Migration(#[source] sqlx::migrate::MigrateError),
+    #[error(
+        "the database has schema version {found}, which a newer sekali made; this one knows up to {known}: run a newer sekali, or give another database"
+    )]
+    TooNew { found: i64, known: i64 },
+    #[error(
+        "the database has schema version {found}, this sekali needs {known}: run `sekali migrate`, or serve without --migrate=false"
+    )]
+    TooOld { found: i64, known: i64 },
+    #[error(
+        "this database was created with --dedup-scope {kept} and keeps it; {asked} was asked for: leave the setting out, or give another database"
+    )]
+    OtherScope { kept: DedupScope, asked: DedupScope },
+    #[error(
+        "{} is in use by another sekali (it holds the lock on {}): stop that one, or give another file", .database, .lock
+    )]
+    InUse { database: String, lock: String },
+}
+
+impl OpenError {
+    /// Whether waiting may help.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, OpenError::Unavailable(_))
+    }
+}
+
+/// How to open a database.
+#[derive(Clone, Debug)]
+pub struct OpenOptions {
+    /// Bring the schema up to date first; else refuse one that is not.
+    pub migrate: bool,
+    /// The scope to create a new database with, and to insist on; `None` takes the database's own,
+    /// `event-id` for a new one.
+    pub scope: Option<DedupScope>,
+    /// Connections for reading; the writer's own comes on top.
+    pub read_connections: u32,
+}
+
+/// Opens the database that `url` names, with its schema brought up to date or checked.
+pub async fn open(url: &str, options: &OpenOptions) -> Result<Arc<dyn EventStore>, OpenError> {
+    match Engine::of(url)? {
+        Engine::Postgres => Ok(Arc::new(postgres::PostgresStore::open(url, options).await?)),
+        Engine::Sqlite => Ok(Arc::new(sqlite::SqliteStore::open(url, options).await?)),
+    }
+}
+
+/// Brings the schema of the database that `url` names up to date, and leaves all else to [`open`].
+/// Answers the schema's version.
+pub async fn migrate(url: &str) -> Result<i64, OpenError> {
+    match Engine::of(url)? {
+        Engine::Postgres => postgres::migrate(url).await,
+        Engine::Sqlite => sqlite::migrate(url).await,
+    }
+}
+
+enum Engine {
+    Postgres,
+    Sqlite,
+}
+
+impl Engine {
+    fn of(url: &str) -> Result<Self, OpenError> {
+        match url.split(':').next() {
+            Some("postgres" | "postgresql") => Ok(Engine::Postgres),
+            Some("sqlite") => Ok(Engine::Sqlite),
+            _ => Err(OpenError::Url("it must start with postgres://, postgresql:// or sqlite://".to_owned())),
+        }
+    }
+}
+
+/// Whether a schema at version `found` serves as it is (`Ok(true)`), or only after migrating (`Ok(false)`).
+fn check_version(found: i64, migrator: &sqlx::migrate::Migrator, migrate: bool) -> Result<bool, OpenError> {
+    let known = migrator.iter().map(|migration| migration.version).max().unwrap_or(0);
+    if found > known {
+        Err(OpenError::TooNew { found, known })
+    } else if found < known && !migrate {
+        Err(OpenError::TooOld { found, known })
+    } else {
+        Ok(found == known)
+    }
+}
+
+/// The scope that a database keeps, if it is the one asked for.
+fn check_scope(kept: &str, asked: Option<DedupScope>) -> Result<DedupScope, OpenError> {
+    let kept: DedupScope = kept.parse().map_err(OpenError::Unsuitable)?;
+    match asked {
+        Some(asked) if asked != kept => Err(OpenError::OtherScope { kept, asked }),
+        _ => Ok(kept),
+    }
+}
+
+/// A `seq` or count as the engines keep it.
+fn to_sql(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// A `seq` or count as it stands in the database, where none is negative.
+fn from_sql(number: i64) -> u64 {
+    number.unsigned_abs()
+}

@@ -1,0 +1,179 @@
+//! Postgres, 15 or newer: the tables live in the schema `sekali`, and the function `sekali.append` writes them.
+
+mod reads;
+mod session;
+mod writer;
+
+use std::{str::FromStr, time::Duration};
+
+use async_trait::async_trait;
+use sqlx::{
+    Connection, PgConnection, PgPool,
+    migrate::Migrator,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
+use tracing::info;
+
+use self::{session::connect, writer::PostgresWriter};
+use super::{
+    EventStore, Head, OpenError, OpenOptions, Page, PageQuery, StoreError, StoreWriter, StoredEvent,
+    StoredId, Totals, check_version,
+};
+use crate::event::DedupScope;
+
+/// How long a reader waits for a connection of the pool.
+const READ_ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// The readers' pool, and what the writer needs to open its own connection.
+pub(super) struct PostgresStore {
+    scope: DedupScope,
+    options: PgConnectOptions,
+    pool: PgPool,
+}
+
+impl PostgresStore {
+    pub(super) async fn open(url: &str, options: &OpenOptions) -> Result<Self, OpenError> {
+        let connect_options = parse(url)?;
+        let mut connection = connect(&connect_options).await.map_err(open_error)?;
+        session::check_server(&mut connection).await?;
+        bring_schema_up_to_date(&mut connection, options.migrate).await?;
+        let scope = keep_scope(&mut connection, options.scope).await?;
+        connection.close().await.map_err(open_error)?;
+
+        let pool = PgPoolOptions::new()
+            .max_connections(options.read_connections)
+            .acquire_timeout(READ_ACQUIRE_TIMEOUT)
+            .after_connect(|connection, _| Box::pin(session::set_up_reader(connection)))
+            .connect_lazy_with(connect_options.clone());
+        Ok(Self { scope, options: connect_options, pool })
+    }
+}
+
+/// Brings the schema up to date; answers its version.
+pub(super) async fn migrate(url: &str) -> Result<i64, OpenError> {
+    let mut connection = connect(&parse(url)?).await.map_err(open_error)?;
+    session::check_server(&mut connection).await?;
+    bring_schema_up_to_date(&mut connection, true).await?;
+    schema_version(&mut connection).await
+}
+
+#[async_trait]
+impl EventStore for PostgresStore {
+    fn scope(&self) -> DedupScope {
+        self.scope
+    }
+
+    async fn open_writer(&self) -> Result<Box<dyn StoreWriter>, StoreError> {
+        let writer = PostgresWriter::open(&self.options).await.map_err(store_error)?;
+        Ok(Box::new(writer))
+    }
+
+    async fn page(&self, query: &PageQuery) -> Result<Page, StoreError> {
+        reads::page(&self.pool, query).await.map_err(store_error)
+    }
+
+    async fn event(&self, event_id: &str, topic: Option<&str>) -> Result<Option<StoredEvent>, StoreError> {
+        reads::event(&self.pool, self.scope, event_id, topic).await.map_err(store_error)
+    }
+
+    async fn head(&self) -> Result<Head, StoreError> {
+        reads::head(&self.pool).await.map_err(store_error)
+    }
+
+    async fn totals(&self) -> Result<Totals, StoreError> {
+        reads::totals(&self.pool).await.map_err(store_error)
+    }
+
+    async fn newest_ids(&self, before: u64, limit: usize) -> Result<Vec<StoredId>, StoreError> {
+        reads::newest_ids(&self.pool, before, limit).await.map_err(store_error)
+    }
+
+    async fn close(&self) {
+        self.pool.close().await;
+    }
+}
+
+fn parse(url: &str) -> Result<PgConnectOptions, OpenError> {
+    // Only the kind of fault is told: the parser's own words could show the password.
+    PgConnectOptions::from_str(url)
+        .map(|options| options.application_name("sekali"))
+        .map_err(|error| OpenError::Url(error.to_string()))
+}
+
+fn migrator() -> Migrator {
+    let mut migrator = sqlx::migrate!("migrations/postgres");
+    migrator.create_schema("sekali");
+    migrator.dangerous_set_table_name("sekali.schema_versions");
+    migrator
+}
+
+async fn schema_version(connection: &mut PgConnection) -> Result<i64, OpenError> {
+    let (exists,): (bool,) = sqlx::query_as("SELECT to_regclass('sekali.schema_versions') IS NOT NULL")
+        .fetch_one(&mut *connection)
+        .await
+        .map_err(open_error)?;
+    if !exists {
+        return Ok(0);
+    }
+    let (version,): (i64,) = sqlx::query_as("SELECT coalesce(max(version), 0) FROM sekali.schema_versions")
+        .fetch_one(connection)
+        .await
+        .map_err(open_error)?;
+    Ok(version)
+}
+
+async fn bring_schema_up_to_date(connection: &mut PgConnection, migrate: bool) -> Result<(), OpenError> {
+    let migrator = migrator();
+    let found = schema_version(connection).await?;
+    if !check_version(found, &migrator, migrate)? {
+        migrator.run_direct(None, connection, false).await.map_err(OpenError::Migration)?;
+        info!(version = schema_version(connection).await?, "migrated the schema `sekali`");
+    }
+    Ok(())
+}
+
+/// Creates the ledger with the scope asked for, where there is none; else checks that it is the ledger's.
+async fn keep_scope(
+    connection: &mut PgConnection,
+    asked: Option<DedupScope>,
+) -> Result<DedupScope, OpenError> {
+    sqlx::query("INSERT INTO sekali.ledger (dedup_scope) VALUES ($1) ON CONFLICT DO NOTHING")
+        .bind(asked.unwrap_or(DedupScope::EventId).name())
+        .execute(&mut *connection)
+        .await
+        .map_err(open_error)?;
+    let (kept,): (String,) = sqlx::query_as("SELECT dedup_scope FROM sekali.ledger")
+        .fetch_one(connection)
+        .await
+        .map_err(open_error)?;
+    super::check_scope(&kept, asked)
+}
+
+fn open_error(error: sqlx::Error) -> OpenError {
+    match store_error(error) {
+        StoreError::Unavailable(error) => OpenError::Unavailable(error),
+        StoreError::Rejected(error) | StoreError::Broken(error) => OpenError::Refused(error),
+        StoreError::TimedOut(_) => OpenError::Unavailable(sqlx::Error::PoolTimedOut),
+    }
+}
+
+/// Sorts an error by what to do about it (SQLSTATE classes: Postgres manual, appendix A).
+fn store_error(error: sqlx::Error) -> StoreError {
+    let Some(database_error) = error.as_database_error() else {
+        return match error {
+            sqlx::Error::Io(_)
+            | sqlx::Error::Tls(_)
+            | sqlx::Error::Protocol(_)
+            | sqlx::Error::PoolTimedOut
+            | sqlx::Error::PoolClosed
+            | sqlx::Error::WorkerCrashed => StoreError::Unavailable(error),
+            _ => StoreError::Broken(error),
+        };
+    };
+    let code = database_error.code().unwrap_or_default();
+    match (code.get(..2).unwrap_or_default(), &*code) {
+        ("22" | "23" | "54", _) => StoreError::Rejected(error),
+        ("08" | "40" | "53" | "57" | "58", _) | (_, "55P03" | "25006") => StoreError::Unavailable(error),
+        _ => StoreError::Broken(error),
+    }
+}

@@ -1,0 +1,99 @@
+//! The connection that appends: one round trip a group.
+
+use async_trait::async_trait;
+use sqlx::{FromRow, PgConnection, postgres::PgConnectOptions};
+use time::OffsetDateTime;
+
+use super::{session, store_error};
+use crate::store::{Append, AppendGroup, Committed, Head, StoreError, StoreWriter, from_sql, to_sql};
+
+pub(super) struct PostgresWriter {
+    connection: PgConnection,
+}
+
+impl PostgresWriter {
+    pub(super) async fn open(options: &PgConnectOptions) -> sqlx::Result<Self> {
+        let mut connection = session::connect(options).await?;
+        session::set_up_writer(&mut connection).await?;
+        Ok(Self { connection })
+    }
+}
+
+#[async_trait]
+impl StoreWriter for PostgresWriter {
+    async fn append(&mut self, group: &AppendGroup<'_>) -> Result<Append, StoreError> {
+        let answer = call_append(&mut self.connection, group).await.map_err(store_error)?;
+        Ok(answer.into_append())
+    }
+}
+
+/// The row that `sekali.append` answers; what is absent belongs to another status.
+#[derive(FromRow)]
+struct Answer {
+    o_status: String,
+    o_commit_no: Option<i64>,
+    o_first_seq: Option<i64>,
+    o_last_seq: i64,
+    o_received: Option<i64>,
+    o_topics_total: Option<i64>,
+    o_new_topics: Option<Vec<String>>,
+    o_repeat_ordinals: Option<Vec<i64>>,
+    o_repeat_seqs: Option<Vec<i64>>,
+}
+
+async fn call_append(connection: &mut PgConnection, group: &AppendGroup<'_>) -> sqlx::Result<Answer> {
+    let events = group.events;
+    let topics: Vec<&str> = events.iter().map(|event| &**event.topic()).collect();
+    let event_ids: Vec<&str> = events.iter().map(|event| &**event.event_id()).collect();
+    let timestamps: Vec<OffsetDateTime> = events.iter().map(|event| event.timestamp().into()).collect();
+    let sources: Vec<&str> = events.iter().map(|event| &**event.source()).collect();
+    let payloads: Vec<&str> = events.iter().map(|event| &**event.payload()).collect();
+    let count_topics: Vec<&str> = group.counts.iter().map(|count| count.topic).collect();
+    let count_new: Vec<i64> = group.counts.iter().map(|count| to_sql(count.new_events)).collect();
+    let count_duplicates: Vec<i64> = group.counts.iter().map(|count| to_sql(count.duplicates)).collect();
+
+    sqlx::query_as("SELECT * FROM sekali.append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)")
+        .bind(group.writer_id)
+        .bind(to_sql(group.group_no))
+        .bind(to_sql(group.last_seq_min))
+        .bind(topics)
+        .bind(event_ids)
+        .bind(timestamps)
+        .bind(sources)
+        .bind(payloads)
+        .bind(count_topics)
+        .bind(count_new)
+        .bind(count_duplicates)
+        .bind(to_sql(group.received()))
+        .fetch_one(connection)
+        .await
+}
+
+impl Answer {
+    fn into_append(self) -> Append {
+        match self.o_status.as_str() {
+            "overtaken" => Append::Overtaken,
+            "restored" => Append::Restored { last_seq: from_sql(self.o_last_seq) },
+            _ => Append::Committed(self.into_committed()),
+        }
+    }
+
+    fn into_committed(self) -> Committed {
+        let number = |number: Option<i64>| from_sql(number.unwrap_or_default());
+        let ordinals = self.o_repeat_ordinals.unwrap_or_default();
+        let seqs = self.o_repeat_seqs.unwrap_or_default();
+        let repeats = ordinals.into_iter().zip(seqs);
+        Committed {
+            head: Head {
+                commit_no: number(self.o_commit_no),
+                last_seq: from_sql(self.o_last_seq),
+                received: number(self.o_received),
+                topics_total: number(self.o_topics_total),
+            },
+            first_seq: number(self.o_first_seq),
+            new_topics: self.o_new_topics.unwrap_or_default(),
+            // The function counts from 1.
+            repeats: repeats.map(|(ordinal, seq)| (ordinal as usize - 1, from_sql(seq))).collect(),
+        }
+    }
+}

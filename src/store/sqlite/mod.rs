@@ -1,0 +1,228 @@
+//! SQLite, for one service on one machine: one file (with its write-ahead log beside it) and no server.
+
+mod reads;
+mod writer;
+
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+    str::FromStr,
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use sqlx::{
+    ConnectOptions, Connection, SqliteConnection, SqlitePool,
+    migrate::Migrator,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+};
+use tracing::info;
+
+use self::writer::SqliteWriter;
+use super::{
+    EventStore, Head, OpenError, OpenOptions, Page, PageQuery, StoreError, StoreWriter, StoredEvent,
+    StoredId, Totals, check_version,
+};
+use crate::event::DedupScope;
+
+/// How long a connection waits for another one's lock on the file.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long a reader waits for a connection of the pool.
+const READ_ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
+
+pub(super) struct SqliteStore {
+    scope: DedupScope,
+    options: SqliteConnectOptions,
+    pool: SqlitePool,
+    /// Held as long as the store lives: a second service on this file is refused.
+    _lock: File,
+}
+
+impl SqliteStore {
+    pub(super) async fn open(url: &str, options: &OpenOptions) -> Result<Self, OpenError> {
+        let connect_options = parse(url)?;
+        let lock = take_lock(connect_options.get_filename())?;
+        let mut connection = connect_options.connect().await.map_err(open_error)?;
+        bring_schema_up_to_date(&mut connection, options.migrate).await?;
+        let scope = keep_scope(&mut connection, options.scope).await?;
+        connection.close().await.map_err(open_error)?;
+
+        let pool = SqlitePoolOptions::new()
+            .max_connections(options.read_connections)
+            .acquire_timeout(READ_ACQUIRE_TIMEOUT)
+            .connect_lazy_with(connect_options.clone().pragma("query_only", "true"));
+        Ok(Self { scope, options: connect_options, pool, _lock: lock })
+    }
+}
+
+/// Brings the schema up to date; answers its version. Refused while a service has the file.
+pub(super) async fn migrate(url: &str) -> Result<i64, OpenError> {
+    let options = parse(url)?;
+    let _lock = take_lock(options.get_filename())?;
+    let mut connection = options.connect().await.map_err(open_error)?;
+    bring_schema_up_to_date(&mut connection, true).await?;
+    schema_version(&mut connection).await
+}
+
+#[async_trait]
+impl EventStore for SqliteStore {
+    fn scope(&self) -> DedupScope {
+        self.scope
+    }
+
+    async fn open_writer(&self) -> Result<Box<dyn StoreWriter>, StoreError> {
+        let connection = self.options.connect().await.map_err(store_error)?;
+        Ok(Box::new(SqliteWriter::new(connection, self.scope)))
+    }
+
+    async fn page(&self, query: &PageQuery) -> Result<Page, StoreError> {
+        reads::page(&self.pool, query).await.map_err(store_error)
+    }
+
+    async fn event(&self, event_id: &str, topic: Option<&str>) -> Result<Option<StoredEvent>, StoreError> {
+        reads::event(&self.pool, self.scope, event_id, topic).await.map_err(store_error)
+    }
+
+    async fn head(&self) -> Result<Head, StoreError> {
+        reads::head(&self.pool).await.map_err(store_error)
+    }
+
+    async fn totals(&self) -> Result<Totals, StoreError> {
+        reads::totals(&self.pool).await.map_err(store_error)
+    }
+
+    async fn newest_ids(&self, before: u64, limit: usize) -> Result<Vec<StoredId>, StoreError> {
+        reads::newest_ids(&self.pool, before, limit).await.map_err(store_error)
+    }
+
+    async fn close(&self) {
+        self.pool.close().await;
+    }
+}
+
+fn parse(url: &str) -> Result<SqliteConnectOptions, OpenError> {
+    if url.contains(":memory:") || url.contains("mode=memory") {
+        return Err(OpenError::Url(
+            "sekali keeps every event: give a file, not memory, as in sqlite://sekali.db".to_owned(),
+        ));
+    }
+    let options = SqliteConnectOptions::from_str(url).map_err(|error| OpenError::Url(error.to_string()))?;
+    let file = options.get_filename();
+    if file.as_os_str().is_empty() || file.is_dir() {
+        return Err(OpenError::Url(format!("{} names no file, as sqlite://sekali.db does", url)));
+    }
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+    if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
+        return Err(OpenError::Url(format!("the folder {} does not exist", folder.display())));
+    }
+    Ok(options
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .busy_timeout(BUSY_TIMEOUT))
+}
+
+/// The lock is of the file beside the database, since SQLite's own come and go with each transaction.
+fn take_lock(database: &Path) -> Result<File, OpenError> {
+    let mut lock_path = database.as_os_str().to_owned();
+    lock_path.push(".lock");
+    let lock_path = PathBuf::from(lock_path);
+    let failed = |error: std::io::Error| {
+        OpenError::Unsuitable(format!("the lock file {} cannot be made: {error}", lock_path.display()))
+    };
+    let file = File::options().create(true).truncate(false).write(true).open(&lock_path).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => Err(OpenError::InUse {
+            database: database.display().to_string(),
+            lock: lock_path.display().to_string(),
+        }),
+        Err(std::fs::TryLockError::Error(error)) => Err(failed(error)),
+    }
+}
+
+fn migrator() -> Migrator {
+    let mut migrator = sqlx::migrate!("migrations/sqlite");
+    migrator.dangerous_set_table_name("schema_versions");
+    migrator
+}
+
+async fn schema_version(connection: &mut SqliteConnection) -> Result<i64, OpenError> {
+    let exists: Option<(i64,)> =
+        sqlx::query_as("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'schema_versions'")
+            .fetch_optional(&mut *connection)
+            .await
+            .map_err(open_error)?;
+    if exists.is_none() {
+        return Ok(0);
+    }
+    let (version,): (i64,) = sqlx::query_as("SELECT coalesce(max(version), 0) FROM schema_versions")
+        .fetch_one(connection)
+        .await
+        .map_err(open_error)?;
+    Ok(version)
+}
+
+async fn bring_schema_up_to_date(connection: &mut SqliteConnection, migrate: bool) -> Result<(), OpenError> {
+    let migrator = migrator();
+    let found = schema_version(connection).await?;
+    if !check_version(found, &migrator, migrate)? {
+        migrator.run_direct(None, connection, false).await.map_err(OpenError::Migration)?;
+        info!(version = schema_version(connection).await?, "migrated the schema");
+    }
+    Ok(())
+}
+
+/// Creates the ledger with the scope asked for, where there is none; else checks that it is the ledger's.
+async fn keep_scope(
+    connection: &mut SqliteConnection,
+    asked: Option<DedupScope>,
+) -> Result<DedupScope, OpenError> {
+    sqlx::query("INSERT INTO ledger (id, dedup_scope) VALUES (1, $1) ON CONFLICT DO NOTHING")
+        .bind(asked.unwrap_or(DedupScope::EventId).name())
+        .execute(&mut *connection)
+        .await
+        .map_err(open_error)?;
+    let (kept,): (String,) =
+        sqlx::query_as("SELECT dedup_scope FROM ledger").fetch_one(connection).await.map_err(open_error)?;
+    super::check_scope(&kept, asked)
+}
+
+fn open_error(error: sqlx::Error) -> OpenError {
+    match store_error(error) {
+        // A file does not come back by waiting, but another program's lock on it goes.
+        StoreError::Unavailable(error) if primary_code(&error) == Some(SQLITE_BUSY) => {
+            OpenError::Unavailable(error)
+        }
+        StoreError::Unavailable(error) | StoreError::Rejected(error) | StoreError::Broken(error) => {
+            OpenError::Refused(error)
+        }
+        StoreError::TimedOut(_) => OpenError::Unavailable(sqlx::Error::PoolTimedOut),
+    }
+}
+
+const SQLITE_BUSY: i32 = 5;
+
+/// The low byte of SQLite's extended result code (<https://sqlite.org/rescode.html>).
+fn primary_code(error: &sqlx::Error) -> Option<i32> {
+    let code: i32 = error.as_database_error()?.code()?.parse().ok()?;
+    Some(code & 0xff)
+}
+
+/// Sorts an error by what to do about it.
+fn store_error(error: sqlx::Error) -> StoreError {
+    match (primary_code(&error), &error) {
+        // TOOBIG, CONSTRAINT, MISMATCH
+        (Some(18..=20), _) => StoreError::Rejected(error),
+        // BUSY, LOCKED, NOMEM, READONLY, INTERRUPT, IOERR, FULL, CANTOPEN, PROTOCOL
+        (Some(5..=10 | 13..=15), _) => StoreError::Unavailable(error),
+        (
+            None,
+            sqlx::Error::Io(_)
+            | sqlx::Error::PoolTimedOut
+            | sqlx::Error::PoolClosed
+            | sqlx::Error::WorkerCrashed,
+        ) => StoreError::Unavailable(error),
+        _ => StoreError::Broken(error),
+    }
+}
