@@ -1,0 +1,79 @@
+//! Limits on what is in flight: a full one is an answer, not a growing queue.
+
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::PublishError;
+
+/// What one request holds of the limits, until it is answered and gone.
+pub(super) struct Permits {
+    _bytes: BytesPermit,
+    _events: OwnedSemaphorePermit,
+}
+
+/// Room for the bytes of a body, taken before they are read.
+pub struct BytesPermit {
+    permit: OwnedSemaphorePermit,
+    semaphore: Arc<Semaphore>,
+}
+
+/// The limits of one service.
+pub(super) struct Admission {
+    events: Arc<Semaphore>,
+    events_max: usize,
+    bytes: Arc<Semaphore>,
+    bytes_max: usize,
+}
+
+impl Admission {
+    pub(super) fn new(events_max: usize, bytes_max: usize) -> Self {
+        Self {
+            events: Arc::new(Semaphore::new(events_max)),
+            events_max,
+            bytes: Arc::new(Semaphore::new(bytes_max)),
+            bytes_max,
+        }
+    }
+
+    /// Takes room for `bytes`, or answers at once that there is none.
+    pub(super) fn admit_bytes(&self, bytes: usize) -> Result<BytesPermit, PublishError> {
+        let permit = take(&self.bytes, bytes)?;
+        Ok(BytesPermit { permit, semaphore: Arc::clone(&self.bytes) })
+    }
+
+    /// Takes room for `events`, or answers at once that there is none.
+    pub(super) fn admit_events(&self, events: usize, bytes: BytesPermit) -> Result<Permits, PublishError> {
+        let permit = Arc::clone(&self.events)
+            .try_acquire_many_owned(u32::try_from(events).unwrap_or(u32::MAX))
+            .map_err(|_| PublishError::Overloaded("too many events are in flight".to_owned()))?;
+        Ok(Permits { _bytes: bytes, _events: permit })
+    }
+
+    pub(super) fn events_in_flight(&self) -> usize {
+        self.events_max - self.events.available_permits()
+    }
+
+    pub(super) fn bytes_in_flight(&self) -> usize {
+        self.bytes_max - self.bytes.available_permits()
+    }
+}
+
+impl BytesPermit {
+    /// Takes room for `bytes` more.
+    pub fn grow(&mut self, bytes: usize) -> Result<(), PublishError> {
+        self.permit.merge(take(&self.semaphore, bytes)?);
+        Ok(())
+    }
+
+    /// The bytes it has room for.
+    pub fn bytes(&self) -> usize {
+        self.permit.num_permits()
+    }
+}
+
+fn take(semaphore: &Arc<Semaphore>, bytes: usize) -> Result<OwnedSemaphorePermit, PublishError> {
+    Arc::clone(semaphore)
+        .try_acquire_many_owned(u32::try_from(bytes).unwrap_or(u32::MAX))
+        .map_err(|_| PublishError::Overloaded("too many bytes are in flight".to_owned()))
+}

@@ -1,0 +1,163 @@
+//! One group's way into the store: connect, append, and try again where that helps.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tracing::{info, warn};
+use uuid::Uuid;
+
+use super::{
+    group::{Group, Settled},
+    ledger_sight::LedgerSight,
+    request::PublishError,
+    stats::Told,
+};
+use crate::store::{Append, AppendGroup, Committed, EventStore, StoreError, StoreWriter};
+
+/// After this long an append's connection is dropped and never used again. The store's own time limits for a
+/// statement end before it.
+const APPEND_DEADLINE: Duration = Duration::from_secs(8);
+const BACKOFF_MIN: Duration = Duration::from_millis(20);
+const BACKOFF_MAX: Duration = Duration::from_millis(500);
+
+/// What the ledger knows a group by. A writer keeps its id, and its numbers only rise, over all its restarts:
+/// a group of before a restart that is still under way then comes too late and does nothing.
+#[derive(Clone, Copy)]
+pub(super) struct GroupId {
+    pub(super) writer_id: Uuid,
+    pub(super) group_no: u64,
+}
+
+/// The writer's connection, where one is open and in order.
+pub(super) type Connection = Option<Box<dyn StoreWriter>>;
+
+/// A group that is through, and the connection, free for the next one.
+pub(super) struct Done {
+    pub(super) connection: Connection,
+    pub(super) group: Group,
+    pub(super) result: Result<CommittedGroup, CommitFailure>,
+}
+
+pub(super) struct CommittedGroup {
+    pub(super) settled: Settled,
+    pub(super) told: Told,
+}
+
+/// Why a group is not committed.
+pub(super) enum CommitFailure {
+    /// The store was away until nobody waited any more.
+    Away,
+    /// The store cannot keep something in this group.
+    Refused(StoreError),
+    /// The store needs an operator.
+    Broken(StoreError),
+    /// The store is an older copy, which ends at `last_seq`; nothing was stored.
+    Restored { last_seq: u64 },
+    /// A later group of this writer is stored already, which only an abandoned call can meet.
+    Overtaken,
+}
+
+/// Commits `group` under its id; the same id however often it is tried.
+pub(super) async fn commit(
+    mut connection: Connection,
+    id: GroupId,
+    group: Group,
+    store: Arc<dyn EventStore>,
+    sight: Arc<LedgerSight>,
+    store_patience: Duration,
+) -> Done {
+    let result = try_until_settled(&mut connection, id, &group, &*store, &sight, store_patience).await;
+    Done { connection, group, result }
+}
+
+async fn try_until_settled(
+    connection: &mut Connection,
+    id: GroupId,
+    group: &Group,
+    store: &dyn EventStore,
+    sight: &LedgerSight,
+    store_patience: Duration,
+) -> Result<CommittedGroup, CommitFailure> {
+    let candidates = group.candidates();
+    let counts = group.counts();
+    let append = AppendGroup {
+        writer_id: id.writer_id,
+        group_no: id.group_no,
+        last_seq_min: sight.last_seq(),
+        events: &candidates,
+        counts: &counts,
+    };
+    let started = Instant::now();
+    let mut backoff = BACKOFF_MIN;
+    loop {
+        match try_once(connection, store, &append).await {
+            Ok(Append::Committed(committed)) => {
+                if sight.store_failing() {
+                    info!("the store takes writes again");
+                }
+                return Ok(settle(group, &append, &committed, started.elapsed()));
+            }
+            Ok(Append::Restored { last_seq }) => return Err(CommitFailure::Restored { last_seq }),
+            Ok(Append::Overtaken) => return Err(CommitFailure::Overtaken),
+            Err(error @ StoreError::Rejected(_)) => return Err(CommitFailure::Refused(error)),
+            Err(error @ StoreError::Broken(_)) => return Err(CommitFailure::Broken(error)),
+            Err(error @ (StoreError::Unavailable(_) | StoreError::TimedOut(_))) => {
+                if !sight.store_failing() {
+                    warn!(error = &error as &dyn std::error::Error, "the store is away; trying on");
+                }
+                sight.note_store(true);
+            }
+        }
+        if !anyone_waits(group, store_patience) {
+            return Err(CommitFailure::Away);
+        }
+        tokio::time::sleep(backoff).await;
+        backoff = (backoff * 2).min(BACKOFF_MAX);
+    }
+}
+
+/// A connection that has met an error is dropped: nothing of an unfinished append may reach the next one.
+async fn try_once(
+    connection: &mut Connection,
+    store: &dyn EventStore,
+    append: &AppendGroup<'_>,
+) -> Result<Append, StoreError> {
+    let mut open = match connection.take() {
+        Some(open) => open,
+        None => store.open_writer().await?,
+    };
+    let answer = tokio::time::timeout(APPEND_DEADLINE, open.append(append))
+        .await
+        .unwrap_or(Err(StoreError::TimedOut(APPEND_DEADLINE)))?;
+    *connection = Some(open);
+    Ok(answer)
+}
+
+/// Tells those whose patience is over to try again; true while there are others.
+fn anyone_waits(group: &Group, store_patience: Duration) -> bool {
+    for request in group.requests() {
+        if request.admitted_at.elapsed() >= store_patience {
+            request.answer(Err(PublishError::StoreAway));
+        }
+    }
+    group.requests().iter().any(|request| !request.is_answered())
+}
+
+fn settle(
+    group: &Group,
+    append: &AppendGroup<'_>,
+    committed: &Committed,
+    latency: Duration,
+) -> CommittedGroup {
+    let told = Told {
+        head: committed.head,
+        new_topics: committed.new_topics.clone(),
+        deltas: group.deltas(append, committed),
+        events: group.events(),
+        repeats: committed.repeats.len(),
+        latency,
+    };
+    CommittedGroup { settled: group.settle(committed), told }
+}

@@ -1,0 +1,100 @@
+//! What one node measures of itself: commits, their latency, and rates over the last minute.
+
+use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
+
+/// Figures cover the current and the last period: the last 30 to 60 seconds.
+const PERIOD: Duration = Duration::from_secs(30);
+const LATENCY_MAX_MICROS: u64 = 60_000_000;
+
+/// Counters since the start, and two periods of measurements.
+pub(super) struct Figures {
+    commits: u64,
+    events: u64,
+    repeats: u64,
+    current: Period,
+    last: Option<Period>,
+}
+
+struct Period {
+    since: Instant,
+    commits: u64,
+    events: u64,
+    latency_micros: Histogram<u64>,
+}
+
+/// The figures of a node at one moment. Rates and latencies cover the last 30 to 60 seconds.
+#[derive(Clone, Debug, Default)]
+pub struct FiguresReport {
+    /// Groups that this process has committed.
+    pub commits: u64,
+    /// Events in them, unique and duplicate.
+    pub events: u64,
+    /// Duplicates that only the store's unique key told.
+    pub exceptions: u64,
+    pub events_per_second: f64,
+    pub commits_per_second: f64,
+    /// From the first statement of a group's transaction to the store's answer, retries included.
+    pub commit_latency_p50: Duration,
+    pub commit_latency_p99: Duration,
+    pub commit_latency_max: Duration,
+}
+
+impl Figures {
+    pub(super) fn new() -> Self {
+        Self { commits: 0, events: 0, repeats: 0, current: Period::new(), last: None }
+    }
+
+    pub(super) fn record(&mut self, events: usize, repeats: usize, latency: Duration) {
+        self.turn();
+        self.commits += 1;
+        self.events += events as u64;
+        self.repeats += repeats as u64;
+        self.current.commits += 1;
+        self.current.events += events as u64;
+        let micros = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
+        self.current.latency_micros.saturating_record(micros);
+    }
+
+    pub(super) fn report(&mut self) -> FiguresReport {
+        self.turn();
+        let periods = || self.last.iter().chain([&self.current]);
+        let seconds =
+            periods().map(|period| period.since).min().map_or(0.0, |since| since.elapsed().as_secs_f64());
+        let rate = |count: u64| if seconds > 0.0 { count as f64 / seconds } else { 0.0 };
+        let mut latency = new_histogram();
+        for period in periods() {
+            // Both have the same bounds, and so adding cannot fail.
+            let _ = latency.add(&period.latency_micros);
+        }
+        FiguresReport {
+            commits: self.commits,
+            events: self.events,
+            exceptions: self.repeats,
+            events_per_second: rate(periods().map(|period| period.events).sum()),
+            commits_per_second: rate(periods().map(|period| period.commits).sum()),
+            commit_latency_p50: Duration::from_micros(latency.value_at_quantile(0.5)),
+            commit_latency_p99: Duration::from_micros(latency.value_at_quantile(0.99)),
+            commit_latency_max: Duration::from_micros(latency.max()),
+        }
+    }
+
+    fn turn(&mut self) {
+        let age = self.current.since.elapsed();
+        if age >= PERIOD {
+            let over = std::mem::replace(&mut self.current, Period::new());
+            self.last = (age < 2 * PERIOD).then_some(over);
+        }
+    }
+}
+
+impl Period {
+    fn new() -> Self {
+        Self { since: Instant::now(), commits: 0, events: 0, latency_micros: new_histogram() }
+    }
+}
+
+fn new_histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, LATENCY_MAX_MICROS, 2).expect("the bounds are constant and valid")
+}

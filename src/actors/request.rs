@@ -1,0 +1,129 @@
+//! One publish on its way through the rooms: its events, what the shards know of them, and who waits.
+
+use std::{
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Instant,
+};
+
+use tokio::sync::oneshot;
+
+use super::{
+    admission::Permits,
+    dedup_window::{Digest, Digester},
+};
+use crate::event::{Event, Outcome};
+
+/// Why a publish was not acknowledged. All but [`Refused`](Self::Refused) may be sent again.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PublishError {
+    /// A limit on what is in flight is reached; nothing was done.
+    #[error("the service is overloaded: {0}")]
+    Overloaded(String),
+    /// No answer in time; the events may be stored, or not.
+    #[error("the events were not stored in time; whether they still will be is not known")]
+    TimedOut,
+    /// A room had it in its hands when it was restarted.
+    #[error("the request was interrupted by the restart of a part of the service")]
+    Interrupted,
+    /// The database is away.
+    #[error("the database is not available")]
+    StoreAway,
+    /// The database is there, and cannot be written as it is.
+    #[error("the database cannot be written; the log says why")]
+    StoreBroken,
+    /// The database cannot keep these events, and never will.
+    #[error("the database cannot store these events: {0}")]
+    Refused(String),
+}
+
+/// What a publish is answered: an outcome an event, in request order.
+pub(super) type Reply = Result<Vec<Outcome>, PublishError>;
+
+/// The record that all parts of a request share.
+///
+/// Whatever drops it unanswered (a room that died with the last hand on it) thereby answers
+/// [`PublishError::Interrupted`]: the sender of the reply goes with it, and so do its permits.
+pub(super) struct PublishRequest {
+    pub(super) events: Vec<Event>,
+    pub(super) digests: Vec<Digest>,
+    /// The `seq` of each event that a shard knows to be stored, else 0.
+    known_seqs: Vec<AtomicU64>,
+    /// The epoch in which it was admitted: what shards knew before a later one does not count.
+    pub(super) epoch: u64,
+    pub(super) admitted_at: Instant,
+    unfinished_parts: AtomicUsize,
+    reply: Mutex<Option<oneshot::Sender<Reply>>>,
+    _permits: Permits,
+}
+
+impl PublishRequest {
+    pub(super) fn new(
+        events: Vec<Event>,
+        digester: &Digester,
+        epoch: u64,
+        permits: Permits,
+    ) -> (Self, oneshot::Receiver<Reply>) {
+        let (reply, answer) = oneshot::channel();
+        let digests = events.iter().map(|event| digester.digest(event.topic(), event.event_id())).collect();
+        let known_seqs = events.iter().map(|_| AtomicU64::new(0)).collect();
+        let request = Self {
+            events,
+            digests,
+            known_seqs,
+            epoch,
+            admitted_at: Instant::now(),
+            unfinished_parts: AtomicUsize::new(0),
+            reply: Mutex::new(Some(reply)),
+            _permits: permits,
+        };
+        (request, answer)
+    }
+
+    /// The places of its events, by the shard that owns each; shards without any are left out.
+    pub(super) fn parts(&self, shards: usize) -> Vec<(usize, Vec<u32>)> {
+        let mut parts: Vec<(usize, Vec<u32>)> = Vec::new();
+        if let [digest] = self.digests[..] {
+            parts.push((digest.shard(shards), vec![0]));
+        } else {
+            let mut by_shard = vec![Vec::new(); shards];
+            for (place, digest) in self.digests.iter().enumerate() {
+                by_shard[digest.shard(shards)].push(place as u32);
+            }
+            parts.extend(by_shard.into_iter().enumerate().filter(|(_, places)| !places.is_empty()));
+        }
+        self.unfinished_parts.store(parts.len(), Ordering::Relaxed);
+        parts
+    }
+
+    /// Notes that the event at `place` is stored under `seq`.
+    pub(super) fn mark_known(&self, place: u32, seq: u64) {
+        self.known_seqs[place as usize].store(seq, Ordering::Relaxed);
+    }
+
+    /// Notes that one part is looked through; true for the last one.
+    pub(super) fn finish_part(&self) -> bool {
+        self.unfinished_parts.fetch_sub(1, Ordering::AcqRel) == 1
+    }
+
+    /// The `seq` that a shard knew for the event at `place`.
+    pub(super) fn known_seq(&self, place: usize) -> Option<u64> {
+        Some(self.known_seqs[place].load(Ordering::Relaxed)).filter(|seq| *seq != 0)
+    }
+
+    /// Answers whoever waits; the first answer counts.
+    pub(super) fn answer(&self, reply: Reply) {
+        let sender = self.reply.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(sender) = sender {
+            // A client that hung up is no longer there to be told; what was stored stays stored.
+            let _ = sender.send(reply);
+        }
+    }
+
+    /// Whether it was answered already.
+    pub(super) fn is_answered(&self) -> bool {
+        self.reply.lock().unwrap_or_else(PoisonError::into_inner).is_none()
+    }
+}

@@ -1,0 +1,262 @@
+//! StatsActor: owns the counters that `/stats` shows.
+//!
+//! It is told of each commit of this node before the answers leave, and so includes all that was acknowledged.
+//! Where a commit of another node came in between, or it has just started, it takes all counters from the store,
+//! in one snapshot. It waits for nobody: reads run outside and come back as messages.
+
+use std::{sync::Arc, time::Duration};
+
+use actix::prelude::*;
+use tokio::{runtime::Handle as Runtime, sync::oneshot};
+use tracing::warn;
+
+use super::{
+    figures::{Figures, FiguresReport},
+    group::TopicDelta,
+    supervision::{self, Crash, Room, Vitals, guarded},
+    topic_table::TopicTable,
+};
+use crate::store::{EventStore, Head, StoreError, Totals};
+
+const LOAD_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A commit of this node.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct Told {
+    pub(super) head: Head,
+    pub(super) new_topics: Vec<String>,
+    pub(super) deltas: Vec<TopicDelta>,
+    /// All events of the group.
+    pub(super) events: usize,
+    /// Those of them that only the store knew to be duplicates.
+    pub(super) repeats: usize,
+    pub(super) latency: Duration,
+}
+
+/// The newest commit of all nodes, as the watch saw it.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct HeadSeen(pub(super) Head);
+
+/// The database was restored to an older copy.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct Rebuild;
+
+/// Someone wants to see the counters. The reply is dropped where the store does not give them.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct Ask(pub(super) oneshot::Sender<CountersReport>);
+
+/// The counters, and this node's figures.
+#[derive(Clone, Debug)]
+pub struct CountersReport {
+    pub totals: Totals,
+    pub figures: FiguresReport,
+}
+
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Loaded {
+    totals: Result<Totals, StoreError>,
+    /// The rebuild that asked for it.
+    rebuild_no: u64,
+}
+
+pub(super) struct StatsActor {
+    store: Arc<dyn EventStore>,
+    runtime: Runtime,
+    vitals: Arc<Vitals>,
+    figures: Figures,
+    /// The counters up to one commit; `None` until they are loaded.
+    counted: Option<Counted>,
+    /// The newest commit that this node has made or seen.
+    newest_commit: u64,
+    loading: bool,
+    rebuild_no: u64,
+    /// Those who wait for the counters up to a commit.
+    waiting: Vec<(u64, oneshot::Sender<CountersReport>)>,
+}
+
+struct Counted {
+    head: Head,
+    topics: TopicTable,
+}
+
+impl StatsActor {
+    pub(super) fn new(store: Arc<dyn EventStore>, runtime: Runtime, vitals: Arc<Vitals>) -> Self {
+        Self {
+            store,
+            runtime,
+            vitals,
+            figures: Figures::new(),
+            counted: None,
+            newest_commit: 0,
+            loading: false,
+            rebuild_no: 0,
+            waiting: Vec::new(),
+        }
+    }
+}
+
+impl Actor for StatsActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        supervision::start(self, ctx);
+    }
+}
+
+impl Supervised for StatsActor {
+    fn restarting(&mut self, _ctx: &mut Self::Context) {
+        self.counted = None;
+        self.rebuild_no += 1;
+        self.loading = false;
+    }
+}
+
+impl Room for StatsActor {
+    fn vitals(&self) -> &Arc<Vitals> {
+        &self.vitals
+    }
+
+    fn enter(&mut self, ctx: &mut Context<Self>) {
+        self.load(ctx);
+    }
+}
+
+impl Handler<Told> for StatsActor {
+    type Result = ();
+
+    fn handle(&mut self, told: Told, ctx: &mut Self::Context) {
+        guarded(self, ctx, |stats, _| {
+            stats.figures.record(told.events, told.repeats, told.latency);
+            stats.newest_commit = stats.newest_commit.max(told.head.commit_no);
+            if let Some(counted) = &mut stats.counted
+                && counted.head.commit_no + 1 == told.head.commit_no
+            {
+                counted.head = told.head;
+                counted.topics.add(told.new_topics, told.deltas);
+            }
+        });
+    }
+}
+
+impl Handler<HeadSeen> for StatsActor {
+    type Result = ();
+
+    fn handle(&mut self, HeadSeen(head): HeadSeen, ctx: &mut Self::Context) {
+        guarded(self, ctx, |stats, ctx| {
+            stats.newest_commit = stats.newest_commit.max(head.commit_no);
+            if !stats.is_current() {
+                stats.load(ctx);
+            }
+        });
+    }
+}
+
+impl Handler<Rebuild> for StatsActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Rebuild, ctx: &mut Self::Context) {
+        guarded(self, ctx, |stats, ctx| {
+            stats.counted = None;
+            stats.newest_commit = 0;
+            stats.rebuild_no += 1;
+            stats.loading = false;
+            stats.waiting.iter_mut().for_each(|(commit, _)| *commit = 0);
+            stats.load(ctx);
+        });
+    }
+}
+
+impl Handler<Ask> for StatsActor {
+    type Result = ();
+
+    fn handle(&mut self, Ask(reply): Ask, ctx: &mut Self::Context) {
+        guarded(self, ctx, |stats, ctx| {
+            stats.waiting.push((stats.newest_commit, reply));
+            stats.answer_waiting();
+            if !stats.waiting.is_empty() {
+                stats.load(ctx);
+            }
+        });
+    }
+}
+
+impl Handler<Loaded> for StatsActor {
+    type Result = ();
+
+    fn handle(&mut self, loaded: Loaded, ctx: &mut Self::Context) {
+        guarded(self, ctx, |stats, ctx| {
+            if loaded.rebuild_no != stats.rebuild_no {
+                return;
+            }
+            stats.loading = false;
+            match loaded.totals {
+                Ok(totals) => stats.take(totals),
+                Err(error) => {
+                    warn!(error = &error as &dyn std::error::Error, "the counters cannot be read");
+                    stats.waiting.clear();
+                }
+            }
+            stats.answer_waiting();
+            if !stats.waiting.is_empty() {
+                stats.load(ctx);
+            }
+        });
+    }
+}
+
+impl Handler<Crash> for StatsActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Crash, ctx: &mut Self::Context) {
+        guarded(self, ctx, |_, _| panic!("crash injected"));
+    }
+}
+
+impl StatsActor {
+    fn is_current(&self) -> bool {
+        self.counted.as_ref().is_some_and(|counted| counted.head.commit_no >= self.newest_commit)
+    }
+
+    /// Has the counters read from the store, unless that is under way.
+    fn load(&mut self, ctx: &mut Context<Self>) {
+        if std::mem::replace(&mut self.loading, true) {
+            return;
+        }
+        let store = Arc::clone(&self.store);
+        let address = ctx.address();
+        let rebuild_no = self.rebuild_no;
+        self.runtime.spawn(async move {
+            let totals = tokio::time::timeout(LOAD_TIMEOUT, store.totals())
+                .await
+                .unwrap_or(Err(StoreError::TimedOut(LOAD_TIMEOUT)));
+            address.do_send(Loaded { totals, rebuild_no });
+        });
+    }
+
+    /// Takes counters that were read, unless this node's commits have led beyond them meanwhile.
+    fn take(&mut self, totals: Totals) {
+        if self.counted.as_ref().is_none_or(|counted| counted.head.commit_no < totals.head.commit_no) {
+            self.newest_commit = self.newest_commit.max(totals.head.commit_no);
+            self.counted = Some(Counted { head: totals.head, topics: TopicTable::new(totals.topics) });
+        }
+    }
+
+    fn answer_waiting(&mut self) {
+        let Some(counted) = &self.counted else { return };
+        let commit_no = counted.head.commit_no;
+        if self.waiting.iter().all(|(commit, _)| *commit > commit_no) {
+            return;
+        }
+        let totals = Totals { head: counted.head, topics: counted.topics.to_vec() };
+        let report = CountersReport { totals, figures: self.figures.report() };
+        for (_, reply) in self.waiting.extract_if(.., |(commit, _)| *commit <= commit_no) {
+            // Whoever hung up needs no answer.
+            let _ = reply.send(report.clone());
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! Fills the windows of shards that have just started, in the background, from the newest stored ids.
+//!
+//! One pass over the store serves all shards that ask at about the same time. A window that stays cold costs
+//! speed, never an answer, so a store that fails here is only logged.
+
+use std::{sync::Arc, time::Duration};
+
+use actix::Addr;
+use tokio::sync::mpsc;
+use tracing::{debug, warn};
+
+use super::{
+    dedup::{DedupActor, Warm},
+    dedup_window::{Digest, Digester},
+    ledger_sight::LedgerSight,
+};
+use crate::store::{EventStore, StoreError};
+
+const PAGE_IDS: usize = 10_000;
+/// How long a first shard waits for the others to ask with it.
+const GATHER: Duration = Duration::from_millis(20);
+
+/// Where shards ask for their window to be filled.
+pub(super) struct WarmUp {
+    asks: mpsc::UnboundedSender<Ask>,
+}
+
+struct Ask {
+    shard: usize,
+    address: Addr<DedupActor>,
+}
+
+/// What a pass needs to know.
+pub(super) struct Source {
+    pub(super) store: Arc<dyn EventStore>,
+    pub(super) digester: Digester,
+    pub(super) sight: Arc<LedgerSight>,
+    pub(super) shards: usize,
+    /// Ids that one shard takes: the elder generation of its window.
+    pub(super) shard_ids_max: usize,
+}
+
+impl WarmUp {
+    /// Starts the task that answers the asks; it ends with the last shard.
+    pub(super) fn start(source: Source) -> Arc<Self> {
+        let (asks, received) = mpsc::unbounded_channel();
+        tokio::spawn(serve(source, received));
+        Arc::new(Self { asks })
+    }
+
+    /// Has this shard's window filled, soon.
+    pub(super) fn ask(&self, shard: usize, address: Addr<DedupActor>) {
+        // Nobody answers any more only when the service is ending.
+        let _ = self.asks.send(Ask { shard, address });
+    }
+}
+
+async fn serve(source: Source, mut asks: mpsc::UnboundedReceiver<Ask>) {
+    while let Some(first) = asks.recv().await {
+        tokio::time::sleep(GATHER).await;
+        let mut gathered = vec![first];
+        while let Ok(ask) = asks.try_recv() {
+            gathered.push(ask);
+        }
+        if let Err(error) = pass(&source, &gathered).await {
+            warn!(
+                error = &error as &dyn std::error::Error,
+                "windows stay cold: the newest ids cannot be read"
+            );
+        }
+    }
+}
+
+async fn pass(source: &Source, asks: &[Ask]) -> Result<(), StoreError> {
+    let mut wanted = vec![0; source.shards];
+    asks.iter().for_each(|ask| wanted[ask.shard] = source.shard_ids_max);
+    let mut before = u64::MAX;
+    while wanted.iter().any(|ids| *ids > 0) {
+        let epoch = source.sight.epoch();
+        let page = source.store.newest_ids(before, PAGE_IDS).await?;
+        let Some(oldest) = page.last() else { break };
+        before = oldest.seq;
+        let mut by_shard: Vec<Vec<(Digest, u64)>> = vec![Vec::new(); source.shards];
+        for id in &page {
+            let digest = source.digester.digest(&id.topic, &id.event_id);
+            let shard = digest.shard(source.shards);
+            if wanted[shard] > 0 {
+                wanted[shard] -= 1;
+                by_shard[shard].push((digest, id.seq));
+            }
+        }
+        for ask in asks {
+            let ids = std::mem::take(&mut by_shard[ask.shard]);
+            ask.address.do_send(Warm { ids, epoch });
+        }
+    }
+    debug!(shards = asks.len(), "windows are warm");
+    Ok(())
+}

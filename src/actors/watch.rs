@@ -1,0 +1,58 @@
+//! The watch on what nobody in the rooms can notice: commits of other nodes, a database restored to an older
+//! copy, and rooms that died in spite of their guards.
+
+use std::{sync::Arc, time::Duration};
+
+use actix::Addr;
+use tokio::sync::mpsc;
+use tracing::error;
+
+use super::{
+    ledger_sight::LedgerSight,
+    stats::{HeadSeen, StatsActor},
+    writer::{LedgerRestored, WriterActor},
+};
+use crate::store::EventStore;
+
+/// How far the counters may lag behind other nodes' commits.
+pub(super) const POLL_INTERVAL: Duration = Duration::from_millis(250);
+
+pub(super) struct Watch {
+    pub(super) store: Arc<dyn EventStore>,
+    pub(super) sight: Arc<LedgerSight>,
+    pub(super) writer: Addr<WriterActor>,
+    pub(super) stats: Addr<StatsActor>,
+    /// Whether each room's address still leads somewhere, by name.
+    pub(super) rooms: Vec<(String, Box<dyn Fn() -> bool + Send + Sync>)>,
+    pub(super) given_up: mpsc::UnboundedSender<String>,
+}
+
+impl Watch {
+    /// Polls until it is aborted.
+    pub(super) async fn keep(self) {
+        let mut polls = tokio::time::interval(POLL_INTERVAL);
+        polls.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            polls.tick().await;
+            if let Some((room, _)) = self.rooms.iter().find(|(_, connected)| !connected()) {
+                error!(room, "a room is dead in spite of its supervisor; the service ends");
+                let _ = self.given_up.send(room.clone());
+                return;
+            }
+            self.poll_ledger().await;
+        }
+    }
+
+    async fn poll_ledger(&self) {
+        // What was seen before the question must be in the answer.
+        let (seen, epoch) = (self.sight.last_seq(), self.sight.epoch());
+        // A store that is away is the writer's business and readiness's.
+        let Ok(head) = self.store.head().await else { return };
+        if head.last_seq < seen {
+            self.writer.do_send(LedgerRestored { last_seq: head.last_seq, epoch });
+            return;
+        }
+        self.sight.note(head.last_seq);
+        self.stats.do_send(HeadSeen(head));
+    }
+}

@@ -1,0 +1,330 @@
+//! WriterActor: the only room that writes. It gathers whole requests, and commits them in groups, one at a time.
+//!
+//! There is no timer: while one group commits, the next one gathers; an idle writer starts at once. Its memory
+//! is the queue, which admission bounds, and the ids of its last groups. It waits for nobody but the store.
+
+use std::{
+    collections::VecDeque,
+    panic::AssertUnwindSafe,
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant},
+};
+
+use actix::prelude::*;
+use futures::FutureExt;
+use tracing::{error, warn};
+use uuid::Uuid;
+
+use super::{
+    commit::{CommitFailure, Connection, Done, GroupId, commit},
+    dedup::{DedupActor, Forget, Learn},
+    dedup_window::{DedupWindow, Digest},
+    group::Group,
+    ledger_sight::LedgerSight,
+    request::{PublishError, PublishRequest},
+    stats::{Rebuild, StatsActor},
+    supervision::{self, Crash, Room, Vitals, guarded},
+};
+use crate::store::{EventStore, StoreError};
+
+/// Ids of the last groups that the writer itself remembers, for repeats that were in flight with their original.
+const RECENT_IDS_MAX: usize = 65_536;
+/// How often the queue is searched for requests that have waited too long while the store is away.
+const QUEUE_CHECK_INTERVAL: Duration = Duration::from_millis(250);
+
+/// A whole request, from the shard that finished it last.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct Append(pub(super) Arc<PublishRequest>);
+
+/// A shard that wants to learn what is committed of its key range.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct Subscribe {
+    pub(super) shard: usize,
+    pub(super) address: Addr<DedupActor>,
+}
+
+/// The ledger was seen to end at `last_seq`, below what this node had seen before.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct LedgerRestored {
+    pub(super) last_seq: u64,
+    /// The epoch in which it was seen; in a later one the writer knows already.
+    pub(super) epoch: u64,
+}
+
+/// The sizes of groups and the patience with the store.
+#[derive(Clone, Debug)]
+pub(super) struct WriterLimits {
+    pub(super) group_events_max: usize,
+    pub(super) group_bytes_max: usize,
+    /// How long a request waits for a store that is away.
+    pub(super) store_patience: Duration,
+}
+
+pub(super) struct WriterActor {
+    store: Arc<dyn EventStore>,
+    stats: Addr<StatsActor>,
+    shards: Vec<Option<Addr<DedupActor>>>,
+    sight: Arc<LedgerSight>,
+    limits: WriterLimits,
+    vitals: Arc<Vitals>,
+    queue: VecDeque<Arc<PublishRequest>>,
+    /// Parts of a group that the store refused, each to be tried as a group of its own before the queue.
+    apart: VecDeque<Vec<Arc<PublishRequest>>>,
+    recent: DedupWindow,
+    connection: Connection,
+    /// Of the last group that was taken in hand.
+    last_group: GroupId,
+    committing: bool,
+}
+
+impl WriterActor {
+    pub(super) fn new(
+        store: Arc<dyn EventStore>,
+        stats: Addr<StatsActor>,
+        shards: usize,
+        sight: Arc<LedgerSight>,
+        limits: WriterLimits,
+        vitals: Arc<Vitals>,
+    ) -> Self {
+        Self {
+            connection: None,
+            last_group: GroupId { writer_id: Uuid::new_v4(), group_no: 0 },
+            committing: false,
+            store,
+            stats,
+            shards: vec![None; shards],
+            sight,
+            limits,
+            vitals,
+            queue: VecDeque::new(),
+            apart: VecDeque::new(),
+            recent: DedupWindow::new(RECENT_IDS_MAX),
+        }
+    }
+}
+
+impl Actor for WriterActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        supervision::start(self, ctx);
+    }
+}
+
+impl Supervised for WriterActor {
+    /// The group in hand went with the future that committed it, and so did the connection. The queue stays.
+    fn restarting(&mut self, _ctx: &mut Self::Context) {
+        self.connection = None;
+        self.committing = false;
+        self.recent.forget();
+    }
+}
+
+impl Room for WriterActor {
+    fn vitals(&self) -> &Arc<Vitals> {
+        &self.vitals
+    }
+
+    fn enter(&mut self, ctx: &mut Context<Self>) {
+        ctx.run_interval(QUEUE_CHECK_INTERVAL, |writer, ctx| {
+            guarded(writer, ctx, |writer, _| writer.answer_the_impatient());
+        });
+        self.commit_next(ctx);
+    }
+}
+
+impl Handler<Append> for WriterActor {
+    type Result = ();
+
+    fn handle(&mut self, Append(request): Append, ctx: &mut Self::Context) {
+        guarded(self, ctx, |writer, ctx| {
+            writer.queue.push_back(request);
+            writer.commit_next(ctx);
+        });
+    }
+}
+
+impl Handler<Subscribe> for WriterActor {
+    type Result = ();
+
+    fn handle(&mut self, subscribe: Subscribe, ctx: &mut Self::Context) {
+        guarded(self, ctx, |writer, _| writer.shards[subscribe.shard] = Some(subscribe.address));
+    }
+}
+
+impl Handler<LedgerRestored> for WriterActor {
+    type Result = ();
+
+    fn handle(&mut self, message: LedgerRestored, ctx: &mut Self::Context) {
+        guarded(self, ctx, |writer, _| {
+            if message.epoch == writer.sight.epoch() {
+                writer.start_over(message.last_seq);
+            }
+        });
+    }
+}
+
+impl Handler<Crash> for WriterActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Crash, ctx: &mut Self::Context) {
+        guarded(self, ctx, |_, _| panic!("crash injected"));
+    }
+}
+
+impl WriterActor {
+    /// Takes the next group in hand, if there is one and none is.
+    fn commit_next(&mut self, ctx: &mut Context<Self>) {
+        if self.committing {
+            return;
+        }
+        let Some(requests) = self.next_requests() else { return };
+        self.committing = true;
+        self.last_group.group_no += 1;
+        let group = Group::form(requests, self.sight.epoch(), &mut self.recent);
+        let committing = commit(
+            self.connection.take(),
+            self.last_group,
+            group,
+            Arc::clone(&self.store),
+            Arc::clone(&self.sight),
+            self.limits.store_patience,
+        );
+        let committing = AssertUnwindSafe(committing).catch_unwind().into_actor(self);
+        ctx.spawn(committing.map(|done, writer: &mut Self, ctx| match done {
+            Ok(done) => guarded(writer, ctx, |writer, ctx| writer.finish(done, ctx)),
+            Err(panic) => supervision::end(writer, ctx, panic),
+        }));
+    }
+
+    /// Requests for one group: up to the limits in events and bytes, or a larger one alone.
+    fn next_requests(&mut self) -> Option<Vec<Arc<PublishRequest>>> {
+        if let Some(apart) = self.apart.pop_front() {
+            return Some(apart);
+        }
+        let (mut events, mut bytes) = (0, 0);
+        let mut taken: Vec<Arc<PublishRequest>> = Vec::new();
+        while let Some(request) = self.queue.front() {
+            events += request.events.len();
+            bytes += request.events.iter().map(|event| event.bytes()).sum::<usize>();
+            let full = events > self.limits.group_events_max || bytes > self.limits.group_bytes_max;
+            if full && !taken.is_empty() {
+                break;
+            }
+            taken.extend(self.queue.pop_front());
+        }
+        self.vitals.queue.fetch_sub(taken.len(), Ordering::Relaxed);
+        (!taken.is_empty()).then_some(taken)
+    }
+
+    fn finish(&mut self, done: Done, ctx: &mut Context<Self>) {
+        self.connection = done.connection;
+        self.committing = false;
+        match done.result {
+            Ok(committed) => {
+                let learned = committed.settled.learned;
+                self.sight.note(committed.told.head.last_seq);
+                self.sight.note_store(false);
+                self.stats.do_send(committed.told);
+                learned.iter().for_each(|(digest, seq)| self.recent.learn(*digest, *seq));
+                // The next group is on its way to the store before this one's clients are told.
+                self.commit_next(ctx);
+                self.teach(learned);
+                for (request, outcomes) in done.group.requests().iter().zip(committed.settled.replies) {
+                    request.answer(Ok(outcomes));
+                }
+            }
+            Err(failure) => {
+                self.fail(done.group, failure);
+                self.commit_next(ctx);
+            }
+        }
+    }
+
+    fn fail(&mut self, group: Group, failure: CommitFailure) {
+        let answer_all = |group: Group, error: PublishError| {
+            group.requests().iter().for_each(|request| request.answer(Err(error.clone())));
+        };
+        match failure {
+            CommitFailure::Restored { last_seq } => {
+                self.start_over(last_seq);
+                self.apart.push_front(group.into_requests());
+            }
+            CommitFailure::Refused(error) if group.requests().len() > 1 => {
+                warn!(
+                    error = &error as &dyn std::error::Error,
+                    "the store refuses a group; looking for the culprit"
+                );
+                let mut first_half = group.into_requests();
+                let second_half = first_half.split_off(first_half.len() / 2);
+                self.apart.push_front(second_half);
+                self.apart.push_front(first_half);
+            }
+            CommitFailure::Refused(error) => {
+                warn!(error = &error as &dyn std::error::Error, "the store refuses a request");
+                answer_all(group, PublishError::Refused(innermost(&error)));
+            }
+            CommitFailure::Broken(error) => {
+                error!(error = &error as &dyn std::error::Error, "the store cannot be written");
+                self.sight.note_store(true);
+                answer_all(group, PublishError::StoreBroken);
+            }
+            CommitFailure::Away => answer_all(group, PublishError::StoreAway),
+            CommitFailure::Overtaken => answer_all(group, PublishError::TimedOut),
+        }
+    }
+
+    /// Throws away all that is known of stored ids. Shards are told before the new epoch begins, so that
+    /// whatever is admitted in it finds them empty.
+    fn start_over(&mut self, last_seq: u64) {
+        let seen = self.sight.last_seq();
+        error!(seen, last_seq, "the database was restored to an older copy; all windows are forgotten");
+        let epoch = self.sight.epoch() + 1;
+        self.shards.iter().flatten().for_each(|shard| shard.do_send(Forget { epoch }));
+        self.recent.forget();
+        self.sight.start_over(epoch, last_seq);
+        self.stats.do_send(Rebuild);
+    }
+
+    fn teach(&self, learned: Vec<(Digest, u64)>) {
+        let shards = self.shards.len();
+        let mut by_shard: Vec<Vec<(Digest, u64)>> = vec![Vec::new(); shards];
+        for (digest, seq) in learned {
+            by_shard[digest.shard(shards)].push((digest, seq));
+        }
+        for (shard, learned) in self.shards.iter().zip(by_shard) {
+            if let Some(shard) = shard.as_ref().filter(|_| !learned.is_empty()) {
+                shard.do_send(Learn(learned));
+            }
+        }
+    }
+
+    /// While the store is away, a request waits no longer than the store's patience, in hand or in the queue.
+    fn answer_the_impatient(&mut self) {
+        if !self.sight.store_failing() {
+            return;
+        }
+        let now = Instant::now();
+        let patience = self.limits.store_patience;
+        let queued = self.queue.len();
+        self.queue.retain(|request| {
+            let waits_on = now - request.admitted_at < patience;
+            if !waits_on {
+                request.answer(Err(PublishError::StoreAway));
+            }
+            waits_on
+        });
+        self.vitals.queue.fetch_sub(queued - self.queue.len(), Ordering::Relaxed);
+    }
+}
+
+fn innermost(error: &StoreError) -> String {
+    let mut innermost: &dyn std::error::Error = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    innermost.to_string()
+}
