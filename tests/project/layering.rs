@@ -6,6 +6,7 @@
 use std::fs;
 use std::path::Path;
 
+use crate::package_root;
 use crate::source::{Token, tokens_outside_tests};
 
 /// Every module of the crate's root, and what it may use beside itself.
@@ -38,9 +39,8 @@ const STATUS_NUMBERS: [&str; 13] =
 
 #[test]
 fn the_sources_keep_to_their_floors() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut sources = Vec::new();
-    read_sources(&root.join("src"), "src", &mut sources);
+    read_sources(&package_root().join("src"), "src", &mut sources);
     let names: Vec<&str> = sources.iter().map(|(name, _)| name.as_str()).collect();
     assert!(names.contains(&"src/lib.rs"), "the sources were not found: {names:?}");
 
@@ -93,7 +93,6 @@ fn used_floors(file: &str, floor: &str, tokens: &[Token]) -> Vec<Fault> {
         name if is_floor(name) => Some((used.line, format!("`{floor}` must not use `{name}`"))),
         // `super::name` can be in the file's own floor: in a module inside of it.
         _ if through_super => None,
-        // In main.rs `crate` is the binary, which has nothing but what main.rs declares.
         name => Some((used.line, format!("`{name}` hides which floor is used: name its module"))),
     };
     let mut faults = Vec::new();

@@ -8,6 +8,8 @@ use std::process::Command;
 
 use serde_json::Value;
 
+use crate::package_root;
+
 /// The same list as in deny.toml. Where a crate offers a choice, one of these is chosen.
 const ALLOWED: [&str; 7] =
     ["Apache-2.0", "BSD-3-Clause", "CDLA-Permissive-2.0", "ISC", "MIT", "Unicode-3.0", "Zlib"];
@@ -31,7 +33,7 @@ fn packages() -> Vec<Value> {
             "--filter-platform",
             "host-tuple",
         ])
-        .args(["--manifest-path", concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")])
+        .current_dir(package_root())
         .output()
         .expect("cargo runs");
     assert!(output.status.success(), "cargo metadata: {}", String::from_utf8_lossy(&output.stderr));
@@ -99,7 +101,7 @@ fn one(words: &mut Vec<&str>) -> Result<bool, String> {
 
 #[test]
 fn the_list_of_deny_toml_is_the_list_of_this_test() {
-    let deny = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/deny.toml")).expect("deny.toml");
+    let deny = fs::read_to_string(package_root().join("deny.toml")).expect("deny.toml");
     assert_eq!(list_in(&deny, "[licenses]", "allow"), ALLOWED);
 }
 
