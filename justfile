@@ -1,0 +1,33 @@
+# One place for every command. `just` lists them.
+
+[private]
+default:
+    @just --list
+
+# Start the service, e.g. `just run --listen 127.0.0.1:9000`
+run *args:
+    cargo run --locked -- {{ args }}
+
+# Every check, or with arguments only the tests that match: `just test dedup`
+test *args:
+    scripts/test {{ args }}
+
+# Format the sources
+fmt:
+    cargo fmt
+
+# Everything that clippy objects to
+lint:
+    cargo clippy --locked --all-targets -- -D warnings
+
+# Build the documentation and open it
+doc:
+    cargo doc --locked --no-deps --open
+
+# Licences, known vulnerabilities and origins of all crates (needs cargo-deny)
+deny:
+    cargo deny --locked check
+
+# The binary as it is released
+build:
+    cargo build --locked --release
