@@ -50,10 +50,13 @@ impl PostgresStore {
 }
 
 /// Brings the schema up to date; answers its version.
-pub(super) async fn migrate(url: &str) -> Result<i64, OpenError> {
+pub(super) async fn migrate(url: &str, scope: Option<DedupScope>) -> Result<i64, OpenError> {
     let mut connection = connect(&parse(url)?).await.map_err(open_error)?;
     session::check_server(&mut connection).await?;
     bring_schema_up_to_date(&mut connection, true).await?;
+    if scope.is_some() {
+        keep_scope(&mut connection, scope).await?;
+    }
     schema_version(&mut connection).await
 }
 

@@ -56,11 +56,14 @@ impl SqliteStore {
 }
 
 /// Brings the schema up to date; answers its version. Refused while a service has the file.
-pub(super) async fn migrate(url: &str) -> Result<i64, OpenError> {
+pub(super) async fn migrate(url: &str, scope: Option<DedupScope>) -> Result<i64, OpenError> {
     let options = parse(url)?;
     let _lock = take_lock(options.get_filename())?;
     let mut connection = options.connect().await.map_err(open_error)?;
     bring_schema_up_to_date(&mut connection, true).await?;
+    if scope.is_some() {
+        keep_scope(&mut connection, scope).await?;
+    }
     schema_version(&mut connection).await
 }
 

@@ -1,0 +1,29 @@
+//! `sekali migrate`: bring the database's schema up to date, and do nothing else.
+
+use std::io::{self, Write};
+
+use clap::Args;
+
+use super::{CliError, logging};
+use crate::{
+    app,
+    config::{DatabaseArgs, LogArgs},
+    redact::redacted,
+};
+
+#[derive(Args)]
+pub struct MigrateArgs {
+    #[command(flatten)]
+    database: DatabaseArgs,
+
+    #[command(flatten)]
+    log: LogArgs,
+}
+
+/// Migrates, and names the database that is now up to date.
+pub fn run(args: &MigrateArgs) -> Result<(), CliError> {
+    let database = args.database.check()?;
+    logging::start(&args.log.check()?)?;
+    app::migrate(&database.url, database.dedup_scope)?;
+    writeln!(io::stdout(), "{} is up to date", redacted(&database.url)).map_err(CliError::Output)
+}

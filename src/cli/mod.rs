@@ -1,0 +1,231 @@
+//! The command line: what can be asked for, and one file for each subcommand.
+
+mod events;
+mod healthcheck;
+mod logging;
+mod migrate;
+mod minified;
+mod serve;
+mod stats;
+
+use std::{future::Future, io, process::ExitCode};
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::{
+    app::AppError,
+    client::{Client, ClientError},
+    config::{ServeArgs, WrongValue},
+};
+
+/// An idempotent event aggregator: publish as often as you like, stored once
+///
+/// Without a command it serves, with the options below.
+#[derive(Parser)]
+#[command(name = "sekali", version, args_conflicts_with_subcommands = true)]
+#[command(after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage.")]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+
+    #[command(flatten)]
+    serve: ServeArgs,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the service (what `sekali` alone does)
+    // Boxed, since it is many times the size of the others.
+    Serve(Box<ServeArgs>),
+    /// Print stored events: a page as a JSON array, or all of them, one a line
+    Events(events::EventsArgs),
+    /// Print what a running service has counted
+    Stats(stats::StatsArgs),
+    /// Bring the database's schema up to date, and do nothing else
+    Migrate(migrate::MigrateArgs),
+    /// Ask a running service whether it is ready; silent if it is
+    Healthcheck(healthcheck::HealthcheckArgs),
+}
+
+/// Does what the command line asks for.
+pub fn run(cli: Cli) -> Result<(), CliError> {
+    let done = match cli.command {
+        None => serve::run(&cli.serve),
+        Some(Command::Serve(args)) => serve::run(&args),
+        Some(Command::Events(args)) => events::run(&args),
+        Some(Command::Stats(args)) => stats::run(&args),
+        Some(Command::Migrate(args)) => migrate::run(&args),
+        Some(Command::Healthcheck(args)) => healthcheck::run(&args),
+    };
+    match done {
+        // The reader has seen enough: `sekali events --all | head`.
+        Err(CliError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        done => done,
+    }
+}
+
+/// Every way a subcommand can fail.
+#[derive(Debug, thiserror::Error)]
+pub enum CliError {
+    /// A flag or its environment variable has a value that is not allowed.
+    #[error(transparent)]
+    Usage(#[from] WrongValue),
+    /// The service could not start, or did not stop in time.
+    #[error(transparent)]
+    App(#[from] AppError),
+    /// A running service did not answer as asked.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// Standard output took no more.
+    #[error("cannot write to standard output")]
+    Output(#[source] io::Error),
+    /// The system gave no thread or no poll.
+    #[error("cannot start the runtime")]
+    Runtime(#[source] io::Error),
+}
+
+impl CliError {
+    /// What the process ends with: 2 for wrong usage, 1 for any other failure.
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            CliError::Usage(_) | CliError::Client(ClientError::Url { .. }) => ExitCode::from(2),
+            _ => ExitCode::FAILURE,
+        }
+    }
+}
+
+/// Which running service to ask.
+#[derive(Args)]
+struct ServerArgs {
+    /// The running service, http or https
+    #[arg(
+        long,
+        env = "SEKALI_URL",
+        hide_env_values = true,
+        value_name = "URL",
+        default_value = "http://127.0.0.1:8080"
+    )]
+    url: String,
+}
+
+impl ServerArgs {
+    fn client(&self) -> Result<Client, ClientError> {
+        Client::new(&self.url)
+    }
+}
+
+/// Runs a client's work on this thread; only the service needs more than one.
+fn block_on<T>(work: impl Future<Output = Result<T, CliError>>) -> Result<T, CliError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(CliError::Runtime)?.block_on(work)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory, FromArgMatches, builder::Resettable, error::ErrorKind};
+
+    use super::*;
+
+    /// As the user would, but in an empty environment.
+    fn parse(args: &[&str]) -> Result<Cli, clap::Error> {
+        fn without_env(command: clap::Command) -> clap::Command {
+            command.mut_args(|arg| arg.env(Resettable::Reset)).mut_subcommands(without_env)
+        }
+        let matches = without_env(Cli::command()).try_get_matches_from([&["sekali"], args].concat())?;
+        Cli::from_arg_matches(&matches)
+    }
+
+    fn refusal(args: &[&str]) -> ErrorKind {
+        parse(args).err().expect("it must be refused").kind()
+    }
+
+    /// What `serve` would run with.
+    fn config(args: &[&str]) -> Result<crate::config::Config, WrongValue> {
+        let cli = parse(args).unwrap_or_else(|error| panic!("{error}"));
+        match cli.command {
+            None => cli.serve.check(),
+            Some(Command::Serve(args)) => args.check(),
+            Some(_) => panic!("that does not serve: {args:?}"),
+        }
+    }
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_of_serve_work_with_and_without_its_name() {
+        for args in
+            [&["--listen", "[::1]:0", "--shards=3"][..], &["serve", "--listen", "[::1]:0", "--shards=3"]]
+        {
+            let config = config(args).unwrap();
+            assert_eq!((config.listen.as_str(), config.shards), ("[::1]:0", 3));
+        }
+        assert_eq!(refusal(&["--shards=3", "serve"]), ErrorKind::ArgumentConflict);
+        assert_eq!(refusal(&["--shards=3", "stats"]), ErrorKind::ArgumentConflict);
+    }
+
+    #[test]
+    fn migrate_is_a_flag_with_or_without_a_value() {
+        for (args, migrate) in [
+            (&["--migrate"][..], true),
+            (&["--migrate", "false"], false),
+            (&["--migrate=false"], false),
+            (&["--migrate=true", "--shards=1"], true),
+        ] {
+            assert_eq!(config(args).unwrap().migrate, migrate, "{args:?}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_value_is_wrong_usage_whichever_flag_has_it() {
+        for args in [
+            ["--listen", "8080"],
+            ["--database-url", "mysql://db"],
+            ["--dedup-scope", "source"],
+            ["--migrate", "yes"],
+            ["--shards", "257"],
+            ["--window-ids", "16777217"],
+            ["--batch-events-max", "0"],
+            ["--body-bytes-max", "1023"],
+            ["--events-in-flight-max", "9999"],
+            ["--bytes-in-flight-max", "15MiB"],
+            ["--group-events-max", "0"],
+            ["--group-bytes-max", "1GiB"],
+            ["--read-connections", "65"],
+            ["--connections-max", "0"],
+            ["--http-workers", "0"],
+            ["--publish-timeout", "0"],
+            ["--body-timeout", "61m"],
+            ["--drain-timeout", "soon"],
+            ["--client-idle-timeout", "0ms"],
+        ] {
+            let wrong = config(&args).unwrap_err();
+            assert!(wrong.to_string().starts_with(&format!("{} must be ", args[0])), "{wrong}");
+            assert_eq!(CliError::from(wrong).exit_code(), ExitCode::from(2));
+        }
+    }
+
+    #[test]
+    fn a_wrong_setting_of_serve_is_not_looked_at_by_others() {
+        // As clap would take it from the environment: the text is kept, and only `check` reads it.
+        let with_wrong_env =
+            Cli::command().mut_arg("shards", |arg| arg.env(Resettable::Reset).default_value("x"));
+        assert!(with_wrong_env.try_get_matches_from(["sekali", "stats"]).is_ok());
+    }
+
+    #[test]
+    fn commands_have_their_own_flags() {
+        for args in [
+            &["events", "--all", "--after", "7", "--before", "9", "--limit", "5000", "--topic", "a"][..],
+            &["stats", "--json", "--url", "http://host"],
+            &["migrate", "--database-url", "sqlite::memory:", "--dedup-scope", "topic"],
+            &["healthcheck"],
+        ] {
+            assert!(parse(args).is_ok(), "{args:?}");
+        }
+        assert_eq!(refusal(&["simulate"]), ErrorKind::InvalidSubcommand);
+        assert_eq!(refusal(&["events", "--limit", "0"]), ErrorKind::ValueValidation);
+    }
+}

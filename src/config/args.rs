@@ -1,0 +1,220 @@
+//! The raw side: flags and environment variables as text, and the checks that turn them into values.
+
+use std::thread;
+
+use clap::Args;
+
+use super::{Config, DatabaseConfig, LogConfig, LogFormat, WrongValue, values};
+
+const KIB: usize = 1 << 10;
+const MIB: usize = 1 << 20;
+const GIB: usize = 1 << 30;
+
+/// What `sekali serve` was told, not yet checked.
+#[derive(Args, Clone)]
+pub struct ServeArgs {
+    /// Where to listen for HTTP, host:port; port 0 lets the system choose
+    #[arg(long, env = "SEKALI_LISTEN", hide_env_values = true)]
+    #[arg(value_name = "HOST:PORT", default_value = "127.0.0.1:8080")]
+    listen: String,
+
+    #[command(flatten)]
+    database: DatabaseArgs,
+
+    /// Bring the database's schema up to date first, true or false
+    #[arg(long, env = "SEKALI_MIGRATE", hide_env_values = true)]
+    #[arg(value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", default_value = "true")]
+    migrate: String,
+
+    /// Deduplicating rooms, 1 to 256 [default: one a core]
+    #[arg(long, env = "SEKALI_SHARDS", hide_env_values = true, value_name = "N")]
+    shards: Option<String>,
+
+    /// Stored ids to remember over all shards, about 60 bytes each, 0 to 16777216
+    #[arg(long, env = "SEKALI_WINDOW_IDS", hide_env_values = true)]
+    #[arg(value_name = "N", default_value = "1000000")]
+    window_ids: String,
+
+    /// Events in one request, 1 to 100000
+    #[arg(long, env = "SEKALI_BATCH_EVENTS_MAX", hide_env_values = true)]
+    #[arg(value_name = "N", default_value = "10000")]
+    batch_events_max: String,
+
+    /// Size of one request's body, 1KiB to 256MiB; bytes, or with KiB, MiB or GiB
+    #[arg(long, env = "SEKALI_BODY_BYTES_MAX", hide_env_values = true)]
+    #[arg(value_name = "SIZE", default_value = "16MiB")]
+    body_bytes_max: String,
+
+    /// Events accepted and not yet answered, from --batch-events-max to 10000000; beyond it 503
+    #[arg(long, env = "SEKALI_EVENTS_IN_FLIGHT_MAX", hide_env_values = true)]
+    #[arg(value_name = "N", default_value = "50000")]
+    events_in_flight_max: String,
+
+    /// Bodies being read or not yet answered, from --body-bytes-max to 64GiB; beyond it 503
+    #[arg(long, env = "SEKALI_BYTES_IN_FLIGHT_MAX", hide_env_values = true)]
+    #[arg(value_name = "SIZE", default_value = "64MiB")]
+    bytes_in_flight_max: String,
+
+    /// Events in one transaction, 1 to 100000; a larger request is a transaction alone
+    #[arg(long, env = "SEKALI_GROUP_EVENTS_MAX", hide_env_values = true)]
+    #[arg(value_name = "N", default_value = "8000")]
+    group_events_max: String,
+
+    /// Size of one transaction, 1KiB to 256MiB; a larger request is a transaction alone
+    #[arg(long, env = "SEKALI_GROUP_BYTES_MAX", hide_env_values = true)]
+    #[arg(value_name = "SIZE", default_value = "8MiB")]
+    group_bytes_max: String,
+
+    /// Connections to the database for reading, 1 to 64; the writer has its own
+    #[arg(long, env = "SEKALI_READ_CONNECTIONS", hide_env_values = true)]
+    #[arg(value_name = "N", default_value = "4")]
+    read_connections: String,
+
+    /// Client connections over all HTTP workers, 1 to 1000000
+    #[arg(long, env = "SEKALI_CONNECTIONS_MAX", hide_env_values = true)]
+    #[arg(value_name = "N", default_value = "8192")]
+    connections_max: String,
+
+    /// Threads that serve HTTP, 1 to 256 [default: one a core]
+    #[arg(long, env = "SEKALI_HTTP_WORKERS", hide_env_values = true, value_name = "N")]
+    http_workers: Option<String>,
+
+    /// Longest wait of a publish for its commit, then 503; 1ms to 1h, such as 500ms, 10s or 2m
+    #[arg(long, env = "SEKALI_PUBLISH_TIMEOUT", hide_env_values = true)]
+    #[arg(value_name = "TIME", default_value = "10s")]
+    publish_timeout: String,
+
+    /// Longest wait for a request's body, then 408; 1ms to 1h
+    #[arg(long, env = "SEKALI_BODY_TIMEOUT", hide_env_values = true)]
+    #[arg(value_name = "TIME", default_value = "10s")]
+    body_timeout: String,
+
+    /// Longest wait for the requests in hand when stopping; 1ms to 1h
+    #[arg(long, env = "SEKALI_DRAIN_TIMEOUT", hide_env_values = true)]
+    #[arg(value_name = "TIME", default_value = "10s")]
+    drain_timeout: String,
+
+    /// How long an idle client connection is kept; 1ms to 1h
+    #[arg(long, env = "SEKALI_CLIENT_IDLE_TIMEOUT", hide_env_values = true)]
+    #[arg(value_name = "TIME", default_value = "60s")]
+    client_idle_timeout: String,
+
+    /// How to log; read before anything else starts.
+    #[command(flatten)]
+    pub log: LogArgs,
+}
+
+impl ServeArgs {
+    /// The values behind the text, or the first one that is not allowed.
+    pub fn check(&self) -> Result<Config, WrongValue> {
+        let database = self.database.check()?;
+        let batch_events_max = values::whole("batch-events-max", &self.batch_events_max, 1..=100_000)?;
+        let body_bytes_max = values::size("body-bytes-max", &self.body_bytes_max, KIB..=256 * MIB)?;
+        Ok(Config {
+            listen: values::address("listen", &self.listen)?,
+            database_url: database.url,
+            dedup_scope: database.dedup_scope,
+            migrate: values::truth("migrate", &self.migrate)?,
+            shards: whole_or_cores("shards", self.shards.as_deref())?,
+            window_ids: values::whole("window-ids", &self.window_ids, 0..=1 << 24)?,
+            batch_events_max,
+            body_bytes_max,
+            events_in_flight_max: self.check_events_in_flight_max(batch_events_max)?,
+            bytes_in_flight_max: self.check_bytes_in_flight_max(body_bytes_max)?,
+            group_events_max: values::whole("group-events-max", &self.group_events_max, 1..=100_000)?,
+            group_bytes_max: values::size("group-bytes-max", &self.group_bytes_max, KIB..=256 * MIB)?,
+            read_connections: values::whole("read-connections", &self.read_connections, 1..=64)?,
+            connections_max: values::whole("connections-max", &self.connections_max, 1..=1_000_000)?,
+            http_workers: whole_or_cores("http-workers", self.http_workers.as_deref())?,
+            publish_timeout: values::duration("publish-timeout", &self.publish_timeout)?,
+            body_timeout: values::duration("body-timeout", &self.body_timeout)?,
+            drain_timeout: values::duration("drain-timeout", &self.drain_timeout)?,
+            client_idle_timeout: values::duration("client-idle-timeout", &self.client_idle_timeout)?,
+        })
+    }
+
+    /// A batch of the largest size must fit, or it would be refused for ever as overload.
+    fn check_events_in_flight_max(&self, batch_events_max: usize) -> Result<usize, WrongValue> {
+        let (flag, text) = ("events-in-flight-max", &self.events_in_flight_max);
+        let events = values::whole(flag, text, 1..=10_000_000)?;
+        if events < batch_events_max {
+            let allowed = format!("at least --batch-events-max ({batch_events_max})");
+            return Err(WrongValue::new(flag, allowed, text));
+        }
+        Ok(events)
+    }
+
+    /// The same for a body of the largest size.
+    fn check_bytes_in_flight_max(&self, body_bytes_max: usize) -> Result<usize, WrongValue> {
+        let (flag, text) = ("bytes-in-flight-max", &self.bytes_in_flight_max);
+        let bytes = values::size(flag, text, KIB..=64 * GIB)?;
+        if bytes < body_bytes_max {
+            let allowed = format!("at least --body-bytes-max ({})", values::shown_size(body_bytes_max));
+            return Err(WrongValue::new(flag, allowed, text));
+        }
+        Ok(bytes)
+    }
+}
+
+/// The database, as `serve` and `migrate` were told.
+#[derive(Args, Clone)]
+pub struct DatabaseArgs {
+    /// Where the events are kept: sqlite://FILE or postgres://USER:PASSWORD@HOST/NAME
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+    #[arg(value_name = "URL", default_value = "sqlite://sekali.db")]
+    database_url: String,
+
+    /// Which events are the same one: event-id (an id is global) or topic (topic and id)
+    /// [default: the database's own, event-id for a new one]
+    #[arg(long, env = "SEKALI_DEDUP_SCOPE", hide_env_values = true, value_name = "SCOPE")]
+    dedup_scope: Option<String>,
+}
+
+impl DatabaseArgs {
+    /// The values behind the text, or the first one that is not allowed.
+    pub fn check(&self) -> Result<DatabaseConfig, WrongValue> {
+        let dedup_scope = self
+            .dedup_scope
+            .as_deref()
+            .map(|name| name.parse().map_err(|_| WrongValue::new("dedup-scope", "event-id or topic", name)));
+        Ok(DatabaseConfig {
+            url: values::database_url("database-url", &self.database_url)?,
+            dedup_scope: dedup_scope.transpose()?,
+        })
+    }
+}
+
+/// How to log, as `serve` and `migrate` were told.
+#[derive(Args, Clone)]
+pub struct LogArgs {
+    /// How log lines look: text or json
+    #[arg(long, env = "SEKALI_LOG_FORMAT", hide_env_values = true)]
+    #[arg(value_name = "FORMAT", default_value = "text")]
+    log_format: String,
+
+    /// What to log: error, warn, info, debug, trace or off, or directives such as info,sekali=debug
+    #[arg(long, env = "SEKALI_LOG_LEVEL", hide_env_values = true)]
+    #[arg(value_name = "LEVEL", default_value = "info")]
+    log_level: String,
+}
+
+impl LogArgs {
+    /// The values behind the text; the directives are checked where the log starts.
+    pub fn check(&self) -> Result<LogConfig, WrongValue> {
+        let format = match self.log_format.as_str() {
+            "text" => LogFormat::Text,
+            "json" => LogFormat::Json,
+            other => return Err(WrongValue::new("log-format", "text or json", other)),
+        };
+        Ok(LogConfig { format, level: self.log_level.clone() })
+    }
+}
+
+/// A number of threads or rooms: what was asked for, else one a core.
+fn whole_or_cores(flag: &'static str, text: Option<&str>) -> Result<usize, WrongValue> {
+    const MAX: usize = 256;
+    match text {
+        Some(text) => values::whole(flag, text, 1..=MAX),
+        None => Ok(thread::available_parallelism().map_or(1, |cores| cores.get().min(MAX))),
+    }
+}

@@ -1,0 +1,164 @@
+//! Reading one value: text in, a number, size, time or address within its limits out.
+
+use std::{net::SocketAddr, ops::RangeInclusive, time::Duration};
+
+use super::WrongValue;
+
+/// Longest time that any setting may ask for.
+const DURATION_MAX: Duration = Duration::from_secs(60 * 60);
+
+/// A whole number within `range`.
+pub fn whole(flag: &'static str, text: &str, range: RangeInclusive<usize>) -> Result<usize, WrongValue> {
+    let allowed = || format!("a whole number from {} to {}", range.start(), range.end());
+    let number = text.parse().ok().filter(|number| range.contains(number));
+    number.ok_or_else(|| WrongValue::new(flag, allowed(), text))
+}
+
+/// A number of bytes within `range`: plain, or with KiB, MiB or GiB.
+pub fn size(flag: &'static str, text: &str, range: RangeInclusive<usize>) -> Result<usize, WrongValue> {
+    let allowed = || {
+        let (least, most) = (shown_size(*range.start()), shown_size(*range.end()));
+        format!("a size from {least} to {most}, in bytes or with KiB, MiB or GiB")
+    };
+    let bytes = parse_size(text).filter(|bytes| range.contains(bytes));
+    bytes.ok_or_else(|| WrongValue::new(flag, allowed(), text))
+}
+
+/// A time above zero, at most an hour: plain seconds, or with ms, s, m or h.
+pub fn duration(flag: &'static str, text: &str) -> Result<Duration, WrongValue> {
+    let time = parse_duration(text).filter(|time| !time.is_zero() && *time <= DURATION_MAX);
+    time.ok_or_else(|| WrongValue::new(flag, "a time from 1ms to 1h, such as 500ms, 10s or 2m", text))
+}
+
+/// `true` or `false`.
+pub fn truth(flag: &'static str, text: &str) -> Result<bool, WrongValue> {
+    text.parse().map_err(|_| WrongValue::new(flag, "true or false", text))
+}
+
+/// `host:port`, a name or an address; whether the name exists shows when it is used.
+pub fn address(flag: &'static str, text: &str) -> Result<String, WrongValue> {
+    let is_named = text.rsplit_once(':').is_some_and(|(host, port)| {
+        !host.is_empty() && !host.contains([':', '/', '@', ' ']) && port.parse::<u16>().is_ok()
+    });
+    if is_named || text.parse::<SocketAddr>().is_ok() {
+        Ok(text.to_owned())
+    } else {
+        Err(WrongValue::new(flag, "host:port, such as 127.0.0.1:8080 or [::1]:8080", text))
+    }
+}
+
+/// A database URL with a scheme that a store answers to.
+pub fn database_url(flag: &'static str, text: &str) -> Result<String, WrongValue> {
+    let scheme = text.split_once(':').map_or("", |(scheme, _)| scheme);
+    if ["sqlite", "postgres", "postgresql"].contains(&scheme) {
+        return Ok(text.to_owned());
+    }
+    let allowed = "a URL that begins with sqlite:, postgres: or postgresql:";
+    Err(WrongValue::new(flag, allowed, super::redacted(text)))
+}
+
+/// The size as a person would write it, `16MiB`.
+pub fn shown_size(bytes: usize) -> String {
+    for (unit, name) in [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")] {
+        if bytes >= unit && bytes.is_multiple_of(unit) {
+            return format!("{}{name}", bytes / unit);
+        }
+    }
+    format!("{bytes} bytes")
+}
+
+fn parse_size(text: &str) -> Option<usize> {
+    let (number, unit) = split_unit(text);
+    let unit_bytes: usize = match unit {
+        "" => 1,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        _ => return None,
+    };
+    number.parse::<usize>().ok()?.checked_mul(unit_bytes)
+}
+
+fn parse_duration(text: &str) -> Option<Duration> {
+    let (number, unit) = split_unit(text);
+    let unit_ms: u64 = match unit {
+        "ms" => 1,
+        "" | "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return None,
+    };
+    number.parse::<u64>().ok()?.checked_mul(unit_ms).map(Duration::from_millis)
+}
+
+/// The digits that `text` begins with, and what follows them, with or without a space between.
+fn split_unit(text: &str) -> (&str, &str) {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    (number, unit.strip_prefix(' ').filter(|unit| !unit.is_empty()).unwrap_or(unit))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_read_with_and_without_a_unit() {
+        for (text, bytes) in
+            [("0", 0), ("1048576", 1 << 20), ("64KiB", 64 << 10), ("16 MiB", 16 << 20), ("2GiB", 2 << 30)]
+        {
+            assert_eq!(parse_size(text), Some(bytes), "{text}");
+        }
+        for text in ["", "MiB", "16MB", "1.5MiB", "-1", "1 ", "1  KiB", "99999999999999GiB"] {
+            assert_eq!(parse_size(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn times_are_read_with_and_without_a_unit() {
+        for (text, ms) in [("10s", 10_000), ("500ms", 500), ("2m", 120_000), ("1h", 3_600_000), ("7", 7_000)]
+        {
+            assert_eq!(parse_duration(text), Some(Duration::from_millis(ms)), "{text}");
+        }
+        for text in ["", "s", "1.5s", "-1s", "10 ", "10sec", "99999999999999999999h"] {
+            assert_eq!(parse_duration(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_time_is_above_zero_and_at_most_an_hour() {
+        assert!(duration("drain-timeout", "1ms").is_ok());
+        assert!(duration("drain-timeout", "60m").is_ok());
+        assert!(duration("drain-timeout", "0s").is_err());
+        assert!(duration("drain-timeout", "3601").is_err());
+    }
+
+    #[test]
+    fn a_wrong_value_names_the_flag_the_value_and_what_is_allowed() {
+        let sentence = whole("shards", "0", 1..=256).unwrap_err().to_string();
+        assert_eq!(sentence, r#"--shards must be a whole number from 1 to 256, not "0""#);
+        let sentence = size("body-bytes-max", "1GiB", 1024..=256 << 20).unwrap_err().to_string();
+        assert!(sentence.starts_with("--body-bytes-max must be a size from 1KiB to 256MiB"), "{sentence}");
+    }
+
+    #[test]
+    fn an_address_has_a_host_and_a_port() {
+        for text in ["127.0.0.1:0", "localhost:8080", "[::1]:8080", "0.0.0.0:65535"] {
+            assert!(address("listen", text).is_ok(), "{text}");
+        }
+        for text in ["8080", ":8080", "::1:8080", "localhost", "localhost:65536", "http://localhost:80", ""] {
+            assert!(address("listen", text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_database_url_has_a_known_scheme_and_never_shows_its_password() {
+        for text in ["sqlite://sekali.db", "sqlite::memory:", "postgres://db/x", "postgresql://db/x"] {
+            assert!(database_url("database-url", text).is_ok(), "{text}");
+        }
+        let sentence = database_url("database-url", "mysql://u:secret@db/x").unwrap_err().to_string();
+        assert!(sentence.contains("mysql://u:***@db/x"), "{sentence}");
+        assert!(database_url("database-url", "sekali.db").is_err());
+        assert!(database_url("database-url", "").is_err());
+    }
+}

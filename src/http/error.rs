@@ -1,0 +1,234 @@
+//! Every answer that is not a success: RFC 9457 problem documents, and all status codes of the service.
+
+use std::fmt;
+
+use actix_web::{
+    HttpResponse, HttpResponseBuilder, ResponseError,
+    http::{StatusCode, header},
+};
+use serde::Serialize;
+
+use crate::{
+    actors::PublishError,
+    event::{BatchError, EventFault},
+    store::StoreError,
+};
+
+/// Seconds after which an overloaded, stopping or storeless service may be asked again.
+const RETRY_AFTER_SECONDS: &str = "1";
+
+/// What is wrong, as the caller gets to read it.
+#[derive(Debug)]
+pub struct Problem {
+    kind: Kind,
+    detail: String,
+    errors: Vec<EventFault>,
+    /// Whether the connection ends with this answer.
+    close: bool,
+}
+
+/// The kinds of problems, each with one status code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    NotJson,
+    NotFound,
+    MethodNotAllowed { allow: &'static str },
+    BodyTooSlow,
+    TooLarge,
+    UnsupportedMediaType,
+    UnsupportedEncoding,
+    Invalid,
+    InvalidParameter,
+    Refused,
+    Unavailable,
+}
+
+impl Kind {
+    fn status(self) -> StatusCode {
+        match self {
+            Kind::NotJson => StatusCode::BAD_REQUEST,
+            Kind::NotFound => StatusCode::NOT_FOUND,
+            Kind::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
+            Kind::BodyTooSlow => StatusCode::REQUEST_TIMEOUT,
+            Kind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Kind::UnsupportedMediaType | Kind::UnsupportedEncoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Kind::Invalid | Kind::InvalidParameter | Kind::Refused => StatusCode::UNPROCESSABLE_ENTITY,
+            Kind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    /// The name in the problem's type, and its title.
+    fn names(self) -> (&'static str, &'static str) {
+        match self {
+            Kind::NotJson => ("not-json", "The body is not JSON"),
+            Kind::NotFound => ("not-found", "There is nothing here"),
+            Kind::MethodNotAllowed { .. } => ("method-not-allowed", "This method is not for this address"),
+            Kind::BodyTooSlow => ("body-too-slow", "The body came too slowly"),
+            Kind::TooLarge => ("too-large", "The request is over a limit"),
+            Kind::UnsupportedMediaType => ("unsupported-media-type", "The media type is not understood"),
+            Kind::UnsupportedEncoding => ("unsupported-encoding", "The content encoding is not understood"),
+            Kind::Invalid => ("invalid-events", "The events are not valid"),
+            Kind::InvalidParameter => ("invalid-parameter", "A parameter is not valid"),
+            Kind::Refused => ("refused-by-database", "The database refuses these events"),
+            Kind::Unavailable => ("unavailable", "The service cannot do this now"),
+        }
+    }
+}
+
+impl Problem {
+    fn new(kind: Kind, detail: impl Into<String>) -> Self {
+        Self { kind, detail: detail.into(), errors: Vec::new(), close: false }
+    }
+
+    /// There is no such address, or no such thing at it.
+    pub(super) fn not_found(detail: impl Into<String>) -> Self {
+        Self::new(Kind::NotFound, detail)
+    }
+
+    /// The address knows other methods only.
+    pub(super) fn method_not_allowed(allow: &'static str) -> Self {
+        Self::new(Kind::MethodNotAllowed { allow }, format!("the methods here are {allow}"))
+    }
+
+    /// A query parameter is wrong; the detail names it.
+    pub(super) fn invalid_parameter(detail: impl Into<String>) -> Self {
+        Self::new(Kind::InvalidParameter, detail)
+    }
+
+    /// A body or a batch is over its limit; the detail says which.
+    pub(super) fn too_large(detail: impl Into<String>) -> Self {
+        Self::new(Kind::TooLarge, detail)
+    }
+
+    pub(super) fn unsupported_media_type(detail: impl Into<String>) -> Self {
+        Self::new(Kind::UnsupportedMediaType, detail)
+    }
+
+    pub(super) fn unsupported_encoding(detail: impl Into<String>) -> Self {
+        Self::new(Kind::UnsupportedEncoding, detail)
+    }
+
+    /// The body did not come, or not fast enough. The connection cannot be used again.
+    pub(super) fn body_too_slow(detail: impl Into<String>) -> Self {
+        Self { close: true, ..Self::new(Kind::BodyTooSlow, detail) }
+    }
+
+    /// The body ended before it was whole.
+    pub(super) fn body_broken(detail: impl Into<String>) -> Self {
+        Self { close: true, ..Self::new(Kind::NotJson, detail) }
+    }
+
+    /// Not now; it may be asked again.
+    pub(super) fn unavailable(detail: impl Into<String>) -> Self {
+        Self::new(Kind::Unavailable, detail)
+    }
+
+    /// The service stops; ask another one, or this one when it is back.
+    pub(super) fn draining() -> Self {
+        Self { close: true, ..Self::unavailable("the service is stopping") }
+    }
+}
+
+impl From<BatchError> for Problem {
+    fn from(error: BatchError) -> Self {
+        let kind = match error {
+            BatchError::NotJson { .. } => Kind::NotJson,
+            BatchError::TooMany { .. } => Kind::TooLarge,
+            BatchError::WrongShape(_) | BatchError::Empty | BatchError::Faults(_) => Kind::Invalid,
+        };
+        let detail = error.to_string();
+        let errors = if let BatchError::Faults(faults) = error { faults } else { Vec::new() };
+        Self { errors, ..Self::new(kind, detail) }
+    }
+}
+
+impl From<PublishError> for Problem {
+    fn from(error: PublishError) -> Self {
+        let kind = match error {
+            PublishError::Refused(_) => Kind::Refused,
+            PublishError::Overloaded(_)
+            | PublishError::TimedOut
+            | PublishError::Interrupted
+            | PublishError::StoreAway
+            | PublishError::StoreBroken => Kind::Unavailable,
+        };
+        Self::new(kind, error.to_string())
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        tracing::debug!(error = &error as &dyn std::error::Error, "a read failed");
+        Self::unavailable(error.to_string())
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.detail)
+    }
+}
+
+/// The document, in the order in which its members are shown.
+#[derive(Serialize)]
+struct Document<'a> {
+    r#type: String,
+    title: &'static str,
+    status: u16,
+    detail: &'a str,
+    retryable: bool,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    errors: Vec<Fault<'a>>,
+}
+
+#[derive(Serialize)]
+struct Fault<'a> {
+    index: usize,
+    pointer: &'a str,
+    detail: &'a str,
+}
+
+impl ResponseError for Problem {
+    fn status_code(&self) -> StatusCode {
+        self.kind.status()
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        let status = self.kind.status();
+        let (name, title) = self.kind.names();
+        let faults = self.errors.iter();
+        let document = Document {
+            r#type: format!("urn:sekali:problem:{name}"),
+            title,
+            status: status.as_u16(),
+            detail: &self.detail,
+            retryable: status.is_server_error() || self.kind == Kind::BodyTooSlow,
+            errors: faults
+                .map(|fault| Fault { index: fault.index, pointer: &fault.pointer, detail: &fault.detail })
+                .collect(),
+        };
+        let mut response = HttpResponse::build(status);
+        response.content_type("application/problem+json");
+        match self.kind {
+            Kind::MethodNotAllowed { allow } => {
+                response.insert_header((header::ALLOW, allow));
+            }
+            Kind::UnsupportedEncoding => {
+                response.insert_header((header::ACCEPT_ENCODING, "identity"));
+            }
+            Kind::Unavailable | Kind::BodyTooSlow => {
+                response.insert_header((header::RETRY_AFTER, RETRY_AFTER_SECONDS));
+            }
+            _ => {}
+        }
+        if self.close {
+            response.force_close();
+        }
+        response.body(serde_json::to_vec(&document).expect("strings and numbers serialise"))
+    }
+}
+
+/// The start of a probe's answer: success, or that the service is not to be sent requests now.
+pub(super) fn probe(passed: bool) -> HttpResponseBuilder {
+    HttpResponse::build(if passed { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE })
+}

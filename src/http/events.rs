@@ -1,0 +1,120 @@
+//! GET /events and GET /events/{event_id}.
+
+use actix_web::{HttpRequest, HttpResponse, http::header, web};
+use percent_encoding::percent_decode_str;
+
+use super::{error::Problem, gate::Gate, query::Parameters};
+use crate::{
+    event::{DedupScope, check_name},
+    store::{Page, PageQuery, StoredEvent},
+};
+
+const LIMIT_DEFAULT: u64 = 100;
+const LIMIT_MAX: u64 = 1_000;
+/// The highest number that a `seq` can have, in every store.
+const SEQ_MAX: u64 = i64::MAX as u64;
+
+/// One page of events, with a link to the next one while there is more.
+pub(super) async fn page(request: HttpRequest, gate: web::Data<Gate>) -> Result<HttpResponse, Problem> {
+    let query = parse_query(request.query_string())?;
+    let page = gate.pass()?.page(query.clone()).await?;
+    let mut response = HttpResponse::Ok();
+    response.content_type("application/json");
+    if let Some(last) = page.events.last().filter(|_| page.more) {
+        response.insert_header((header::LINK, next_link(query, last.seq)));
+    }
+    Ok(response.body(page_json(&page)))
+}
+
+/// The event with one id.
+pub(super) async fn event(request: HttpRequest, gate: web::Data<Gate>) -> Result<HttpResponse, Problem> {
+    let parameters = Parameters::parse(request.query_string(), &["topic"])?;
+    let topic = topic_of(&parameters)?;
+    let rooms = gate.pass()?;
+    if rooms.scope() == DedupScope::Topic && topic.is_none() {
+        return Err(Problem::invalid_parameter(
+            "`topic` must be given: in this database an event is known by its topic and its event_id",
+        ));
+    }
+    let event_id = event_id_in(request.path());
+    let found = match event_id.filter(|event_id| check_name(event_id).is_ok()) {
+        Some(event_id) => rooms.event(event_id, topic).await?,
+        None => None,
+    };
+    let Some(event) = found else { return Err(Problem::not_found("no event with this id is stored")) };
+    let mut json = Vec::with_capacity(event.payload.len() + 512);
+    write_event(&mut json, &event);
+    Ok(HttpResponse::Ok().content_type("application/json").body(json))
+}
+
+/// From the path as it came: an id may hold any character, a slash among them.
+fn event_id_in(path: &str) -> Option<String> {
+    let encoded = path.strip_prefix("/events/")?;
+    percent_decode_str(encoded).decode_utf8().ok().map(|event_id| event_id.into_owned())
+}
+
+fn parse_query(query: &str) -> Result<PageQuery, Problem> {
+    let parameters = Parameters::parse(query, &["topic", "limit", "before", "after"])?;
+    Ok(PageQuery {
+        topic: topic_of(&parameters)?,
+        before: parameters.number("before", 0..=SEQ_MAX)?,
+        after: parameters.number("after", 0..=SEQ_MAX)?,
+        limit: parameters.number("limit", 1..=LIMIT_MAX)?.unwrap_or(LIMIT_DEFAULT) as usize,
+    })
+}
+
+fn topic_of(parameters: &Parameters) -> Result<Option<String>, Problem> {
+    let Some(topic) = parameters.text("topic") else { return Ok(None) };
+    check_name(topic).map_err(|fault| Problem::invalid_parameter(format!("`topic` {fault}")))?;
+    Ok(Some(topic.to_owned()))
+}
+
+/// RFC 8288: the same question, from where this page ended.
+fn next_link(query: PageQuery, last_seq: u64) -> String {
+    let (before, after) = match query.after {
+        Some(_) => (query.before, Some(last_seq)),
+        None => (Some(last_seq), None),
+    };
+    let mut parameters = form_urlencoded::Serializer::new(String::new());
+    if let Some(topic) = &query.topic {
+        parameters.append_pair("topic", topic);
+    }
+    parameters.append_pair("limit", &query.limit.to_string());
+    for (name, seq) in [("before", before), ("after", after)] {
+        if let Some(seq) = seq {
+            parameters.append_pair(name, &seq.to_string());
+        }
+    }
+    format!("</events?{}>; rel=\"next\"", parameters.finish())
+}
+
+fn page_json(page: &Page) -> Vec<u8> {
+    let bytes = page.events.iter().map(|event| event.payload.len() + 512).sum::<usize>();
+    let mut json = Vec::with_capacity(bytes + 2);
+    json.push(b'[');
+    for (place, event) in page.events.iter().enumerate() {
+        if place > 0 {
+            json.push(b',');
+        }
+        write_event(&mut json, event);
+    }
+    json.push(b']');
+    json
+}
+
+/// Written by hand, since a payload is JSON text already and goes out to the letter.
+fn write_event(json: &mut Vec<u8>, event: &StoredEvent) {
+    json.extend_from_slice(format!("{{\"seq\":{},\"topic\":", event.seq).as_bytes());
+    write_string(json, &event.topic);
+    json.extend_from_slice(b",\"event_id\":");
+    write_string(json, &event.event_id);
+    json.extend_from_slice(format!(",\"timestamp\":\"{}\",\"source\":", event.timestamp).as_bytes());
+    write_string(json, &event.source);
+    json.extend_from_slice(b",\"payload\":");
+    json.extend_from_slice(event.payload.as_bytes());
+    json.extend_from_slice(format!(",\"received_at\":\"{}\"}}", event.received_at).as_bytes());
+}
+
+fn write_string(json: &mut Vec<u8>, text: &str) {
+    serde_json::to_writer(json, text).expect("a string is written to memory");
+}

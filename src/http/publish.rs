@@ -1,0 +1,96 @@
+//! POST /publish.
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use bytestring::ByteString;
+use serde::Serialize;
+use tokio::time::Instant;
+
+use super::{Limits, body, error::Problem, gate::Gate};
+use crate::event::{Outcome, parse_batch};
+
+/// Stores the events of the body and answers what became of each, after the commit.
+pub(super) async fn publish(
+    request: HttpRequest,
+    mut payload: web::Payload,
+    gate: web::Data<Gate>,
+    limits: web::Data<Limits>,
+) -> Result<HttpResponse, Problem> {
+    let answer = store(&request, &mut payload, &gate, &limits).await;
+    if answer.is_err() {
+        body::discard(&mut payload).await;
+    }
+    answer
+}
+
+async fn store(
+    request: &HttpRequest,
+    payload: &mut web::Payload,
+    gate: &Gate,
+    limits: &Limits,
+) -> Result<HttpResponse, Problem> {
+    let begun = Instant::now();
+    body::check_headers(request)?;
+    let rooms = gate.pass()?;
+    let (body, bytes) = body::read(request, payload, limits, gate, rooms).await?;
+    let events = parse_batch(body, limits.batch_events_max)?;
+    if gate.is_draining() {
+        return Err(Problem::draining());
+    }
+    let minimal = prefers_minimal(request);
+    // The answer names each event, and the events themselves go to the store.
+    let event_ids =
+        if minimal { Vec::new() } else { events.iter().map(|event| event.event_id().clone()).collect() };
+    let time_left = limits.publish_timeout.saturating_sub(begun.elapsed());
+    let outcomes = rooms.publish(events, bytes, time_left).await?;
+    Ok(answer(&outcomes, &event_ids, minimal))
+}
+
+/// Whether the client asked for counts alone (RFC 7240).
+fn prefers_minimal(request: &HttpRequest) -> bool {
+    request
+        .headers()
+        .get_all("prefer")
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|preference| preference.split(';').next())
+        .any(|preference| {
+            let preference: String = preference.split_whitespace().collect();
+            preference.eq_ignore_ascii_case("return=minimal")
+                || preference.eq_ignore_ascii_case("return=\"minimal\"")
+        })
+}
+
+#[derive(Serialize)]
+struct Answer<'a> {
+    accepted: usize,
+    unique: usize,
+    duplicates: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    results: Option<Vec<EventResult<'a>>>,
+}
+
+#[derive(Serialize)]
+struct EventResult<'a> {
+    event_id: &'a str,
+    status: &'static str,
+    seq: u64,
+}
+
+fn answer(outcomes: &[Outcome], event_ids: &[ByteString], minimal: bool) -> HttpResponse {
+    let unique = outcomes.iter().filter(|outcome| outcome.is_stored()).count();
+    let results = outcomes.iter().zip(event_ids).map(|(outcome, event_id)| EventResult {
+        event_id,
+        status: if outcome.is_stored() { "stored" } else { "duplicate" },
+        seq: outcome.seq(),
+    });
+    let mut response = HttpResponse::Ok();
+    if minimal {
+        response.insert_header(("preference-applied", "return=minimal"));
+    }
+    response.json(Answer {
+        accepted: outcomes.len(),
+        unique,
+        duplicates: outcomes.len() - unique,
+        results: (!minimal).then(|| results.collect()),
+    })
+}

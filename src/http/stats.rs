@@ -1,0 +1,174 @@
+//! GET /stats.
+
+use std::time::Duration;
+
+use actix_web::{HttpResponse, web};
+use serde::{Serialize, Serializer, ser::SerializeMap};
+
+use super::{Limits, error::Problem, gate::Gate};
+use crate::{
+    actors::{NodeReport, RoomReport},
+    store::TopicTotal,
+};
+
+/// The counters of the database, and the figures of this node.
+pub(super) async fn stats(gate: web::Data<Gate>, limits: web::Data<Limits>) -> Result<HttpResponse, Problem> {
+    let report = gate.pass()?.report().await;
+    let report = report
+        .ok_or_else(|| Problem::unavailable("the counters cannot be read: the database does not answer"))?;
+    Ok(HttpResponse::Ok().json(Stats::new(&report, limits.started.elapsed())))
+}
+
+#[derive(Serialize)]
+struct Stats<'a> {
+    received: u64,
+    unique_processed: u64,
+    duplicate_dropped: u64,
+    duplicate_rate: f64,
+    topics: Vec<&'a str>,
+    topics_total: u64,
+    #[serde(serialize_with = "by_topic")]
+    by_topic: &'a [TopicTotal],
+    uptime: f64,
+    uptime_seconds: f64,
+    node: Node<'a>,
+}
+
+#[derive(Serialize)]
+struct Node<'a> {
+    version: &'static str,
+    shards: Vec<Shard<'a>>,
+    writer: Room<'a>,
+    stats: Room<'a>,
+    restarts: u64,
+    rates: Rates,
+    commits: u64,
+    commit_latency_ms: CommitLatency,
+    exceptions: u64,
+    in_flight: InFlight,
+    database_restored: u64,
+}
+
+#[derive(Serialize)]
+struct Shard<'a> {
+    #[serde(flatten)]
+    room: Room<'a>,
+    window_ids: usize,
+}
+
+#[derive(Serialize)]
+struct Room<'a> {
+    name: &'a str,
+    running: bool,
+    queue: usize,
+    restarts: u64,
+    last_ending: Option<String>,
+    last_recovery_ms: Option<f64>,
+}
+
+#[derive(Serialize)]
+struct Rates {
+    events_per_second: f64,
+    commits_per_second: f64,
+}
+
+#[derive(Serialize)]
+struct CommitLatency {
+    p50: f64,
+    p99: f64,
+    max: f64,
+}
+
+#[derive(Serialize)]
+struct InFlight {
+    events: usize,
+    bytes: usize,
+}
+
+impl<'a> Stats<'a> {
+    fn new(report: &'a NodeReport, uptime: Duration) -> Self {
+        let totals = &report.counters.totals;
+        let (received, unique) = (totals.head.received, totals.head.last_seq);
+        let duplicates = received - unique;
+        let uptime = (uptime.as_secs_f64() * 1_000.0).round() / 1_000.0;
+        Self {
+            received,
+            unique_processed: unique,
+            duplicate_dropped: duplicates,
+            duplicate_rate: if received == 0 { 0.0 } else { duplicates as f64 / received as f64 },
+            topics: totals.topics.iter().map(|total| total.topic.as_str()).collect(),
+            topics_total: totals.head.topics_total,
+            by_topic: &totals.topics,
+            uptime,
+            uptime_seconds: uptime,
+            node: Node::new(report),
+        }
+    }
+}
+
+impl<'a> Node<'a> {
+    fn new(report: &'a NodeReport) -> Self {
+        let figures = &report.counters.figures;
+        let shard = |(room, window_ids): &'a (RoomReport, usize)| Shard {
+            room: Room::new(room),
+            window_ids: *window_ids,
+        };
+        let rooms = report.shards.iter().map(|(room, _)| room).chain([&report.writer, &report.stats]);
+        Self {
+            version: env!("CARGO_PKG_VERSION"),
+            shards: report.shards.iter().map(shard).collect(),
+            writer: Room::new(&report.writer),
+            stats: Room::new(&report.stats),
+            restarts: rooms.map(|room| room.restarts).sum(),
+            rates: Rates {
+                events_per_second: tenths(figures.events_per_second),
+                commits_per_second: tenths(figures.commits_per_second),
+            },
+            commits: figures.commits,
+            commit_latency_ms: CommitLatency {
+                p50: millis(figures.commit_latency_p50),
+                p99: millis(figures.commit_latency_p99),
+                max: millis(figures.commit_latency_max),
+            },
+            exceptions: figures.exceptions,
+            in_flight: InFlight { events: report.events_in_flight, bytes: report.bytes_in_flight },
+            database_restored: report.restored,
+        }
+    }
+}
+
+impl<'a> Room<'a> {
+    fn new(report: &'a RoomReport) -> Self {
+        Self {
+            name: &report.name,
+            running: report.running,
+            queue: report.queue,
+            restarts: report.restarts,
+            last_ending: report.last_ending.as_ref().map(ToString::to_string),
+            last_recovery_ms: report.last_recovery.map(millis),
+        }
+    }
+}
+
+fn tenths(number: f64) -> f64 {
+    (number * 10.0).round() / 10.0
+}
+
+fn millis(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1_000_000.0).round() / 1_000.0
+}
+
+/// An object with a member a topic, in the order of the topics' first use.
+fn by_topic<S: Serializer>(topics: &&[TopicTotal], serializer: S) -> Result<S::Ok, S::Error> {
+    #[derive(Serialize)]
+    struct Counts {
+        unique: u64,
+        duplicates: u64,
+    }
+    let mut map = serializer.serialize_map(Some(topics.len()))?;
+    for total in *topics {
+        let counts = Counts { unique: total.unique, duplicates: total.duplicates };
+        map.serialize_entry(&total.topic, &counts)?;
+    }
+    map.end()
+}
