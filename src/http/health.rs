@@ -1,9 +1,22 @@
 //! The probes: /health for people and containers, /livez and /readyz for orchestrators.
 
 use actix_web::{HttpResponse, web};
-use serde_json::json;
+use serde::Serialize;
 
 use super::{error::probe, gate::Gate};
+
+#[derive(Serialize)]
+struct Health {
+    status: &'static str,
+    database: &'static str,
+}
+
+#[derive(Serialize)]
+struct Status {
+    status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+}
 
 /// Whether the database answers.
 pub(super) async fn health(gate: web::Data<Gate>) -> HttpResponse {
@@ -11,13 +24,15 @@ pub(super) async fn health(gate: web::Data<Gate>) -> HttpResponse {
         Some(rooms) => rooms.ping().await.is_ok(),
         None => false,
     };
-    let (status, database) = if connected { ("healthy", "connected") } else { ("unhealthy", "disconnected") };
-    probe(connected).json(json!({"status": status, "database": database}))
+    probe(connected).json(match connected {
+        true => Health { status: "healthy", database: "connected" },
+        false => Health { status: "unhealthy", database: "disconnected" },
+    })
 }
 
 /// Whether the process answers at all.
 pub(super) async fn live() -> HttpResponse {
-    probe(true).json(json!({"status": "alive"}))
+    probe(true).json(Status { status: "alive", reason: None })
 }
 
 /// Whether requests should be sent here.
@@ -29,8 +44,8 @@ pub(super) async fn ready(gate: web::Data<Gate>) -> HttpResponse {
     } else {
         Some("the database is not there yet".to_owned())
     };
-    match obstacle {
-        None => probe(true).json(json!({"status": "ready"})),
-        Some(reason) => probe(false).json(json!({"status": "not ready", "reason": reason})),
-    }
+    probe(obstacle.is_none()).json(match obstacle {
+        None => Status { status: "ready", reason: None },
+        reason => Status { status: "not ready", reason },
+    })
 }

@@ -1,0 +1,130 @@
+//! A fresh database for each test, removed with it.
+
+use std::path::PathBuf;
+
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, postgres::PgConnectOptions};
+use tempfile::TempDir;
+use uuid::Uuid;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Engine {
+    Sqlite,
+    Postgres,
+}
+
+pub const ENGINES: [Engine; 2] = [Engine::Sqlite, Engine::Postgres];
+
+/// A database of a test's own; dropping it removes it.
+pub struct Database {
+    pub engine: Engine,
+    pub url: String,
+    /// Where SQLite's file lies.
+    _folder: Option<TempDir>,
+    /// Postgres' name for it.
+    name: Option<String>,
+}
+
+impl Database {
+    /// An empty database. Postgres is the server at `TEST_DATABASE_URL`, which must be there.
+    pub async fn create(engine: Engine) -> Self {
+        match engine {
+            Engine::Sqlite => {
+                let folder = TempDir::new().unwrap();
+                let url = format!("sqlite://{}", folder.path().join("test.db").display());
+                Self { engine, url, _folder: Some(folder), name: None }
+            }
+            Engine::Postgres => {
+                let name = format!("sekali_{}", Uuid::new_v4().simple());
+                admin(&format!("CREATE DATABASE {name}")).await;
+                Self { engine, url: url_of(&name), _folder: None, name: Some(name) }
+            }
+        }
+    }
+
+    /// SQLite's file.
+    pub fn file(&self) -> PathBuf {
+        PathBuf::from(self.url.strip_prefix("sqlite://").expect("a SQLite database"))
+    }
+
+    /// The name of the table of events.
+    pub fn events_table(&self) -> &'static str {
+        match self.engine {
+            Engine::Sqlite => "events",
+            Engine::Postgres => "sekali.events",
+        }
+    }
+
+    /// The one number that `sql` selects, asked beside the service.
+    pub async fn number(&self, sql: &str) -> i64 {
+        match self.engine {
+            Engine::Sqlite => {
+                let mut connection = sqlx::SqliteConnection::connect(&self.url).await.unwrap();
+                sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(&mut connection).await.unwrap()
+            }
+            Engine::Postgres => {
+                let mut connection = sqlx::PgConnection::connect(&self.url).await.unwrap();
+                sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(&mut connection).await.unwrap()
+            }
+        }
+    }
+
+    /// What every database must be like at any time: events, `seq` and totals agree, and no `seq` is missing.
+    pub async fn assert_sound(&self) {
+        let events = self.events_table();
+        let (totals, by_topic) = match self.engine {
+            Engine::Sqlite => ("ledger", "topics"),
+            Engine::Postgres => (
+                "(SELECT * FROM sekali.commits ORDER BY commit_no DESC LIMIT 1) AS newest",
+                "(SELECT topic, unique_events, duplicate_events FROM sekali.topics
+                  UNION ALL SELECT d.* FROM (SELECT * FROM sekali.commits c WHERE commit_no >
+                      (SELECT folded_to FROM sekali.commits ORDER BY commit_no DESC LIMIT 1)) c,
+                      unnest(c.topics, c.unique_counts, c.duplicate_counts) AS d) AS counted",
+            ),
+        };
+        let stored = self.number(&format!("SELECT count(*) FROM {events}")).await;
+        let highest = self.number(&format!("SELECT coalesce(max(seq), 0) FROM {events}")).await;
+        assert_eq!(stored, highest, "seq has no gap");
+        let unique = self.number(&format!("SELECT coalesce(max(last_seq), 0) FROM {totals}")).await;
+        assert_eq!(unique, stored, "the ledger counts what is stored");
+        let received = self.number(&format!("SELECT coalesce(max(received), 0) FROM {totals}")).await;
+        let counted =
+            |column: &str| format!("SELECT CAST(coalesce(sum({column}), 0) AS bigint) FROM {by_topic}");
+        let unique_by_topic = self.number(&counted("unique_events")).await;
+        let duplicates_by_topic = self.number(&counted("duplicate_events")).await;
+        assert_eq!(unique_by_topic, unique, "unique events by topic add up");
+        assert_eq!(unique_by_topic + duplicates_by_topic, received, "all events by topic add up");
+        let backwards = format!(
+            "SELECT count(*) FROM (SELECT received_at, lag(received_at) OVER (ORDER BY seq) AS earlier
+             FROM {events}) AS pairs WHERE received_at < earlier"
+        );
+        assert_eq!(self.number(&backwards).await, 0, "received_at never runs backwards");
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        if let Some(name) = self.name.take() {
+            let drop_it =
+                move || super::block_on(admin(&format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)")));
+            // A runtime must not block in itself, and this may run within one.
+            let _ = std::thread::spawn(drop_it).join();
+        }
+    }
+}
+
+fn server_url() -> String {
+    std::env::var("TEST_DATABASE_URL")
+        .expect("TEST_DATABASE_URL names the Postgres server to test on; scripts/test starts one")
+}
+
+fn url_of(name: &str) -> String {
+    let options: PgConnectOptions = server_url().parse().expect("TEST_DATABASE_URL is a Postgres URL");
+    options.database(name).to_url_lossy().to_string()
+}
+
+async fn admin(sql: &str) {
+    let mut connection =
+        sqlx::PgConnection::connect(&server_url()).await.expect("the Postgres to test on answers");
+    connection.execute(AssertSqlSafe(sql)).await.unwrap();
+    connection.close().await.unwrap();
+}

@@ -1,0 +1,57 @@
+//! What the tests stand on: databases of their own, services in this process or in one of their own, and a
+//! client that hides nothing.
+
+pub mod client;
+pub mod database;
+pub mod process;
+pub mod service;
+
+use std::{
+    future::Future,
+    time::{Duration, Instant},
+};
+
+pub use self::{
+    client::{Answer, Client, event, events},
+    database::{Database, ENGINES, Engine},
+    service::{Service, Settings},
+};
+
+/// Runs `test` against a fresh service on each store.
+pub fn on_both_stores<F: Future<Output = ()>>(test: impl Fn(Service) -> F) {
+    on_both_stores_with(|_| {}, test);
+}
+
+/// As [`on_both_stores`], with settings changed from the defaults first.
+pub fn on_both_stores_with<F: Future<Output = ()>>(
+    change: impl Fn(&mut Settings),
+    test: impl Fn(Service) -> F,
+) {
+    for engine in ENGINES {
+        eprintln!("--- on {engine:?}");
+        block_on(async {
+            let mut settings = Settings::new(Database::create(engine).await);
+            change(&mut settings);
+            test(Service::start(settings).await).await;
+        });
+    }
+}
+
+/// Runs a future on a runtime of its own.
+pub fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(future)
+}
+
+/// Waits until `condition` holds, and panics with `what` if it does not within 20 seconds.
+pub async fn eventually<F: Future<Output = bool>>(what: &str, condition: impl Fn() -> F) {
+    let begun = Instant::now();
+    while !condition().await {
+        assert!(begun.elapsed() < Duration::from_secs(20), "waited in vain: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}

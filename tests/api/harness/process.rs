@@ -1,0 +1,113 @@
+//! The real binary in a process of its own: to be killed, signalled, and read.
+
+use std::{
+    io::{BufRead, BufReader},
+    net::SocketAddr,
+    path::Path,
+    process::{Child, Command, ExitStatus, Output, Stdio},
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use super::Client;
+
+/// `sekali` with these arguments and an environment without settings of its own.
+pub fn sekali(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sekali"));
+    command.args(arguments).stdin(Stdio::null());
+    for (name, _) in std::env::vars_os() {
+        if name == "DATABASE_URL" || name.to_string_lossy().starts_with("SEKALI_") {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+/// Runs `sekali` to its end.
+pub fn run(arguments: &[&str]) -> Output {
+    sekali(arguments).output().unwrap()
+}
+
+/// A service in a process; dropping it kills it.
+pub struct Process {
+    child: Child,
+    pub address: SocketAddr,
+    pub client: Client,
+    log: Arc<Mutex<Vec<String>>>,
+}
+
+impl Process {
+    /// Starts `sekali serve` on a port of the system's choice, in `folder`; it listens, and may not be ready yet.
+    pub fn start(folder: &Path, arguments: &[&str]) -> Self {
+        let mut command = sekali(&["serve", "--listen", "127.0.0.1:0"]);
+        let mut child = command
+            .args(arguments)
+            .current_dir(folder)
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let written = Arc::clone(&log);
+        std::thread::spawn(move || {
+            lines.map_while(Result::ok).for_each(|line| written.lock().unwrap().push(line))
+        });
+        let address = wait_for_address(&mut child, &log);
+        Self { child, address, client: Client::new(address), log }
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        self.log.lock().unwrap().join("\n")
+    }
+
+    /// Sends a signal, such as `TERM`.
+    pub fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args([&format!("-{name}"), &self.id().to_string()]).status().unwrap();
+        assert!(sent.success(), "kill -{name}");
+    }
+
+    /// Kills it at once (`SIGKILL`) and waits for its end.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Waits until it ends by itself, at most 30 seconds.
+    pub fn wait(&mut self) -> ExitStatus {
+        let begun = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(30), "it does not end:\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn wait_for_address(child: &mut Child, log: &Mutex<Vec<String>>) -> SocketAddr {
+    let begun = Instant::now();
+    loop {
+        let lines = log.lock().unwrap().join("\n");
+        if let Some((_, rest)) = lines.split_once("listening on http://") {
+            let end = rest.find(|letter: char| !letter.is_ascii_hexdigit() && !"[]:.".contains(letter));
+            return rest[..end.unwrap_or(rest.len())].parse().unwrap();
+        }
+        assert!(child.try_wait().unwrap().is_none(), "it ended before it listened:\n{lines}");
+        assert!(begun.elapsed() < Duration::from_secs(30), "it does not listen:\n{lines}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}

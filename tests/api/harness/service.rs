@@ -1,0 +1,88 @@
+//! The service within this process, so that a test can reach the rooms too.
+
+use std::{net::SocketAddr, thread::JoinHandle, time::Duration};
+
+use sekali::{
+    actors::{Aggregator, RestartPolicy},
+    app::{AppError, Hooks, serve_with},
+    config::Config,
+};
+use tokio::sync::{mpsc, oneshot};
+
+use super::{Client, Database};
+
+/// How to start a service.
+pub struct Settings {
+    pub database: Database,
+    pub config: Config,
+    pub restarts: RestartPolicy,
+}
+
+impl Settings {
+    /// The defaults, on this database and a port of the system's choice.
+    pub fn new(database: Database) -> Self {
+        let config = Config {
+            listen: "127.0.0.1:0".to_owned(),
+            database_url: database.url.clone(),
+            shards: 2,
+            http_workers: 2,
+            ..Config::default()
+        };
+        Self { database, config, restarts: RestartPolicy::default() }
+    }
+}
+
+/// A running service; dropping it drains it.
+pub struct Service {
+    pub client: Client,
+    pub address: SocketAddr,
+    pub rooms: Aggregator,
+    database: Option<Database>,
+    stop: mpsc::UnboundedSender<()>,
+    thread: Option<JoinHandle<Result<(), AppError>>>,
+}
+
+impl Service {
+    /// Starts a service and waits until it is ready.
+    pub async fn start(settings: Settings) -> Self {
+        let (listening, addresses) = oneshot::channel();
+        let (ready, rooms) = oneshot::channel();
+        let (stop, stops) = mpsc::unbounded_channel();
+        let hooks = Hooks { restarts: settings.restarts, listening: Some(listening), ready: Some(ready) };
+        let config = settings.config;
+        let thread = std::thread::spawn(move || serve_with(config, hooks, || Ok(stops)));
+        let address = addresses.await.expect("the service listens")[0];
+        let rooms = rooms.await.expect("the service becomes ready");
+        Self {
+            client: Client::new(address),
+            address,
+            rooms,
+            database: Some(settings.database),
+            stop,
+            thread: Some(thread),
+        }
+    }
+
+    pub fn database(&self) -> &Database {
+        self.database.as_ref().expect("the database goes with the service")
+    }
+
+    /// Drains the service; answers how it ended, and the database for what comes next.
+    pub async fn stop(mut self) -> (Result<(), AppError>, Database) {
+        let _ = self.stop.send(());
+        let thread = self.thread.take().expect("a service stops once");
+        let ended = tokio::task::spawn_blocking(|| thread.join().expect("the service does not panic"));
+        let ended =
+            tokio::time::timeout(Duration::from_secs(30), ended).await.expect("the service stops").unwrap();
+        (ended, self.database.take().expect("a service stops once"))
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        if let Some(thread) = self.thread.take() {
+            let _ = self.stop.send(());
+            let _ = thread.join();
+        }
+    }
+}

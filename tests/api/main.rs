@@ -1,0 +1,4 @@
+//! The service through its front door: the real server on port 0, a database of its own, on both stores.
+
+mod harness;
+mod smoke;
