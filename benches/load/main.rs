@@ -174,7 +174,7 @@ fn write_event(request: &mut Vec<u8>, id: u128) {
     request.extend_from_slice(
         b"\",\"timestamp\":\"2026-06-18T12:00:00.123456Z\",\"source\":\"load\",\"payload\":{\"n\":",
     );
-    request.extend_from_slice(&hex[..9].map(|digit| digit & 7 | b'1'));
+    request.extend(hex[..9].iter().map(|digit| digit & 7 | b'1'));
     request.extend_from_slice(
         b",\"note\":\"a payload of about a hundred bytes, as a small real event has it\",\"ok\":true}}",
     );

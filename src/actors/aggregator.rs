@@ -41,7 +41,7 @@ pub struct Aggregator(Arc<Rooms>);
 
 pub(super) struct Rooms {
     pub(super) store: Arc<dyn EventStore>,
-    /// Reads run here, and outlive whoever asked: a read cut off in the middle would cost its connection.
+    /// Reads run here, and outlive whoever asked: a read cut off in the middle costs its connection.
     pub(super) runtime: Runtime,
     pub(super) admission: Admission,
     pub(super) digester: Digester,
@@ -166,8 +166,9 @@ impl Aggregator {
         T: Send + 'static,
         F: Future<Output = Result<T, StoreError>> + Send + 'static,
     {
-        let reading = self.0.runtime.spawn(question(Arc::clone(&self.0.store)));
-        match tokio::time::timeout(timeout, reading).await {
+        // The limit lies within the task: the store gets to see that nobody waits any more.
+        let reading = tokio::time::timeout(timeout, question(Arc::clone(&self.0.store)));
+        match self.0.runtime.spawn(reading).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) | Err(_) => Err(StoreError::TimedOut(timeout)),
         }

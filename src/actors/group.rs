@@ -49,6 +49,9 @@ impl Group {
         let mut candidates = Vec::with_capacity(events);
         let mut seen: DigestMap<usize> = DigestMap::default();
         let several = events > 1;
+        if several {
+            seen.reserve(events);
+        }
         for (request_place, request) in requests.iter().enumerate() {
             let marks_count = request.epoch == epoch;
             for (place, digest) in request.digests.iter().enumerate() {

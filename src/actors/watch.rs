@@ -17,6 +17,8 @@ use crate::store::EventStore;
 /// How far the counters may lag behind other nodes' commits.
 pub(super) const POLL_INTERVAL: Duration = Duration::from_millis(250);
 
+const POLL_TIMEOUT: Duration = Duration::from_secs(5);
+
 pub(super) struct Watch {
     pub(super) store: Arc<dyn EventStore>,
     pub(super) sight: Arc<LedgerSight>,
@@ -47,7 +49,7 @@ impl Watch {
         // What was seen before the question must be in the answer.
         let (seen, epoch) = (self.sight.last_seq(), self.sight.epoch());
         // A store that is away is the writer's business and readiness's.
-        let Ok(head) = self.store.head().await else { return };
+        let Ok(Ok(head)) = tokio::time::timeout(POLL_TIMEOUT, self.store.head()).await else { return };
         if head.last_seq < seen {
             self.writer.do_send(LedgerRestored { last_seq: head.last_seq, epoch });
             return;

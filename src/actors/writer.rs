@@ -29,8 +29,9 @@ use crate::store::{EventStore, StoreError};
 
 /// Ids of the last groups that the writer itself remembers, for repeats that were in flight with their original.
 const RECENT_IDS_MAX: usize = 65_536;
-/// How often the queue is searched for requests that have waited too long while the store is away.
-const QUEUE_CHECK_INTERVAL: Duration = Duration::from_millis(250);
+/// While the store is away: how often the queue is searched for requests that have waited too long, and how
+/// often an idle writer asks whether it takes writes again.
+const QUEUE_CHECK_INTERVAL: Duration = Duration::from_millis(500);
 
 /// A whole request, from the shard that finished it last.
 #[derive(Message)]
@@ -130,7 +131,10 @@ impl Room for WriterActor {
 
     fn enter(&mut self, ctx: &mut Context<Self>) {
         ctx.run_interval(QUEUE_CHECK_INTERVAL, |writer, ctx| {
-            guarded(writer, ctx, |writer, _| writer.answer_the_impatient());
+            guarded(writer, ctx, |writer, ctx| {
+                writer.answer_the_impatient();
+                writer.probe_store(ctx);
+            });
         });
         self.commit_next(ctx);
     }
@@ -181,7 +185,20 @@ impl WriterActor {
         if self.committing {
             return;
         }
-        let Some(requests) = self.next_requests() else { return };
+        if let Some(requests) = self.next_requests() {
+            self.commit(requests, ctx);
+        }
+    }
+
+    /// A store that failed is ready again only when it has taken a write, and a service that is not ready may
+    /// be sent none: so an idle writer commits an empty group.
+    fn probe_store(&mut self, ctx: &mut Context<Self>) {
+        if self.sight.store_failing() && !self.committing {
+            self.commit(Vec::new(), ctx);
+        }
+    }
+
+    fn commit(&mut self, requests: Vec<Arc<PublishRequest>>, ctx: &mut Context<Self>) {
         self.committing = true;
         self.last_group.group_no += 1;
         let group = Group::form(requests, self.sight.epoch(), &mut self.recent);

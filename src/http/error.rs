@@ -80,6 +80,11 @@ impl Problem {
         Self { kind, detail: detail.into(), errors: Vec::new(), close: false }
     }
 
+    /// Whether the rest of a body that is refused with this is worth reading.
+    pub(super) fn reads_on(&self) -> bool {
+        self.kind != Kind::BodyTooSlow
+    }
+
     /// There is no such address, or no such thing at it.
     pub(super) fn not_found(detail: impl Into<String>) -> Self {
         Self::new(Kind::NotFound, detail)

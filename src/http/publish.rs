@@ -16,7 +16,7 @@ pub(super) async fn publish(
     limits: web::Data<Limits>,
 ) -> Result<HttpResponse, Problem> {
     let answer = store(&request, &mut payload, &gate, &limits).await;
-    if answer.is_err() {
+    if answer.as_ref().is_err_and(Problem::reads_on) {
         body::discard(&mut payload).await;
     }
     answer

@@ -1,5 +1,6 @@
 //! Postgres, 15 or newer: the tables live in the schema `sekali`, and the function `sekali.append` writes them.
 
+mod lease;
 mod reads;
 mod session;
 mod writer;

@@ -3,6 +3,8 @@
 use sqlx::{AssertSqlSafe, FromRow, PgPool, Row, postgres::PgRow};
 use time::OffsetDateTime;
 
+use super::lease::Lease;
+
 use crate::{
     event::{DedupScope, Timestamp},
     store::{
@@ -38,7 +40,9 @@ pub(super) async fn page(pool: &PgPool, query: &PageQuery) -> sqlx::Result<Page>
     if let Some(topic) = &query.topic {
         statement = statement.bind(topic);
     }
-    let rows = statement.fetch_all(pool).await?;
+    let mut lease = Lease::take(pool).await?;
+    let rows = statement.fetch_all(lease.connection()).await?;
+    lease.give_back();
     let found: i64 = rows.first().map_or(Ok(0), |row| row.try_get("found"))?;
     let events: Vec<StoredEvent> = rows.iter().map(StoredEvent::from_row).collect::<Result<_, _>>()?;
     Ok(Page { more: events.len() < found as usize, events })
@@ -50,6 +54,7 @@ pub(super) async fn event(
     event_id: &str,
     topic: Option<&str>,
 ) -> sqlx::Result<Option<StoredEvent>> {
+    let mut lease = Lease::take(pool).await?;
     let row = sqlx::query(
         "SELECT seq, topic, event_id, \"timestamp\", source, payload::text AS payload, received_at
          FROM sekali.events WHERE event_id = $1 AND scope_topic = $2 AND ($3::text IS NULL OR topic = $3)",
@@ -57,22 +62,26 @@ pub(super) async fn event(
     .bind(event_id)
     .bind(scope.key_topic(topic.unwrap_or_default()))
     .bind(topic)
-    .fetch_optional(pool)
+    .fetch_optional(lease.connection())
     .await?;
+    lease.give_back();
     row.as_ref().map(StoredEvent::from_row).transpose()
 }
 
 pub(super) async fn head(pool: &PgPool) -> sqlx::Result<Head> {
+    let mut lease = Lease::take(pool).await?;
     let row = sqlx::query(
         "SELECT commit_no, last_seq, received, topics_total FROM sekali.commits ORDER BY commit_no DESC LIMIT 1",
     )
-    .fetch_optional(pool)
+    .fetch_optional(lease.connection())
     .await?;
+    lease.give_back();
     row.as_ref().map_or(Ok(Head::default()), Head::from_row)
 }
 
 /// One row a topic shown, or one without a topic where none was used yet.
 pub(super) async fn totals(pool: &PgPool) -> sqlx::Result<Totals> {
+    let mut lease = Lease::take(pool).await?;
     let rows = sqlx::query(
         "WITH newest AS (SELECT * FROM sekali.commits ORDER BY commit_no DESC LIMIT 1),
          unfolded AS (
@@ -91,8 +100,9 @@ pub(super) async fn totals(pool: &PgPool) -> sqlx::Result<Totals> {
          ORDER BY s.topic_no",
     )
     .bind(TOPICS_SHOWN_MAX as i64)
-    .fetch_all(pool)
+    .fetch_all(lease.connection())
     .await?;
+    lease.give_back();
     let head = rows.first().map_or(Ok(Head::default()), Head::from_row)?;
     let topics = rows.iter().filter_map(|row| topic_total(row).transpose()).collect::<Result<_, _>>()?;
     Ok(Totals { head, topics })
@@ -106,13 +116,15 @@ fn topic_total(row: &PgRow) -> sqlx::Result<Option<TopicTotal>> {
 }
 
 pub(super) async fn newest_ids(pool: &PgPool, before: u64, limit: usize) -> sqlx::Result<Vec<StoredId>> {
+    let mut lease = Lease::take(pool).await?;
     let rows: Vec<(i64, String, String)> = sqlx::query_as(
         "SELECT seq, topic, event_id FROM sekali.events WHERE seq < $1 ORDER BY seq DESC LIMIT $2",
     )
     .bind(to_sql(before))
     .bind(limit as i64)
-    .fetch_all(pool)
+    .fetch_all(lease.connection())
     .await?;
+    lease.give_back();
     Ok(rows
         .into_iter()
         .map(|(seq, topic, event_id)| StoredId { seq: from_sql(seq), topic, event_id })
