@@ -4,6 +4,7 @@
 //! all, and its unique key alone decides what is a duplicate.
 
 mod postgres;
+mod rows;
 mod sqlite;
 
 use std::{collections::HashMap, sync::Arc};

@@ -1,25 +1,26 @@
 //! What readers ask: each is one statement, and so one snapshot.
 
-use sqlx::{AssertSqlSafe, FromRow, PgPool, Row, postgres::PgRow};
-use time::OffsetDateTime;
+use sqlx::{AssertSqlSafe, PgPool};
 
 use super::lease::Lease;
-
 use crate::{
-    event::{DedupScope, Timestamp},
+    event::DedupScope,
     store::{
-        Head, PAGE_BYTES_MAX, Page, PageQuery, StoredEvent, StoredId, TOPICS_SHOWN_MAX, TopicTotal, Totals,
-        from_sql, to_sql,
+        Head, PAGE_BYTES_MAX, Page, PageQuery, StoredEvent, StoredId, TOPICS_SHOWN_MAX, Totals, rows, to_sql,
     },
 };
+
+/// What a [`StoredEvent`] is read from.
+const EVENT_COLUMNS: &str = "seq, topic, event_id, source, payload::text AS payload,
+    (extract(epoch FROM \"timestamp\") * 1000000)::bigint AS \"timestamp\",
+    (extract(epoch FROM received_at) * 1000000)::bigint AS received_at";
 
 /// The sizes are summed up before any payload is fetched: a page ends where it would outgrow its limit.
 pub(super) async fn page(pool: &PgPool, query: &PageQuery) -> sqlx::Result<Page> {
     let direction = if query.after.is_some() { "ASC" } else { "DESC" };
     let topic_filter = if query.topic.is_some() { "AND topic = $5" } else { "" };
     let sql = format!(
-        "SELECT seq, topic, event_id, \"timestamp\", source, payload::text AS payload, received_at, found
-         FROM (
+        "SELECT {EVENT_COLUMNS}, found FROM (
              SELECT *, count(*) OVER () AS found, row_number() OVER running AS place,
                  sum(bytes) OVER running AS bytes_so_far
              FROM (
@@ -43,9 +44,7 @@ pub(super) async fn page(pool: &PgPool, query: &PageQuery) -> sqlx::Result<Page>
     let mut lease = Lease::take(pool).await?;
     let rows = statement.fetch_all(lease.connection()).await?;
     lease.give_back();
-    let found: i64 = rows.first().map_or(Ok(0), |row| row.try_get("found"))?;
-    let events: Vec<StoredEvent> = rows.iter().map(StoredEvent::from_row).collect::<Result<_, _>>()?;
-    Ok(Page { more: events.len() < found as usize, events })
+    rows::page(&rows)
 }
 
 pub(super) async fn event(
@@ -55,31 +54,30 @@ pub(super) async fn event(
     topic: Option<&str>,
 ) -> sqlx::Result<Option<StoredEvent>> {
     let mut lease = Lease::take(pool).await?;
-    let row = sqlx::query(
-        "SELECT seq, topic, event_id, \"timestamp\", source, payload::text AS payload, received_at
-         FROM sekali.events WHERE event_id = $1 AND scope_topic = $2 AND ($3::text IS NULL OR topic = $3)",
-    )
+    let event = sqlx::query_as(AssertSqlSafe(format!(
+        "SELECT {EVENT_COLUMNS} FROM sekali.events
+         WHERE event_id = $1 AND scope_topic = $2 AND ($3::text IS NULL OR topic = $3)"
+    )))
     .bind(event_id)
     .bind(scope.key_topic(topic.unwrap_or_default()))
     .bind(topic)
     .fetch_optional(lease.connection())
     .await?;
     lease.give_back();
-    row.as_ref().map(StoredEvent::from_row).transpose()
+    Ok(event)
 }
 
 pub(super) async fn head(pool: &PgPool) -> sqlx::Result<Head> {
     let mut lease = Lease::take(pool).await?;
-    let row = sqlx::query(
+    let head: Option<Head> = sqlx::query_as(
         "SELECT commit_no, last_seq, received, topics_total FROM sekali.commits ORDER BY commit_no DESC LIMIT 1",
     )
     .fetch_optional(lease.connection())
     .await?;
     lease.give_back();
-    row.as_ref().map_or(Ok(Head::default()), Head::from_row)
+    Ok(head.unwrap_or_default())
 }
 
-/// One row a topic shown, or one without a topic where none was used yet.
 pub(super) async fn totals(pool: &PgPool) -> sqlx::Result<Totals> {
     let mut lease = Lease::take(pool).await?;
     let rows = sqlx::query(
@@ -103,21 +101,12 @@ pub(super) async fn totals(pool: &PgPool) -> sqlx::Result<Totals> {
     .fetch_all(lease.connection())
     .await?;
     lease.give_back();
-    let head = rows.first().map_or(Ok(Head::default()), Head::from_row)?;
-    let topics = rows.iter().filter_map(|row| topic_total(row).transpose()).collect::<Result<_, _>>()?;
-    Ok(Totals { head, topics })
-}
-
-fn topic_total(row: &PgRow) -> sqlx::Result<Option<TopicTotal>> {
-    let Some(topic) = row.try_get("topic")? else { return Ok(None) };
-    let unique = from_sql(row.try_get("unique_events")?);
-    let duplicates = from_sql(row.try_get("duplicate_events")?);
-    Ok(Some(TopicTotal { topic, unique, duplicates }))
+    rows::totals(&rows)
 }
 
 pub(super) async fn newest_ids(pool: &PgPool, before: u64, limit: usize) -> sqlx::Result<Vec<StoredId>> {
     let mut lease = Lease::take(pool).await?;
-    let rows: Vec<(i64, String, String)> = sqlx::query_as(
+    let ids = sqlx::query_as(
         "SELECT seq, topic, event_id FROM sekali.events WHERE seq < $1 ORDER BY seq DESC LIMIT $2",
     )
     .bind(to_sql(before))
@@ -125,39 +114,5 @@ pub(super) async fn newest_ids(pool: &PgPool, before: u64, limit: usize) -> sqlx
     .fetch_all(lease.connection())
     .await?;
     lease.give_back();
-    Ok(rows
-        .into_iter()
-        .map(|(seq, topic, event_id)| StoredId { seq: from_sql(seq), topic, event_id })
-        .collect())
-}
-
-impl FromRow<'_, PgRow> for Head {
-    fn from_row(row: &PgRow) -> sqlx::Result<Self> {
-        Ok(Head {
-            commit_no: from_sql(row.try_get("commit_no")?),
-            last_seq: from_sql(row.try_get("last_seq")?),
-            received: from_sql(row.try_get("received")?),
-            topics_total: from_sql(row.try_get("topics_total")?),
-        })
-    }
-}
-
-impl FromRow<'_, PgRow> for StoredEvent {
-    fn from_row(row: &PgRow) -> sqlx::Result<Self> {
-        Ok(StoredEvent {
-            seq: from_sql(row.try_get("seq")?),
-            topic: row.try_get("topic")?,
-            event_id: row.try_get("event_id")?,
-            timestamp: timestamp(row, "timestamp")?,
-            source: row.try_get("source")?,
-            payload: row.try_get("payload")?,
-            received_at: timestamp(row, "received_at")?,
-        })
-    }
-}
-
-fn timestamp(row: &PgRow, column: &str) -> sqlx::Result<Timestamp> {
-    let moment: OffsetDateTime = row.try_get(column)?;
-    let unix_micros = (moment.unix_timestamp_nanos() / 1_000) as i64;
-    Timestamp::from_unix_micros(unix_micros).map_err(|fault| sqlx::Error::Decode(Box::new(fault)))
+    Ok(ids)
 }
