@@ -171,7 +171,7 @@ mod tests {
     #[test]
     fn a_full_window_stays_within_its_bytes() {
         const IDS: usize = 1_000_000;
-        for shards in [1, 2, 3, 5, 8, 16] {
+        for shards in [1, 3, 16] {
             let mut bytes = 0;
             for _ in 0..shards {
                 let mut window = DedupWindow::new(IDS / shards);

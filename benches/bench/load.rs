@@ -3,9 +3,7 @@
 //! It speaks HTTP/1.1 over plain sockets, builds each body in one pass into a buffer that it keeps, and looks at
 //! an answer's status line and length alone.
 //!
-//! ```text
-//! cargo bench --bench load -- --address 127.0.0.1:8080 --connections 8 --batch 1000 --events 1000000 --duplicates 0.3
-//! ```
+//! It runs in a process of its own, and prints one line of JSON.
 
 use std::{
     io,
@@ -17,16 +15,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use clap::Parser;
+use clap::Args;
 use hdrhistogram::Histogram;
+use serde::{Deserialize, Serialize};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
 
-/// Publishes events as fast as the service answers, or at a fixed rate
-#[derive(Parser, Clone)]
-struct Load {
+/// Publish events as fast as the service answers, or at a fixed rate
+#[derive(Args, Clone)]
+pub struct Load {
     /// The service
     #[arg(long, default_value = "127.0.0.1:8080")]
     address: SocketAddr,
@@ -51,14 +50,32 @@ struct Load {
     /// Of the ids; another seed sends other events
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Given by `cargo bench`
-    #[arg(long, hide = true)]
-    bench: bool,
+    /// Stop after this many seconds, whatever is left to send
+    #[arg(long, default_value_t = 60.0)]
+    seconds_max: f64,
 }
 
+/// What one run of the generator measured.
+#[derive(Serialize, Deserialize, Clone, Debug)]
+pub struct Measured {
+    pub events: u64,
+    pub requests: u64,
+    pub refused: u64,
+    pub seconds: f64,
+    pub p50_ms: f64,
+    pub p99_ms: f64,
+    pub max_ms: f64,
+}
+
+impl Measured {
+    pub fn events_per_second(&self) -> f64 {
+        self.events as f64 / self.seconds
+    }
+}
+
+/// Sends what `load` says.
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> io::Result<()> {
-    let load = Load::parse();
+pub async fn run(load: Load) -> io::Result<Measured> {
     let sent = Arc::new(AtomicU64::new(0));
     let begun = Instant::now();
     let mut connections = Vec::new();
@@ -72,19 +89,17 @@ async fn main() -> io::Result<()> {
         latency.add(&measured).map_err(io::Error::other)?;
         refused += refusals;
     }
-    let seconds = begun.elapsed().as_secs_f64();
     let requests = latency.len();
-    let millis = |quantile| latency.value_at_quantile(quantile) as f64 / 1_000.0;
-    println!(
-        "{:>9.0} events/s {:>8.0} requests/s  p50 {:.2} ms  p95 {:.2} ms  p99 {:.2} ms  max {:.2} ms  refused {refused}",
-        (requests - refused) as f64 * load.batch as f64 / seconds,
-        requests as f64 / seconds,
-        millis(0.5),
-        millis(0.95),
-        millis(0.99),
-        latency.max() as f64 / 1_000.0,
-    );
-    Ok(())
+    let millis = |micros: u64| micros as f64 / 1_000.0;
+    Ok(Measured {
+        events: (requests - refused) * load.batch as u64,
+        requests,
+        refused,
+        seconds: begun.elapsed().as_secs_f64(),
+        p50_ms: millis(latency.value_at_quantile(0.5)),
+        p99_ms: millis(latency.value_at_quantile(0.99)),
+        max_ms: millis(latency.max()),
+    })
 }
 
 fn new_histogram() -> Histogram<u64> {
@@ -107,7 +122,7 @@ async fn publish(
     let (mut request, mut answer) = (Vec::new(), Vec::with_capacity(256 * 1024));
     loop {
         let before = sent.fetch_add(load.batch as u64, Ordering::Relaxed);
-        if before >= load.events {
+        if before >= load.events || begun.elapsed().as_secs_f64() > load.seconds_max {
             return Ok((latency, refused));
         }
         write_request(&mut request, &load, &mut ids);
@@ -152,10 +167,12 @@ fn write_request(request: &mut Vec<u8>, load: &Load, ids: &mut Ids) {
     request[..HEAD_BYTES].copy_from_slice(head.as_bytes());
 }
 
+/// Where the events go.
+pub const TOPICS: [&str; 8] =
+    ["orders", "payments", "shipments", "returns", "logins", "clicks", "metrics", "audit"];
+
 /// About 230 bytes, as a small real event has.
 fn write_event(request: &mut Vec<u8>, id: u128) {
-    const TOPICS: [&str; 8] =
-        ["orders", "payments", "shipments", "returns", "logins", "clicks", "metrics", "audit"];
     let mut hex = [0; 32];
     for (place, digit) in hex.iter_mut().enumerate() {
         *digit = b"0123456789abcdef"[(id >> (124 - 4 * place)) as usize & 15];
@@ -187,15 +204,18 @@ async fn read_answer(stream: &mut TcpStream, answer: &mut Vec<u8>) -> io::Result
         if stream.read_buf(answer).await? == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        if whole.is_none()
-            && let Some(head) = find(answer, b"\r\n\r\n")
-        {
-            let length =
-                find(&answer[..head], b"content-length: ").map_or(0, |at| number(&answer[at + 16..head]));
-            whole = Some(head + 4 + length);
+        if whole.is_none() {
+            whole = whole_message(answer);
         }
     }
     Ok(number(&answer[9..12]) as u16)
+}
+
+/// How long the HTTP message that begins here is, once its head is there.
+pub fn whole_message(message: &[u8]) -> Option<usize> {
+    let head = find(message, b"\r\n\r\n")?;
+    let length = find(&message[..head], b"content-length: ").map_or(0, |at| number(&message[at + 16..head]));
+    Some(head + 4 + length)
 }
 
 fn find(text: &[u8], wanted: &[u8]) -> Option<usize> {

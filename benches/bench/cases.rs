@@ -1,0 +1,285 @@
+//! The cases, each on a fresh database and a fresh service.
+
+use std::{
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, types::Uuid};
+
+use super::{
+    RunArgs,
+    load::Measured,
+    process::{Service, cpu_seconds, postgres_cpu_seconds},
+    raw,
+    report::{Limits, Report, Row},
+};
+
+type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+/// What is sent.
+#[derive(Clone)]
+struct Case {
+    name: String,
+    batch: usize,
+    connections: usize,
+    duplicates: f64,
+    rate: Option<f64>,
+    sqlite: bool,
+    /// Events that are stored before the measurement.
+    stored: u64,
+    /// Whether a snapshot is held open meanwhile, as a backup does.
+    snapshot: bool,
+    seconds: f64,
+    /// Which limit of the raw database it is compared with.
+    compare: Compare,
+}
+
+/// The limit that a case's ratio is taken to.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Compare {
+    Unnest,
+    Singles,
+    SingleLatency,
+    Nothing,
+}
+
+fn cases(args: &RunArgs) -> Vec<Case> {
+    let base = Case {
+        name: String::new(),
+        batch: 1_000,
+        connections: 8,
+        duplicates: 0.0,
+        rate: None,
+        sqlite: false,
+        stored: 0,
+        snapshot: false,
+        seconds: args.seconds,
+        compare: Compare::Unnest,
+    };
+    let mut cases = Vec::new();
+    for (engine, sqlite) in [("Postgres", false), ("SQLite", true)] {
+        let compare = |compare| if sqlite { Compare::Nothing } else { compare };
+        for (batch, connections) in [(1_000, 8), (100, 32)] {
+            for duplicates in [0.0, 0.3, 1.0] {
+                let name = format!("{engine}, batches of {batch}, {:.0} % duplicates", duplicates * 100.0);
+                let compare = compare(Compare::Unnest);
+                cases.push(Case { name, batch, connections, duplicates, sqlite, compare, ..base.clone() });
+            }
+        }
+        for connections in [1, 64, 256] {
+            let name = format!("{engine}, singles, {connections} connections");
+            let compare = compare(if connections == 1 { Compare::SingleLatency } else { Compare::Singles });
+            cases.push(Case { name, batch: 1, connections, sqlite, compare, ..base.clone() });
+        }
+        let name = format!("{engine}, singles, open loop at 2,000/s");
+        let (rate, compare) = (Some(2_000.0), Compare::Nothing);
+        cases.push(Case { name, batch: 1, connections: 64, rate, sqlite, compare, ..base.clone() });
+    }
+    for stored in [1_000_000, 10_000_000].into_iter().take(if args.full { 2 } else { 1 }) {
+        let name = format!("Postgres, batches of 1000, {} million stored before", stored / 1_000_000);
+        cases.push(Case { name, stored, ..base.clone() });
+    }
+    for (what, batch, connections, compare) in
+        [("batches of 1000", 1_000, 8, Compare::Unnest), ("singles, 64 connections", 1, 64, Compare::Singles)]
+    {
+        let name = format!("Postgres, {what}, a snapshot held for 60 s");
+        cases.push(Case { name, batch, connections, compare, snapshot: true, seconds: 60.0, ..base.clone() });
+    }
+    cases.retain(|case| case.name.contains(&args.only));
+    cases
+}
+
+#[tokio::main]
+pub async fn run(args: &RunArgs) -> Result<()> {
+    let mut report =
+        Report { generator: generator_limit(args)?, limits: raw_limits(args).await?, rows: Vec::new() };
+    eprintln!("{:?}", report.limits);
+    for case in cases(args) {
+        let row = measure(args, &case, &report.limits).await?;
+        eprintln!("{row}");
+        report.rows.push(row);
+    }
+    let table = report.to_markdown();
+    println!("{table}");
+    if let Some(output) = &args.output {
+        report.write_into(output)?;
+    }
+    Ok(())
+}
+
+async fn raw_limits(args: &RunArgs) -> Result<Limits> {
+    let url = create_database(&args.database_url).await?;
+    let mut connection = PgConnection::connect(&url).await?;
+    raw::create_table(&mut connection).await?;
+    let seconds = args.seconds;
+    let unnest_one = raw::unnest(&url, 1, seconds).await?;
+    let unnest_two = raw::unnest(&url, 2, seconds).await?;
+    let (singles_32, _) = raw::singles(&url, 32, seconds).await?;
+    let (_, single_p50_ms) = raw::singles(&url, 1, seconds / 2.0).await?;
+    connection.close().await?;
+    drop_database(&args.database_url, &url).await?;
+    Ok(Limits { unnest_one, unnest_two, singles_32, single_p50_ms })
+}
+
+/// Events a second that the generator sends to a server that does nothing: in batches of 1,000, and singly.
+fn generator_limit(args: &RunArgs) -> Result<(f64, f64)> {
+    let mut server = Command::new(std::env::current_exe()?).arg("null").stdout(Stdio::piped()).spawn()?;
+    let mut address = String::new();
+    std::io::BufRead::read_line(
+        &mut std::io::BufReader::new(server.stdout.take().ok_or("no output")?),
+        &mut address,
+    )?;
+    let case = |batch: usize, connections: usize| {
+        generate(address.trim(), batch, connections, 0.0, None, u64::MAX / 2, args.seconds / 2.0, 1)
+    };
+    let limits = (case(1_000, 8)?.events_per_second(), case(1, 64)?.events_per_second());
+    server.kill()?;
+    server.wait()?;
+    Ok(limits)
+}
+
+async fn measure(args: &RunArgs, case: &Case, limits: &Limits) -> Result<Row> {
+    let folder = std::env::temp_dir().join(format!("sekali-bench-{}", Uuid::new_v4().simple()));
+    let url = if case.sqlite {
+        std::fs::create_dir(&folder)?;
+        format!("sqlite://{}/bench.db", folder.display())
+    } else {
+        create_database(&args.database_url).await?
+    };
+    let service = Service::start(&args.sekali, &url)?;
+    if case.stored > 0 {
+        send(&service, 1_000, 8, 0.0, None, case.stored, 1_800.0, 2)?;
+    }
+    if case.duplicates == 1.0 {
+        // What is to be known; the same seed then sends the same ids again.
+        send(&service, case.batch, case.connections, 0.0, None, KNOWN_IDS, 60.0, 1)?;
+    }
+    let snapshot = if case.snapshot { Some(hold_snapshot(&url).await?) } else { None };
+    let before = (Instant::now(), cpu_seconds(service.id()), postgres_cpu_seconds(args.postgres_pid));
+    let measured = if case.duplicates == 1.0 {
+        repeat_known(&service, case)?
+    } else {
+        send(
+            &service,
+            case.batch,
+            case.connections,
+            case.duplicates,
+            case.rate,
+            u64::MAX / 2,
+            case.seconds,
+            1,
+        )?
+    };
+    let millions = measured.events as f64 / 1e6;
+    let row = Row {
+        name: case.name.clone(),
+        service_cpu: (cpu_seconds(service.id()) - before.1) / millions,
+        database_cpu: (!case.sqlite).then(|| (postgres_cpu_seconds(args.postgres_pid) - before.2) / millions),
+        ratio: limits.ratio(case.compare, &measured),
+        memory_max_mib: service.memory_max_mib(),
+        measured,
+    };
+    drop(snapshot);
+    drop(service);
+    if case.sqlite {
+        std::fs::remove_dir_all(&folder)?;
+    } else {
+        drop_database(&args.database_url, &url).await?;
+    }
+    // The disk is given a moment to get over it.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    Ok(row)
+}
+
+/// Ids that the case of duplicates only knows; well within the window.
+const KNOWN_IDS: u64 = 200_000;
+
+fn repeat_known(service: &Service, case: &Case) -> Result<Measured> {
+    let begun = Instant::now();
+    let mut all: Option<Measured> = None;
+    while begun.elapsed().as_secs_f64() < case.seconds {
+        let measured = send(service, case.batch, case.connections, 0.0, None, KNOWN_IDS, case.seconds, 1)?;
+        all = Some(match all {
+            None => measured,
+            Some(sum) => Measured {
+                events: sum.events + measured.events,
+                requests: sum.requests + measured.requests,
+                refused: sum.refused + measured.refused,
+                seconds: sum.seconds + measured.seconds,
+                p50_ms: sum.p50_ms.max(measured.p50_ms),
+                p99_ms: sum.p99_ms.max(measured.p99_ms),
+                max_ms: sum.max_ms.max(measured.max_ms),
+            },
+        });
+    }
+    all.ok_or_else(|| "nothing was sent".into())
+}
+
+#[allow(clippy::too_many_arguments, reason = "these are the generator's own flags, in its order")]
+fn send(
+    service: &Service,
+    batch: usize,
+    connections: usize,
+    duplicates: f64,
+    rate: Option<f64>,
+    events: u64,
+    seconds_max: f64,
+    seed: u64,
+) -> Result<Measured> {
+    generate(&service.address, batch, connections, duplicates, rate, events, seconds_max, seed)
+}
+
+#[allow(clippy::too_many_arguments, reason = "these are the generator's own flags, in its order")]
+fn generate(
+    address: &str,
+    batch: usize,
+    connections: usize,
+    duplicates: f64,
+    rate: Option<f64>,
+    events: u64,
+    seconds_max: f64,
+    seed: u64,
+) -> Result<Measured> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args(["load", "--address", address]);
+    for (flag, value) in [
+        ("--batch", batch.to_string()),
+        ("--connections", connections.to_string()),
+        ("--duplicates", duplicates.to_string()),
+        ("--events", events.to_string()),
+        ("--seconds-max", seconds_max.to_string()),
+        ("--seed", seed.to_string()),
+    ] {
+        command.args([flag, &value]);
+    }
+    if let Some(rate) = rate {
+        command.args(["--rate", &rate.to_string()]);
+    }
+    let output = command.stderr(Stdio::inherit()).output()?;
+    Ok(serde_json::from_slice(&output.stdout)?)
+}
+
+/// A transaction that keeps its snapshot until it is dropped.
+async fn hold_snapshot(url: &str) -> Result<PgConnection> {
+    let mut connection = PgConnection::connect(url).await?;
+    connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ").await?;
+    connection.execute("SELECT count(*) FROM sekali.events").await?;
+    Ok(connection)
+}
+
+async fn create_database(server: &str) -> Result<String> {
+    let name = format!("sekali_bench_{}", Uuid::new_v4().simple());
+    let mut connection = PgConnection::connect(server).await?;
+    connection.execute(AssertSqlSafe(format!("CREATE DATABASE {name}"))).await?;
+    let (base, _) = server.rsplit_once('/').ok_or("the URL names no database")?;
+    Ok(format!("{base}/{name}"))
+}
+
+async fn drop_database(server: &str, url: &str) -> Result<()> {
+    let (_, name) = url.rsplit_once('/').ok_or("the URL names no database")?;
+    let mut connection = PgConnection::connect(server).await?;
+    connection.execute(AssertSqlSafe(format!("DROP DATABASE {name} WITH (FORCE)"))).await?;
+    connection.execute("CHECKPOINT").await?;
+    Ok(())
+}
