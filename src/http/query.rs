@@ -1,6 +1,8 @@
 //! Query strings, read strictly: a parameter that is unknown, repeated, empty or out of range is an error that
 //! names it, since ignoring it would answer another question than was asked.
 
+use percent_encoding::percent_decode_str;
+
 use super::error::Problem;
 
 /// The parameters of a request, each at most once.
@@ -9,6 +11,11 @@ pub(super) struct Parameters(Vec<(String, String)>);
 impl Parameters {
     /// Reads `query`, in which only `known` names may stand.
     pub(super) fn parse(query: &str, known: &[&str]) -> Result<Self, Problem> {
+        // Decoding below puts U+FFFD where the text is not UTF-8, which is another text.
+        if let Some(broken) = query.split('&').find(|pair| percent_decode_str(pair).decode_utf8().is_err()) {
+            let name = broken.split('=').next().unwrap_or_default();
+            return Err(Problem::invalid_parameter(format!("`{name}` must be percent-encoded UTF-8")));
+        }
         let mut parameters: Vec<(String, String)> = Vec::new();
         for (name, value) in form_urlencoded::parse(query.as_bytes()).into_owned() {
             if !known.contains(&name.as_str()) {

@@ -1,6 +1,6 @@
 //! The service within this process, so that a test can reach the rooms too.
 
-use std::{net::SocketAddr, thread::JoinHandle, time::Duration};
+use std::{net::SocketAddr, sync::Arc, thread::JoinHandle, time::Duration};
 
 use sekali::{
     actors::{Aggregator, RestartPolicy},
@@ -13,14 +13,15 @@ use super::{Client, Database};
 
 /// How to start a service.
 pub struct Settings {
-    pub database: Database,
+    pub database: Arc<Database>,
     pub config: Config,
     pub restarts: RestartPolicy,
 }
 
 impl Settings {
     /// The defaults, on this database and a port of the system's choice.
-    pub fn new(database: Database) -> Self {
+    pub fn new(database: impl Into<Arc<Database>>) -> Self {
+        let database = database.into();
         let config = Config {
             listen: "127.0.0.1:0".to_owned(),
             database_url: database.url.clone(),
@@ -37,7 +38,7 @@ pub struct Service {
     pub client: Client,
     pub address: SocketAddr,
     pub rooms: Aggregator,
-    database: Option<Database>,
+    database: Option<Arc<Database>>,
     stop: mpsc::UnboundedSender<()>,
     thread: Option<JoinHandle<Result<(), AppError>>>,
 }
@@ -63,12 +64,13 @@ impl Service {
         }
     }
 
-    pub fn database(&self) -> &Database {
+    /// Its database; a clone of it keeps it for another service.
+    pub fn database(&self) -> &Arc<Database> {
         self.database.as_ref().expect("the database goes with the service")
     }
 
     /// Drains the service; answers how it ended, and the database for what comes next.
-    pub async fn stop(mut self) -> (Result<(), AppError>, Database) {
+    pub async fn stop(mut self) -> (Result<(), AppError>, Arc<Database>) {
         let _ = self.stop.send(());
         let thread = self.thread.take().expect("a service stops once");
         let ended = tokio::task::spawn_blocking(|| thread.join().expect("the service does not panic"));
