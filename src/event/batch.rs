@@ -8,11 +8,11 @@ use serde_json::value::RawValue;
 
 use super::{
     Event, PAYLOAD_DEPTH_MAX, Timestamp, check_name,
-    json::{Breach, Cursor, Kind, RawString, pointer_to},
+    json::{BREACHES_MAX, Breach, Cursor, Kind, RawString, pointers_to},
 };
 
 /// Faults that one refusal names at most; what comes behind them is left out.
-const FAULTS_MAX: usize = 100;
+const FAULTS_MAX: usize = BREACHES_MAX;
 
 /// One thing that is wrong with one event.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -278,12 +278,13 @@ impl<'a> Batch<'a> {
     }
 
     fn note_breaches(&mut self, index: usize, event: Range<usize>) {
-        for breach in std::mem::take(&mut self.breaches) {
-            let pointer = pointer_to(&self.body[event.clone()], breach.at - event.start);
-            self.fault(index, &pointer, breach.rule.to_string());
-            if self.faults.len() >= FAULTS_MAX {
-                return;
-            }
+        let breaches = std::mem::take(&mut self.breaches);
+        let targets: Vec<usize> = breaches.iter().map(|breach| breach.at - event.start).collect();
+        if targets.is_empty() {
+            return;
+        }
+        for (pointer, breach) in pointers_to(&self.body[event], &targets).iter().zip(breaches) {
+            self.fault(index, pointer, breach.rule.to_string());
         }
     }
 

@@ -1,4 +1,5 @@
 //! The service through its front door: the real server on port 0, a database of its own, on both stores.
 
+mod bad_input;
 mod harness;
 mod smoke;
