@@ -59,10 +59,11 @@ pub fn parse_batch(body: Bytes, events_max: usize) -> Result<Vec<Event>, BatchEr
         faults: Vec::new(),
         breaches: Vec::new(),
     };
-    batch.read()?;
+    let read = batch.read();
     if batch.events_seen > events_max {
         return Err(BatchError::TooMany { events: batch.events_seen, events_max });
     }
+    read?;
     if !batch.faults.is_empty() {
         batch.faults.truncate(FAULTS_MAX);
         return Err(BatchError::Faults(batch.faults));
