@@ -124,8 +124,11 @@ impl Body {
         if bytes > limits.body_bytes_max {
             return Err(over_limit(limits));
         }
-        if bytes > self.permit.bytes() {
-            self.permit.grow((bytes - self.permit.bytes()).max(ROOM_STEP_BYTES))?;
+        let held = self.permit.bytes();
+        if bytes > held {
+            // No body needs room beyond the limit, and there may be none to have.
+            let step = ROOM_STEP_BYTES.min(limits.body_bytes_max - held);
+            self.permit.grow((bytes - held).max(step))?;
         }
         if self.len() == 0 {
             self.first = piece;

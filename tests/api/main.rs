@@ -1,7 +1,7 @@
 //! The service through its front door: the real server on port 0, a database of its own, on both stores.
 
 mod bad_input;
-
+mod hang_up;
 mod harness;
 mod odd_requests;
 mod smoke;
