@@ -36,12 +36,14 @@ pub enum BatchError {
     WrongShape(String),
     #[error("the request holds no events")]
     Empty,
-    #[error("{} of the request's events are not valid; nothing was stored", distinct_events(.0))]
+    #[error("{} of the request's events are not valid; nothing was stored", events_at_fault(.0))]
     Faults(Vec<EventFault>),
 }
 
-fn distinct_events(faults: &[EventFault]) -> usize {
-    faults.chunk_by(|one, other| one.index == other.index).count()
+fn events_at_fault(faults: &[EventFault]) -> String {
+    let events = faults.chunk_by(|one, other| one.index == other.index).count();
+    // Behind the last fault that is named nothing was looked at.
+    if faults.len() < FAULTS_MAX { events.to_string() } else { format!("at least {events}") }
 }
 
 /// Reads the events of a publish in request order: all of them are valid, or the error names every fault, in

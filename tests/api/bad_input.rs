@@ -474,11 +474,9 @@ fn events_of_the_wrong_shape_are_refused_with_every_place() {
     let all = ["/topic", "/event_id", "/timestamp", "/source", "/payload/a/0"];
     let places = all.map(|pointer| (0, pointer.to_owned())).to_vec();
     refusals.push(Refusal { body: everything.into(), status: 422, places, says: "missing".to_owned() });
-    let nothing = FIELDS.map(|(field, _)| (0, format!("/{field}")));
-    for (field, places) in [("nothing", nothing[..].to_vec())] {
-        let body = format!(r#"{{"{field}":1}}"#).into();
-        refusals.push(Refusal { body, status: 422, places: sorted(places), says: "missing".to_owned() });
-    }
+    let places = ["/topic", "/event_id", "/timestamp", "/source", "/payload"];
+    let places = places.map(|pointer| (0, pointer.to_owned())).to_vec();
+    refusals.push(Refusal { body: "{}".into(), status: 422, places, says: "missing".to_owned() });
     for (element, kind) in [
         ("null", "null"),
         ("1", "a number"),
@@ -501,13 +499,6 @@ fn events_of_the_wrong_shape_are_refused_with_every_place() {
         }
         nothing_happened(&service).await;
     });
-}
-
-fn sorted(mut places: Vec<(u64, String)>) -> Vec<(u64, String)> {
-    // The order in which the contract lists the fields of an event.
-    let order = ["/topic", "/event_id", "/timestamp", "/source", "/payload"];
-    places.sort_by_key(|(_, pointer)| order.iter().position(|field| field == pointer));
-    places
 }
 
 #[test]
@@ -583,13 +574,15 @@ fn what_is_not_json_is_refused_with_line_and_column() {
 #[test]
 fn at_most_a_hundred_faults_are_named_in_index_order() {
     on_both_stores(async |service| {
-        let bad = |index: usize| if index % 2 == 0 { without("topic") } else { good() };
+        let bad = |index: usize| if index.is_multiple_of(2) { without("topic") } else { good() };
         let bodies = |count| (0..count).map(bad).collect::<Vec<_>>().join(",");
         let even = |count: u64| (0..count).map(|place| (place * 2, "/topic".to_owned())).collect::<Vec<_>>();
         for (events, faults) in [(199, 100), (200, 100), (201, 100), (10_000, 100), (197, 99)] {
             let answer = service.client.publish(format!("[{}]", bodies(events))).await;
-            answer.problem(422);
+            let problem = answer.problem(422);
             assert_eq!(answer.faults(), even(faults), "{events} events");
+            let says = if faults < 100 { "99 of the request's" } else { "at least 100 of the request's" };
+            assert!(problem["detail"].as_str().unwrap().starts_with(says), "{problem}");
         }
         // Faults within one event count like any other.
         let nuls = vec![r#""\u0000""#; 250].join(",");

@@ -83,7 +83,9 @@ fn a_publish_whose_answer_nobody_reads_is_stored_once_and_its_retry_answered() {
         let (received, unique, duplicates) = service.client.counts().await;
         assert_eq!((unique, received), (50, 50 + duplicates));
         assert_eq!(service.client.all_events().await.len(), 50);
-        service.database().assert_sound().await;
+        let (ended, database) = service.stop().await;
+        ended.unwrap();
+        database.assert_sound().await;
     });
 }
 
@@ -207,7 +209,7 @@ fn heads_and_bodies_that_trickle_hold_nobody_else() {
             }
             let begun = Instant::now();
             assert_eq!(publish_one(&service, &format!("id-{round}")).await["status"], "stored");
-            assert!(begun.elapsed() < Duration::from_secs(2), "took {:?}", begun.elapsed());
+            assert!(begun.elapsed() < Duration::from_secs(5), "took {:?}", begun.elapsed());
         }
         drop(trickling);
         nothing_in_flight(&service).await;
@@ -254,7 +256,7 @@ fn more_bytes_in_flight_than_allowed_are_turned_away_at_once() {
         let begun = Instant::now();
         let turned_away = service.client.publish(&large).await;
         assert!(turned_away.problem(503)["detail"].as_str().unwrap().contains("bytes"));
-        assert!(begun.elapsed() < Duration::from_secs(1), "took {:?}", begun.elapsed());
+        assert!(begun.elapsed() < Duration::from_secs(2), "took {:?}", begun.elapsed());
         assert_eq!(publish_one(&service, "fits").await["status"], "stored");
         drop(announcing);
         nothing_in_flight(&service).await;
@@ -306,7 +308,7 @@ fn more_events_in_flight_than_allowed_are_turned_away_at_once() {
         let begun = Instant::now();
         let turned_away = service.client.publish(event("t", "f")).await;
         assert!(turned_away.problem(503)["detail"].as_str().unwrap().contains("events"));
-        assert!(begun.elapsed() < Duration::from_secs(1), "took {:?}", begun.elapsed());
+        assert!(begun.elapsed() < Duration::from_secs(2), "took {:?}", begun.elapsed());
         lock.release().await;
         assert_eq!(five.await.unwrap().len(), 5);
         nothing_in_flight(&service).await;

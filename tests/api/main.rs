@@ -4,4 +4,5 @@ mod bad_input;
 mod hang_up;
 mod harness;
 mod odd_requests;
+mod random_input;
 mod smoke;
