@@ -8,11 +8,11 @@ use serde_json::value::RawValue;
 
 use super::{
     Event, PAYLOAD_DEPTH_MAX, Timestamp, check_name,
-    json::{Breach, Cursor, Kind, RawString, pointer_to},
+    json::{BREACHES_MAX, Breach, Cursor, Kind, RawString, pointers_to},
 };
 
 /// Faults that one refusal names at most; what comes behind them is left out.
-const FAULTS_MAX: usize = 100;
+const FAULTS_MAX: usize = BREACHES_MAX;
 
 /// One thing that is wrong with one event.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,12 +36,14 @@ pub enum BatchError {
     WrongShape(String),
     #[error("the request holds no events")]
     Empty,
-    #[error("{} of the request's events are not valid; nothing was stored", distinct_events(.0))]
+    #[error("{} of the request's events are not valid; nothing was stored", events_at_fault(.0))]
     Faults(Vec<EventFault>),
 }
 
-fn distinct_events(faults: &[EventFault]) -> usize {
-    faults.chunk_by(|one, other| one.index == other.index).count()
+fn events_at_fault(faults: &[EventFault]) -> String {
+    let events = faults.chunk_by(|one, other| one.index == other.index).count();
+    // Behind the last fault that is named nothing was looked at.
+    if faults.len() < FAULTS_MAX { events.to_string() } else { format!("at least {events}") }
 }
 
 /// Reads the events of a publish in request order: all of them are valid, or the error names every fault, in
@@ -59,10 +61,11 @@ pub fn parse_batch(body: Bytes, events_max: usize) -> Result<Vec<Event>, BatchEr
         faults: Vec::new(),
         breaches: Vec::new(),
     };
-    batch.read()?;
+    let read = batch.read();
     if batch.events_seen > events_max {
         return Err(BatchError::TooMany { events: batch.events_seen, events_max });
     }
+    read?;
     if !batch.faults.is_empty() {
         batch.faults.truncate(FAULTS_MAX);
         return Err(BatchError::Faults(batch.faults));
@@ -278,12 +281,13 @@ impl<'a> Batch<'a> {
     }
 
     fn note_breaches(&mut self, index: usize, event: Range<usize>) {
-        for breach in std::mem::take(&mut self.breaches) {
-            let pointer = pointer_to(&self.body[event.clone()], breach.at - event.start);
-            self.fault(index, &pointer, breach.rule.to_string());
-            if self.faults.len() >= FAULTS_MAX {
-                return;
-            }
+        let breaches = std::mem::take(&mut self.breaches);
+        let targets: Vec<usize> = breaches.iter().map(|breach| breach.at - event.start).collect();
+        if targets.is_empty() {
+            return;
+        }
+        for (pointer, breach) in pointers_to(&self.body[event], &targets).iter().zip(breaches) {
+            self.fault(index, pointer, breach.rule.to_string());
         }
     }
 

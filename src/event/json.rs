@@ -10,6 +10,11 @@ use memchr::memchr2;
 const MAGNITUDE_DIGITS: [u8; 2] = [b'1', b'8'];
 const MAGNITUDE_EXPONENT: i64 = 308;
 const NUMBER_DIGITS_MAX: usize = 1_000;
+/// Breaches that are noted at most, the first ones: as many as a refusal names.
+pub const BREACHES_MAX: usize = 100;
+/// A pointer leads this far into a text, and then ends at what encloses its target.
+const POINTER_STEPS_MAX: usize = 64;
+const POINTER_BYTES_MAX: usize = 1_024;
 
 /// A rule that one place of the text breaks; shown as the sentence that a producer gets to read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -202,7 +207,7 @@ impl<'a> Cursor<'a> {
                         && !too_deep
                     {
                         too_deep = true;
-                        breaches.push(Breach { at: self.at, rule: Rule::Depth(max) });
+                        note(breaches, self.at, Rule::Depth(max));
                     }
                     self.at += 1;
                 }
@@ -228,16 +233,22 @@ impl<'a> Cursor<'a> {
             .position(|byte| !matches!(byte, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E'))
             .unwrap_or(rest.len());
         if let Some(rule) = number_breach(&rest[..length]) {
-            breaches.push(Breach { at: self.at, rule });
+            note(breaches, self.at, rule);
         }
         self.at += length;
+    }
+}
+
+fn note(breaches: &mut Vec<Breach>, at: usize, rule: Rule) {
+    if breaches.len() < BREACHES_MAX {
+        breaches.push(Breach { at, rule });
     }
 }
 
 /// Checks the `\uXXXX` at `at` (with the low half behind it, if it is a high one); returns its length.
 fn check_unicode_escape(bytes: &[u8], at: usize, breaches: &mut Vec<Breach>) -> usize {
     let unit = hex4(&bytes[at + 2..at + 6]);
-    let mut breach = |rule| breaches.push(Breach { at, rule });
+    let mut breach = |rule| note(breaches, at, rule);
     match unit {
         0 => breach(Rule::Nul),
         0xDC00..=0xDFFF => breach(Rule::LoneSurrogate),
@@ -288,59 +299,102 @@ fn saturating_integer(text: &[u8]) -> i64 {
     if text.first() == Some(&b'-') { -magnitude } else { magnitude }
 }
 
-/// The JSON pointer (RFC 6901) of the innermost value or member whose text covers byte `target` of `text`,
-/// cut behind its first 64 steps.
-pub fn pointer_to(text: &str, target: usize) -> String {
-    const STEPS_MAX: usize = 64;
-    let mut pointer = String::new();
+/// The JSON pointers (RFC 6901) of the innermost values or members whose text covers each of `targets`, which
+/// are places in `text` in rising order.
+///
+/// One walk finds them all, and each is cut where it grows too long: a hostile text must not buy more work or a
+/// larger answer than an ordinary one of its size.
+pub fn pointers_to(text: &str, targets: &[usize]) -> Vec<String> {
     let mut cursor = Cursor::new(text);
-    for _ in 0..STEPS_MAX {
-        let kind = cursor.kind();
-        let step = match kind {
-            Kind::Object => step_into_object(&mut cursor, target),
-            Kind::Array => step_into_array(&mut cursor, target),
-            _ => None,
-        };
-        let Some((name, inside)) = step else { break };
-        pointer.push('/');
-        pointer.push_str(&name.replace('~', "~0").replace('/', "~1"));
-        cursor = inside;
+    let mut path = Path::default();
+    let mut pointers = Vec::with_capacity(targets.len());
+    let mut breaches = Vec::new();
+    loop {
+        cursor.skip_space();
+        let token = cursor.byte();
+        match token {
+            b'"' => path.note_string(cursor.string(&mut breaches)),
+            b'{' | b'[' | b'}' | b']' | b',' | b':' => cursor.at += 1,
+            b't' | b'n' => cursor.at += 4,
+            b'f' => cursor.at += 5,
+            _ => cursor.number(&mut breaches),
+        }
+        while targets.get(pointers.len()).is_some_and(|target| *target < cursor.at) {
+            pointers.push(path.pointer());
+        }
+        match token {
+            b'{' | b'[' => path.enter(token == b'{'),
+            b'}' | b']' => path.leave(),
+            b',' => path.next(),
+            _ => {}
+        }
+        if pointers.len() == targets.len() || path.depth == 0 {
+            return pointers;
+        }
     }
-    pointer
 }
 
-fn step_into_object<'a>(cursor: &mut Cursor<'a>, target: usize) -> Option<(String, Cursor<'a>)> {
-    if cursor.at >= target {
-        return None;
-    }
-    let mut found = None;
-    cursor.members(&mut Vec::new(), |cursor, key, breaches| {
-        let inside = cursor.clone();
-        cursor.skip(None, breaches);
-        if key.start <= target && target < cursor.at {
-            let name = key.unescaped().unwrap_or_else(|| key.raw.to_owned());
-            found = Some((name, inside));
-        }
-        found.is_none()
-    });
-    found
+/// The way from the text's value down to where a walk is. Steps behind the last one shown are only counted.
+#[derive(Default)]
+struct Path<'a> {
+    steps: Vec<Step<'a>>,
+    depth: usize,
 }
 
-fn step_into_array<'a>(cursor: &mut Cursor<'a>, target: usize) -> Option<(String, Cursor<'a>)> {
-    if cursor.at >= target {
-        return None;
-    }
-    let mut found = None;
-    let mut index = 0;
-    cursor.elements(|cursor| {
-        let inside = cursor.clone();
-        cursor.skip(None, &mut Vec::new());
-        if inside.at <= target && target < cursor.at {
-            found = Some((index.to_string(), inside));
+enum Step<'a> {
+    /// A member of an object, once its key is read.
+    Member(Option<RawString<'a>>),
+    Element(usize),
+}
+
+impl<'a> Path<'a> {
+    fn enter(&mut self, object: bool) {
+        if self.depth < POINTER_STEPS_MAX {
+            self.steps.push(if object { Step::Member(None) } else { Step::Element(0) });
         }
-        index += 1;
-    });
-    found
+        self.depth += 1;
+    }
+
+    fn leave(&mut self) {
+        self.depth -= 1;
+        self.steps.truncate(self.depth);
+    }
+
+    /// The step that the next comma, key or value belongs to, if it is one that is shown.
+    fn innermost(&mut self) -> Option<&mut Step<'a>> {
+        if self.depth == self.steps.len() { self.steps.last_mut() } else { None }
+    }
+
+    fn next(&mut self) {
+        match self.innermost() {
+            Some(Step::Member(key)) => *key = None,
+            Some(Step::Element(index)) => *index += 1,
+            None => {}
+        }
+    }
+
+    /// A string where a member starts is its key.
+    fn note_string(&mut self, string: RawString<'a>) {
+        if let Some(Step::Member(key @ None)) = self.innermost() {
+            *key = Some(string);
+        }
+    }
+
+    fn pointer(&self) -> String {
+        let mut pointer = String::new();
+        for step in &self.steps {
+            let name = match step {
+                Step::Element(index) => index.to_string(),
+                Step::Member(Some(key)) if pointer.len() + key.raw.len() < POINTER_BYTES_MAX => {
+                    key.unescaped().unwrap_or_else(|| key.raw.to_owned())
+                }
+                Step::Member(_) => break,
+            };
+            pointer.push('/');
+            pointer.push_str(&name.replace('~', "~0").replace('/', "~1"));
+        }
+        pointer
+    }
 }
 
 #[cfg(test)]
@@ -353,7 +407,8 @@ mod tests {
         let mut cursor = Cursor::new(text);
         cursor.skip(Some(depth_max), &mut breaches);
         assert_eq!(cursor.at(), text.trim_end().len(), "the walk ends behind the value of {text}");
-        breaches.into_iter().map(|breach| (pointer_to(text, breach.at), breach.rule)).collect()
+        let targets: Vec<usize> = breaches.iter().map(|breach| breach.at).collect();
+        pointers_to(text, &targets).into_iter().zip(breaches.into_iter().map(|breach| breach.rule)).collect()
     }
 
     #[test]
@@ -414,5 +469,20 @@ mod tests {
         assert_eq!(breaches(&nested(65), 64), [(pointer.clone(), Rule::Depth(64))]);
         assert_eq!(breaches(&nested(10_000), 64), [(pointer, Rule::Depth(64))]);
         assert_eq!(breaches("[[1],[[2]],[[3]]]", 2), [("/1/0".to_owned(), Rule::Depth(2))]);
+    }
+
+    #[test]
+    fn pointers_are_cut_where_they_grow_too_long() {
+        let long = "k".repeat(POINTER_BYTES_MAX);
+        let text =
+            format!(r#"{{"a":[{{}},{{"b":{{"{long}":{{"c":["\u0000"]}}}},"d":"\u0000"}}],"{long}":1e999}}"#);
+        let pointers: Vec<String> = breaches(&text, 64).into_iter().map(|(pointer, _)| pointer).collect();
+        assert_eq!(pointers, ["/a/1/b", "/a/1/d", ""]);
+    }
+
+    #[test]
+    fn of_many_breaches_the_first_are_noted() {
+        let text = format!("[{}]", vec![r#""\u0000""#; BREACHES_MAX + 1].join(","));
+        assert_eq!(breaches(&text, 64).len(), BREACHES_MAX);
     }
 }

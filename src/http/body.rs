@@ -22,17 +22,17 @@ const DISCARD_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Refuses what is not JSON text as it stands, by its headers.
 pub(super) fn check_headers(request: &HttpRequest) -> Result<(), Problem> {
-    let value = |name| request.headers().get(name).map(|value| value.to_str().unwrap_or("?").trim());
-    if let Some(media_type) = value(header::CONTENT_TYPE)
-        && !is_json(media_type)
-    {
+    // A header may stand more than once, and the body must be what all of them say.
+    let values =
+        |name| request.headers().get_all(name).map(|value| value.to_str().unwrap_or("?").trim().to_owned());
+    if let Some(media_type) = values(header::CONTENT_TYPE).find(|media_type| !is_json(media_type)) {
         return Err(Problem::unsupported_media_type(format!(
             "the body's media type is {media_type}; application/json and types ending in +json, in UTF-8, are understood"
         )));
     }
-    match value(header::CONTENT_ENCODING) {
+    let understood = |encoding: &str| encoding.is_empty() || encoding.eq_ignore_ascii_case("identity");
+    match values(header::CONTENT_ENCODING).find(|encoding| !understood(encoding)) {
         None => Ok(()),
-        Some(encoding) if encoding.is_empty() || encoding.eq_ignore_ascii_case("identity") => Ok(()),
         Some(encoding) => Err(Problem::unsupported_encoding(format!(
             "the body's content encoding is {encoding}; only identity (no encoding) is understood"
         ))),
@@ -124,8 +124,11 @@ impl Body {
         if bytes > limits.body_bytes_max {
             return Err(over_limit(limits));
         }
-        if bytes > self.permit.bytes() {
-            self.permit.grow((bytes - self.permit.bytes()).max(ROOM_STEP_BYTES))?;
+        let held = self.permit.bytes();
+        if bytes > held {
+            // No body needs room beyond the limit, and there may be none to have.
+            let step = ROOM_STEP_BYTES.min(limits.body_bytes_max - held);
+            self.permit.grow((bytes - held).max(step))?;
         }
         if self.len() == 0 {
             self.first = piece;

@@ -1,8 +1,12 @@
 //! The service through its front door: the real server on port 0, a database of its own, on both stores.
 
+mod bad_input;
 mod concurrency;
 mod duplicates;
+mod hang_up;
 mod harness;
+mod odd_requests;
+mod random_input;
 mod reading;
 mod scenarios;
 mod smoke;

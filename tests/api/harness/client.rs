@@ -110,6 +110,20 @@ impl Answer {
         self.headers.get(name).map(|value| value.to_str().unwrap())
     }
 
+    /// This answer as the problem document that every refusal is; `retryable` must follow from the status.
+    pub fn problem(&self, status: u16) -> Value {
+        assert_eq!(self.status, status, "{}", shortened(&self.text));
+        assert_eq!(self.header("content-type"), Some("application/problem+json"));
+        let problem = self.json();
+        assert_eq!(problem["status"], status);
+        assert_eq!(problem["retryable"], status == 408 || status == 429 || status >= 500, "{problem}");
+        for member in ["type", "title", "detail"] {
+            assert!(problem[member].as_str().is_some_and(|text| !text.is_empty()), "{member}: {problem}");
+        }
+        assert_eq!(self.header("retry-after").is_some(), problem["retryable"] == true, "{problem}");
+        problem
+    }
+
     /// The path of `Link: <…>; rel="next"`.
     pub fn next_link(&self) -> Option<String> {
         let link = self.header("link")?;
@@ -125,6 +139,10 @@ impl Answer {
             |error: &Value| (error["index"].as_u64().unwrap(), error["pointer"].as_str().unwrap().to_owned());
         errors.iter().map(place).collect()
     }
+}
+
+fn shortened(text: &str) -> String {
+    text.chars().take(1_000).collect()
 }
 
 /// A valid event.

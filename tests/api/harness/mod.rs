@@ -4,6 +4,7 @@
 pub mod client;
 pub mod database;
 pub mod process;
+pub mod raw;
 pub mod service;
 
 use std::{
