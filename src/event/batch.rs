@@ -153,7 +153,7 @@ impl<'a> Batch<'a> {
         field_seen
     }
 
-    /// Reads `{"events":[…]}`. Other members are ignored; a second `events` would be lost, and is refused.
+    /// Reads `{"events":[…]}`. Other members are ignored as an event's further fields are; a second `events` would be lost, and is refused.
     fn read_envelope(&mut self, mut cursor: Cursor<'a>) -> Result<(), BatchError> {
         let mut arrays = 0;
         let mut ignored = Vec::new();
@@ -167,6 +167,10 @@ impl<'a> Batch<'a> {
             }
             true
         });
+        if let Some(breach) = ignored.first() {
+            let pointer = pointers_to(self.body, &[breach.at]).concat();
+            return Err(BatchError::WrongShape(format!("{pointer} {}", breach.rule)));
+        }
         match arrays {
             1 => Ok(()),
             _ => Err(BatchError::WrongShape("`events` must not stand twice in the body".to_owned())),
@@ -417,6 +421,7 @@ mod tests {
             r#"{"events":{}}"#,
             r#"{"events":null}"#,
             r#"{"events":[],"events":[]}"#,
+            r#"{"events":[],"note":["\u0000"]}"#,
         ] {
             assert!(matches!(parse(body), Err(BatchError::WrongShape(_))), "{body}");
         }

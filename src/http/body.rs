@@ -10,15 +10,16 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::{Limits, error::Problem, gate::Gate};
 use crate::actors::{Aggregator, BytesPermit};
 
-/// Room that is taken before the first byte is read, at most; what a larger body needs is taken as it comes, so
-/// that whoever only announces bytes holds nobody up.
-const ROOM_AHEAD_BYTES_MAX: usize = 1024 * 1024;
+/// Room is taken in steps of this size, the first one before the first byte is read: whoever only announces bytes
+/// takes little of it from the others.
 const ROOM_STEP_BYTES: usize = 64 * 1024;
 /// A body must come at this pace, once the time for its beginning is over.
 const PACE_BYTES_PER_SECOND: usize = 64 * 1024;
 /// What is read and thrown away of a refused body: most clients look for the answer only when they have sent all.
 const DISCARD_BYTES_MAX: usize = 64 * 1024 * 1024;
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(2);
+/// A client that pauses this long may well wait for the answer.
+const DISCARD_PAUSE_MAX: Duration = Duration::from_millis(200);
 
 /// Refuses what is not JSON text as it stands, by its headers.
 pub(super) fn check_headers(request: &HttpRequest) -> Result<(), Problem> {
@@ -65,7 +66,7 @@ pub(super) async fn read(
     if declared.is_some_and(|bytes| bytes > limits.body_bytes_max as u64) {
         return Err(over_limit(limits));
     }
-    let ahead = declared.map_or(ROOM_STEP_BYTES, |bytes| bytes as usize).clamp(1, ROOM_AHEAD_BYTES_MAX);
+    let ahead = declared.map_or(ROOM_STEP_BYTES, |bytes| bytes as usize).clamp(1, ROOM_STEP_BYTES);
     let permit = rooms.admit_bytes(ahead.min(limits.body_bytes_max))?;
     let mut body = Body { first: Bytes::new(), rest: BytesMut::new(), permit };
     let reading = body.read(payload, limits);
@@ -101,7 +102,7 @@ impl Body {
                 Ok(None) => return Ok(()),
                 Ok(Some(Ok(piece))) => piece,
                 Ok(Some(Err(error))) => {
-                    return Err(Problem::body_broken(format!("the body ended early: {error}")));
+                    return Err(Problem::body_cut_off(format!("the body ended early: {error}")));
                 }
                 Err(_) => {
                     return Err(Problem::body_too_slow(format!(
@@ -152,7 +153,7 @@ impl Body {
 pub(super) async fn discard(payload: &mut web::Payload) {
     let mut bytes = 0;
     let reading = async {
-        while let Some(Ok(piece)) = payload.next().await {
+        while let Ok(Some(Ok(piece))) = timeout(DISCARD_PAUSE_MAX, payload.next()).await {
             bytes += piece.len();
             if bytes > DISCARD_BYTES_MAX {
                 return;

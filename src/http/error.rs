@@ -34,6 +34,7 @@ enum Kind {
     NotFound,
     MethodNotAllowed { allow: &'static str },
     BodyTooSlow,
+    BodyCutOff,
     TooLarge,
     UnsupportedMediaType,
     UnsupportedEncoding,
@@ -49,7 +50,7 @@ impl Kind {
             Kind::NotJson => StatusCode::BAD_REQUEST,
             Kind::NotFound => StatusCode::NOT_FOUND,
             Kind::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
-            Kind::BodyTooSlow => StatusCode::REQUEST_TIMEOUT,
+            Kind::BodyTooSlow | Kind::BodyCutOff => StatusCode::REQUEST_TIMEOUT,
             Kind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Kind::UnsupportedMediaType | Kind::UnsupportedEncoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Kind::Invalid | Kind::InvalidParameter | Kind::Refused => StatusCode::UNPROCESSABLE_ENTITY,
@@ -64,6 +65,7 @@ impl Kind {
             Kind::NotFound => ("not-found", "There is nothing here"),
             Kind::MethodNotAllowed { .. } => ("method-not-allowed", "This method is not for this address"),
             Kind::BodyTooSlow => ("body-too-slow", "The body came too slowly"),
+            Kind::BodyCutOff => ("body-cut-off", "The body ended early"),
             Kind::TooLarge => ("too-large", "The request is over a limit"),
             Kind::UnsupportedMediaType => ("unsupported-media-type", "The media type is not understood"),
             Kind::UnsupportedEncoding => ("unsupported-encoding", "The content encoding is not understood"),
@@ -82,7 +84,7 @@ impl Problem {
 
     /// Whether the rest of a body that is refused with this is worth reading.
     pub(super) fn reads_on(&self) -> bool {
-        self.kind != Kind::BodyTooSlow
+        !matches!(self.kind, Kind::BodyTooSlow | Kind::BodyCutOff)
     }
 
     /// There is no such address, or no such thing at it.
@@ -118,9 +120,9 @@ impl Problem {
         Self { close: true, ..Self::new(Kind::BodyTooSlow, detail) }
     }
 
-    /// The body ended before it was whole.
-    pub(super) fn body_broken(detail: impl Into<String>) -> Self {
-        Self { close: true, ..Self::new(Kind::NotJson, detail) }
+    /// The body ended before it was whole, by no fault of its producer's.
+    pub(super) fn body_cut_off(detail: impl Into<String>) -> Self {
+        Self { close: true, ..Self::new(Kind::BodyCutOff, detail) }
     }
 
     /// Not now; it may be asked again.
@@ -207,7 +209,7 @@ impl ResponseError for Problem {
             title,
             status: status.as_u16(),
             detail: &self.detail,
-            retryable: status.is_server_error() || self.kind == Kind::BodyTooSlow,
+            retryable: status.is_server_error() || status == StatusCode::REQUEST_TIMEOUT,
             errors: faults
                 .map(|fault| Fault { index: fault.index, pointer: &fault.pointer, detail: &fault.detail })
                 .collect(),
@@ -221,7 +223,7 @@ impl ResponseError for Problem {
             Kind::UnsupportedEncoding => {
                 response.insert_header((header::ACCEPT_ENCODING, "identity"));
             }
-            Kind::Unavailable | Kind::BodyTooSlow => {
+            Kind::Unavailable | Kind::BodyTooSlow | Kind::BodyCutOff => {
                 response.insert_header((header::RETRY_AFTER, RETRY_AFTER_SECONDS));
             }
             _ => {}
