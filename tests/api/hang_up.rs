@@ -220,12 +220,12 @@ fn heads_and_bodies_that_trickle_hold_nobody_else() {
 fn clients_that_only_announce_large_bodies_hold_nobody_else() {
     on_both_stores(async |service| {
         let mut announcing = Vec::new();
-        for _ in 0..16 {
+        for _ in 0..300 {
             let mut client = Raw::connect(service.address).await;
             client.send(publish_head(&format!("Content-Length: {ANNOUNCED_BYTES}"))).await;
             announcing.push(client);
         }
-        eventually("all of them are waited for", async || in_flight(&service).await.1 >= 16 * 65_536).await;
+        eventually("all of them are waited for", async || in_flight(&service).await.1 >= 300 * 65_536).await;
         for event_id in ["a", "b", "c"] {
             assert_eq!(publish_one(&service, event_id).await["status"], "stored");
         }
