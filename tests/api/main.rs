@@ -2,3 +2,4 @@
 
 mod harness;
 mod smoke;
+mod store_contract;
