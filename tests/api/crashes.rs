@@ -14,7 +14,8 @@ use serde_json::{Value, json};
 use sqlx::Connection;
 
 use crate::harness::{
-    Answer, Client, Engine, Service, Settings, event, events, eventually, on_both_stores, on_both_stores_with,
+    Answer, Client, Database, Engine, Service, Settings, block_on, event, events, eventually, on_both_stores,
+    on_both_stores_with,
 };
 
 /// Restarts at once and for ever.
@@ -474,5 +475,21 @@ fn a_window_that_was_lost_changes_no_answer() {
         })
         .await;
         assert_eq!(service.client.counts().await, (1_000, 200, 800));
+    });
+}
+
+#[test]
+fn a_service_that_ended_leaves_its_database_to_the_next_one_at_once() {
+    block_on(async {
+        // Only SQLite's file has one service at a time.
+        let mut database = Database::create(Engine::Sqlite).await;
+        for _ in 0..60 {
+            let service = Service::start(Settings::new(database)).await;
+            service.client.publish_ok(event("t", "a")).await;
+            let ended;
+            (ended, database) = service.stop().await;
+            ended.unwrap();
+        }
+        database.assert_sound().await;
     });
 }
