@@ -602,7 +602,8 @@ fn a_page_ends_at_its_limit_in_bytes_and_holds_at_least_one_event() {
             event["payload"] = json!({"a": "x".repeat(bytes)});
             bench.append(&Given { events: parsed(event), known: Vec::new() }).await;
         }
-        let pages: [(Option<u64>, Option<u64>, &[u64], bool); 7] = [
+        type Expected<'a> = (Option<u64>, Option<u64>, &'a [u64], bool);
+        let pages: [Expected<'_>; 7] = [
             (None, None, &[6], true),
             (Some(6), None, &[5], true),
             (Some(5), None, &[4, 3, 2], true),
