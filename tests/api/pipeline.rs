@@ -144,6 +144,8 @@ struct Inside {
     copy: Judge,
     /// The databases that were given up at a roll-back, oldest first.
     past: Vec<Judge>,
+    /// The newest commit cannot be asked for.
+    heads_fail: bool,
     /// Those roll-backs that took away what the rooms had seen.
     noticeable: usize,
     plan: Vec<Fault>,
@@ -202,6 +204,7 @@ impl FaultyStore {
             judge: Judge::new(scope),
             copy: Judge::new(scope),
             past: Vec::new(),
+            heads_fail: false,
             noticeable: 0,
             plan: plan.iter().rev().copied().collect(),
             refusals: 0,
@@ -268,6 +271,9 @@ impl EventStore for FaultyStore {
     }
 
     async fn head(&self) -> Result<Head, StoreError> {
+        if self.inside(|inside| inside.heads_fail) {
+            return Err(away());
+        }
         Ok(self.judge().head)
     }
 
@@ -436,11 +442,8 @@ async fn publish_all(rooms: Aggregator, store: FaultyStore, batches: Vec<Vec<Nam
     attempts
 }
 
-/// Runs a case; answers every attempt, and the counters as the rooms show them in the end.
-fn run(case: &Case, store: &FaultyStore, store_patience: Duration) -> (Vec<Attempt>, Totals) {
-    let runtime =
-        || tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    let limits = RoomLimits {
+fn room_limits(case: &Case, store_patience: Duration) -> RoomLimits {
+    RoomLimits {
         shards: case.shards,
         window_ids: case.window_ids,
         events_in_flight_max: 10_000,
@@ -454,7 +457,16 @@ fn run(case: &Case, store: &FaultyStore, store_patience: Duration) -> (Vec<Attem
             restarts_max: usize::MAX,
             ..RestartPolicy::default()
         },
-    };
+    }
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
+}
+
+/// Runs a case; answers every attempt, and the counters as the rooms show them in the end.
+fn run(case: &Case, store: &FaultyStore, store_patience: Duration) -> (Vec<Attempt>, Totals) {
+    let limits = room_limits(case, store_patience);
     actix_rt::System::with_tokio_rt(runtime).block_on(async {
         let rooms = actors::start(Arc::new(store.clone()), limits);
         let publishers: Vec<_> = case
@@ -647,5 +659,37 @@ fn after_a_roll_back_nothing_that_is_missing_is_called_a_duplicate() {
         // Each answer is right about the database of its time; what a roll-back took away is stored anew.
         assert_answers_agree(&attempts, &store);
         assert_eq!(totals, store.judge().totals());
+    });
+}
+
+#[test]
+fn ids_that_warmed_a_window_and_were_rolled_back_are_not_called_duplicates() {
+    let names: Vec<Name> = (0..20).map(|id| (0, id)).collect();
+    let case = Case {
+        scope: DedupScope::EventId,
+        shards: 2,
+        window_ids: 1_000,
+        group_events_max: 1_000,
+        plan: Vec::new(),
+        publishers: vec![vec![names.clone()]],
+    };
+    let store = FaultyStore::new(case.scope, &case.plan);
+    run(&case, &store, Duration::from_secs(20));
+    // The next service fills its windows before it sees the ledger, which then turns out to be an older one.
+    store.inside(|inside| {
+        (inside.heads_fail, inside.writer_id) = (true, None);
+        inside.groups.clear();
+    });
+    actix_rt::System::with_tokio_rt(runtime).block_on(async {
+        let rooms = actors::start(Arc::new(store.clone()), room_limits(&case, Duration::from_secs(20)));
+        harness::eventually("the windows are warm", async || {
+            let report = rooms.report().await.unwrap();
+            report.shards.iter().map(|(_, window_ids)| window_ids).sum::<usize>() == names.len()
+        })
+        .await;
+        store.inside(|inside| inside.judge = inside.copy.clone());
+        let attempts = publish_all(rooms.clone(), store.clone(), vec![names.clone()]).await;
+        rooms.stop().await;
+        assert_answers_agree(&attempts, &store);
     });
 }
