@@ -14,7 +14,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::{mpsc, oneshot},
-    time::timeout_at,
+    time::{timeout, timeout_at},
 };
 use tracing::{error, info, warn};
 
@@ -128,6 +128,8 @@ async fn run(config: Config, hooks: Hooks, mut stops: mpsc::UnboundedReceiver<()
         _ = stops.recv() => {}
         room = rooms.given_up() => {
             server.stop(false).await;
+            // Readers of a store that hangs must not keep the process from ending.
+            let _ = timeout(config.drain_timeout, rooms.stop()).await;
             return Err(AppError::RoomLost(room));
         }
     }

@@ -80,6 +80,8 @@ async fn pass(source: &Source, asks: &[Ask]) -> Result<(), StoreError> {
         let page = source.store.newest_ids(before, PAGE_IDS).await?;
         let Some(oldest) = page.last() else { break };
         before = oldest.seq;
+        // A window must know nothing beyond what the node has seen, or a restored database could go unnoticed.
+        source.sight.note(page[0].seq);
         let mut by_shard: Vec<Vec<(Digest, u64)>> = vec![Vec::new(); source.shards];
         for id in &page {
             let digest = source.digester.digest(&id.topic, &id.event_id);

@@ -43,7 +43,7 @@ pub trait EventStore: Send + Sync {
     /// The identities of up to `limit` events with a `seq` below `before`, newest first.
     async fn newest_ids(&self, before: u64, limit: usize) -> Result<Vec<StoredId>, StoreError>;
 
-    /// Ends every connection of the readers.
+    /// Ends every connection of the readers, and leaves the database to whoever opens it next.
     async fn close(&self);
 }
 

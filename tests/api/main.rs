@@ -2,11 +2,14 @@
 
 mod bad_input;
 mod concurrency;
+mod crashes;
 mod duplicates;
 mod hang_up;
 mod harness;
 mod odd_requests;
+mod pipeline;
 mod random_input;
 mod reading;
 mod scenarios;
 mod smoke;
+mod store_contract;

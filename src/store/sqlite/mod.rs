@@ -16,7 +16,7 @@ use sqlx::{
     migrate::Migrator,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
-use tracing::info;
+use tracing::{info, warn};
 
 use self::writer::SqliteWriter;
 use super::{
@@ -34,8 +34,8 @@ pub(super) struct SqliteStore {
     scope: DedupScope,
     options: SqliteConnectOptions,
     pool: SqlitePool,
-    /// Held as long as the store lives: a second service on this file is refused.
-    _lock: File,
+    /// Held until the store is closed or gone: a second service on this file is refused.
+    lock: File,
 }
 
 impl SqliteStore {
@@ -51,7 +51,7 @@ impl SqliteStore {
             .max_connections(options.read_connections)
             .acquire_timeout(READ_ACQUIRE_TIMEOUT)
             .connect_lazy_with(connect_options.clone().pragma("query_only", "true"));
-        Ok(Self { scope, options: connect_options, pool, _lock: lock })
+        Ok(Self { scope, options: connect_options, pool, lock })
     }
 }
 
@@ -100,6 +100,10 @@ impl EventStore for SqliteStore {
 
     async fn close(&self) {
         self.pool.close().await;
+        // Rooms and readers may hold the store for a moment longer; the next service need not wait for them.
+        if let Err(error) = self.lock.unlock() {
+            warn!(error = &error as &dyn std::error::Error, "the lock file cannot be unlocked");
+        }
     }
 }
 

@@ -70,8 +70,13 @@ impl Service {
     }
 
     /// Drains the service; answers how it ended, and the database for what comes next.
-    pub async fn stop(mut self) -> (Result<(), AppError>, Arc<Database>) {
+    pub async fn stop(self) -> (Result<(), AppError>, Arc<Database>) {
         let _ = self.stop.send(());
+        self.ended().await
+    }
+
+    /// Waits for the service to end by itself; answers how it did, and the database for what comes next.
+    pub async fn ended(mut self) -> (Result<(), AppError>, Arc<Database>) {
         let thread = self.thread.take().expect("a service stops once");
         let ended = tokio::task::spawn_blocking(|| thread.join().expect("the service does not panic"));
         let ended =
