@@ -482,7 +482,7 @@ fn a_window_that_was_lost_changes_no_answer() {
 fn a_service_that_ended_leaves_its_database_to_the_next_one_at_once() {
     block_on(async {
         // Only SQLite's file has one service at a time.
-        let mut database = Database::create(Engine::Sqlite).await;
+        let mut database = std::sync::Arc::new(Database::create(Engine::Sqlite).await);
         for _ in 0..60 {
             let service = Service::start(Settings::new(database)).await;
             service.client.publish_ok(event("t", "a")).await;
