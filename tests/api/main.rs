@@ -1,6 +1,7 @@
 //! The service through its front door: the real server on port 0, a database of its own, on both stores.
 
 mod bad_input;
+mod command_line;
 mod concurrency;
 mod duplicates;
 mod hang_up;
