@@ -7,6 +7,7 @@ mod duplicates;
 mod hang_up;
 mod harness;
 mod odd_requests;
+mod opening;
 mod random_input;
 mod reading;
 mod scenarios;
