@@ -10,5 +10,6 @@ mod odd_requests;
 mod opening;
 mod random_input;
 mod reading;
+mod restart;
 mod scenarios;
 mod smoke;
