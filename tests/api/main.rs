@@ -3,6 +3,7 @@
 mod bad_input;
 mod command_line;
 mod concurrency;
+mod database_away;
 mod duplicates;
 mod hang_up;
 mod harness;
