@@ -1,6 +1,9 @@
 //! The subcommands against a running service, and what the command line says where it is wrong.
 
-use std::process::{Command, Output};
+use std::{
+    io::{BufRead, BufReader},
+    process::{Command, Output, Stdio},
+};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -117,6 +120,35 @@ fn healthcheck_is_silent_or_says_why_not() {
             let sentence = failure(&mut sekali(&[command, "--url", &format!("http://{address}")]), 1);
             assert!(sentence.starts_with(&format!("no answer from http://{address}/")), "{sentence}");
         }
+    });
+}
+
+#[test]
+fn healthcheck_gives_the_reason_of_a_service_that_is_not_ready() {
+    crate::harness::block_on(async {
+        let folder = TempDir::new().unwrap();
+        let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let process =
+            Process::start(folder.path(), &["--database-url", &format!("postgres://u@{nobody}/db")]);
+        let url = format!("http://{}", process.address);
+        let sentence = failure(&mut sekali(&["healthcheck", "--url", &url]), 1);
+        let expected = "answered 503 Service Unavailable: the database is not there yet";
+        assert_eq!(sentence, format!("{url}/readyz {expected}"));
+    });
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_of_all_events_is_no_failure() {
+    on_both_stores(async |service| {
+        let ids: Vec<String> = (0..3_000).map(|n| format!("id-{n}")).collect();
+        service.client.publish_ok(events("t", ids.iter().map(String::as_str))).await;
+        let mut command = asking(&service, &["events", "--all"]);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut first = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut first).unwrap();
+        assert_eq!(seqs(&first), [1]);
+        let ended = child.wait_with_output().unwrap();
+        assert_eq!((ended.status.code(), ended.stderr.len()), (Some(0), 0));
     });
 }
 
