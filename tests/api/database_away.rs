@@ -246,7 +246,8 @@ fn a_port_that_is_not_postgres_is_waited_for_with_a_word_in_the_log() {
                 let _ = std::io::Write::write_all(&mut &stream, b"HTTP/1.1 400 Bad Request\r\n\r\n");
             }
         });
-        let process = serve(&format!("postgres://user:secretguess@127.0.0.1:{port}/db"));
+        let url = format!("postgres://user:secretguess@127.0.0.1:{port}/db?sslpassword=secretkey");
+        let process = serve(&url);
         eventually("it says that it waits", async || process.log().contains("waiting for the database"))
             .await;
         assert_away(&process.client).await;

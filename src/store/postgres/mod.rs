@@ -98,10 +98,21 @@ impl EventStore for PostgresStore {
 }
 
 fn parse(url: &str) -> Result<PgConnectOptions, OpenError> {
-    // Only the kind of fault is told: the parser's own words could show the password.
-    PgConnectOptions::from_str(url)
+    PgConnectOptions::from_str(&without_foreign_passwords(url))
         .map(|options| options.application_name("sekali"))
         .map_err(|error| OpenError::Url(error.to_string()))
+}
+
+/// The URL without parameters such as libpq's `sslpassword`: sqlx does not know them, and would say so in the log,
+/// value and all.
+fn without_foreign_passwords(url: &str) -> String {
+    let Some((place, query)) = url.split_once('?') else { return url.to_owned() };
+    let is_known = |parameter: &&str| {
+        let name = parameter.split('=').next().unwrap_or_default();
+        name == "password" || !name.to_ascii_lowercase().ends_with("password")
+    };
+    let known: Vec<&str> = query.split('&').filter(is_known).collect();
+    format!("{place}?{}", known.join("&"))
 }
 
 fn migrator() -> Migrator {
