@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::harness::{
-    Answer, Client, Database, block_on, event, eventually, on_both_stores,
+    Answer, Client, Database, Engine, block_on, event, eventually, on_both_stores,
     postgres_server::PostgresServer,
     process::{Process, failure, sekali},
     producers::Producers,
@@ -107,6 +107,29 @@ fn a_postgres_that_goes_away_under_load_loses_nothing_and_is_taken_up_again() {
         let extra = [("while it is away", again[0]["seq"].as_u64().unwrap())];
         producers.check_with(&process.client, &Database::at(&server.url), &extra).await;
         assert!(!process.log().contains(&server.password), "{}", process.log());
+    });
+}
+
+#[test]
+fn a_postgres_that_cannot_be_written_yet_is_waited_for() {
+    block_on(async {
+        let database = Database::create(Engine::Postgres).await;
+        // As a standby is, before it is promoted.
+        let make = |read_only: &str| {
+            format!(
+                "SET transaction_read_only = off;
+                 DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET default_transaction_read_only = {read_only}',
+                     current_database()); END $$"
+            )
+        };
+        database.execute(&make("on")).await;
+        let process = serve(&database.url);
+        eventually("it says that it waits", async || process.log().contains("waiting for the database"))
+            .await;
+        assert_away(&process.client).await;
+        database.execute(&make("off")).await;
+        process.ready().await.client.publish_ok(event("t", "a")).await;
+        database.assert_sound().await;
     });
 }
 
