@@ -134,6 +134,32 @@ fn a_postgres_that_cannot_be_written_yet_is_waited_for() {
 }
 
 #[test]
+fn a_database_that_an_operator_has_to_mend_is_used_again_once_it_is_mended() {
+    block_on(async {
+        let database = Database::create(Engine::Postgres).await;
+        let arguments = ["--database-url", &database.url, "--log-level", "info,sekali=debug"];
+        let process = Process::start(Path::new("/"), &arguments).ready().await;
+        let client = &process.client;
+        client.publish_ok(event("t", "a")).await;
+        database.execute("ALTER TABLE sekali.topics RENAME TO mislaid").await;
+        assert_unavailable(&publish_in_time(client, "b").await);
+        let complaints = || process.log().matches("the store cannot be written").count();
+        eventually("it says so", async || complaints() == 1).await;
+        assert!(!is_ready(client).await);
+        assert_eq!(client.get("/health").await.status, 200, "it answers, after all");
+        eventually("it looked again, and again", async || {
+            process.log().matches("still cannot be written").count() >= 2
+        })
+        .await;
+        assert_eq!(complaints(), 1, "the log is not filled with it: {}", process.log());
+        database.execute("ALTER TABLE sekali.mislaid RENAME TO topics").await;
+        eventually("it is ready again", async || is_ready(client).await).await;
+        assert_eq!(client.publish_ok(event("t", "b")).await[0]["seq"], 2);
+        database.assert_sound().await;
+    });
+}
+
+#[test]
 fn a_service_that_nobody_sends_anything_is_ready_again_by_itself() {
     block_on(async {
         let mut server = PostgresServer::create();
