@@ -101,9 +101,8 @@ fn a_postgres_that_goes_away_under_load_loses_nothing_and_is_taken_up_again() {
             eventually("it is ready again", async || is_ready(&process.client).await).await;
         }
         producers.progress(100).await;
-        // Refused while Postgres was away, and whoever sends it again has it stored.
+        // Answered with 503, which promises no more than that it can be sent again: it may have been stored since.
         let again = process.client.publish_ok(event("t", "while it is away")).await;
-        assert_eq!(again[0]["status"], "stored");
         let extra = [("while it is away", again[0]["seq"].as_u64().unwrap())];
         producers.check_with(&process.client, &Database::at(&server.url), &extra).await;
         assert!(!process.log().contains(&server.password), "{}", process.log());
