@@ -137,7 +137,7 @@ async fn run(config: Config, hooks: Hooks, mut stops: mpsc::UnboundedReceiver<()
         _ = stops.recv() => return Err(AppError::Aborted),
     }
     rooms.stop().await;
-    info!("stopped; everything accepted was committed and answered");
+    info!("stopped; everything in flight was answered");
     Ok(())
 }
 

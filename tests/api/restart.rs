@@ -129,7 +129,7 @@ fn sigterm_and_sigint_answer_what_is_in_flight_and_turn_away_what_is_new() {
             assert_eq!(answer.status, 200, "{}", answer.text);
             assert_eq!(answer.json()["results"][0]["status"], stored);
             assert_eq!(process.wait().code(), Some(0), "{}", process.log());
-            assert!(process.log().contains("stopped; everything accepted was committed and answered"));
+            assert!(process.log().contains("stopped; everything in flight was answered"));
         }
         assert_eq!(database.number(&format!("SELECT count(*) FROM {}", database.events_table())).await, 1);
         database.assert_sound().await;
