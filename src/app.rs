@@ -108,6 +108,7 @@ pub fn migrate(database_url: &str, scope: Option<DedupScope>) -> Result<(), AppE
 async fn run(config: Config, hooks: Hooks, mut stops: mpsc::UnboundedReceiver<()>) -> Result<(), AppError> {
     let gate = web::Data::new(Gate::default());
     let (server, addresses) = start_http(&config, gate.clone())?;
+    addresses.iter().for_each(|address| info!("listening on http://{address}"));
     if let Some(listening) = hooks.listening {
         let _ = listening.send(addresses.clone());
     }
@@ -138,7 +139,7 @@ async fn run(config: Config, hooks: Hooks, mut stops: mpsc::UnboundedReceiver<()
         _ = stops.recv() => return Err(AppError::Aborted),
     }
     rooms.stop().await;
-    info!("stopped; everything accepted was committed and answered");
+    info!("stopped; everything in flight was answered");
     Ok(())
 }
 
@@ -264,8 +265,7 @@ fn room_limits(config: &Config, restarts: RestartPolicy) -> RoomLimits {
 
 fn welcome(config: &Config, addresses: &[SocketAddr], scope: DedupScope) {
     let address = addresses.first().map(ToString::to_string).unwrap_or_default();
-    info!("listening on http://{address}");
-    info!("data lies in {} (dedup scope: {scope})", redacted(&config.database_url));
+    info!("ready; data lies in {} (dedup scope: {scope})", redacted(&config.database_url));
     info!(
         "try: curl -sS http://{address}/publish -H 'content-type: application/json' -d '{{\"topic\":\"demo\",\"event_id\":\"1\",\"timestamp\":\"2026-01-01T00:00:00Z\",\"source\":\"me\",\"payload\":{{}}}}'"
     );

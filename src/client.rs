@@ -221,15 +221,16 @@ async fn refused(answer: Response) -> ClientError {
     ClientError::Refused { url, status, detail }
 }
 
-/// What an RFC 9457 body says in words, fit for a terminal.
+/// What an RFC 9457 body, or that of a probe, says in words, fit for a terminal.
 fn problem_detail(body: &[u8]) -> Option<String> {
     #[derive(Deserialize)]
     struct Problem {
         title: Option<String>,
         detail: Option<String>,
+        reason: Option<String>,
     }
     let problem: Problem = serde_json::from_slice(body).ok()?;
-    let words = problem.detail.or(problem.title)?;
+    let words = problem.detail.or(problem.reason).or(problem.title)?;
     Some(words.replace(char::is_control, " "))
 }
 

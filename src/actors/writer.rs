@@ -12,7 +12,7 @@ use std::{
 
 use actix::prelude::*;
 use futures::FutureExt;
-use tracing::{error, warn};
+use tracing::{debug, error, warn};
 use uuid::Uuid;
 
 use super::{
@@ -283,6 +283,10 @@ impl WriterActor {
             CommitFailure::Refused(error) => {
                 warn!(error = &error as &dyn std::error::Error, "the store refuses a request");
                 answer_all(group, PublishError::Refused(innermost(&error)));
+            }
+            // What a probe finds is known already, and would fill the log.
+            CommitFailure::Broken(error) if group.requests().is_empty() => {
+                debug!(error = &error as &dyn std::error::Error, "the store still cannot be written");
             }
             CommitFailure::Broken(error) => {
                 error!(error = &error as &dyn std::error::Error, "the store cannot be written");

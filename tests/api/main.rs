@@ -1,15 +1,19 @@
 //! The service through its front door: the real server on port 0, a database of its own, on both stores.
 
 mod bad_input;
+mod command_line;
 mod concurrency;
 mod crashes;
+mod database_away;
 mod duplicates;
 mod hang_up;
 mod harness;
 mod odd_requests;
+mod opening;
 mod pipeline;
 mod random_input;
 mod reading;
+mod restart;
 mod scenarios;
 mod smoke;
 mod store_contract;

@@ -10,7 +10,7 @@ use std::{str::FromStr, time::Duration};
 use async_trait::async_trait;
 use sqlx::{
     Connection, PgConnection, PgPool,
-    migrate::Migrator,
+    migrate::{MigrateError, Migrator},
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 use tracing::info;
@@ -98,10 +98,21 @@ impl EventStore for PostgresStore {
 }
 
 fn parse(url: &str) -> Result<PgConnectOptions, OpenError> {
-    // Only the kind of fault is told: the parser's own words could show the password.
-    PgConnectOptions::from_str(url)
+    PgConnectOptions::from_str(&without_foreign_passwords(url))
         .map(|options| options.application_name("sekali"))
         .map_err(|error| OpenError::Url(error.to_string()))
+}
+
+/// The URL without parameters such as libpq's `sslpassword`: sqlx does not know them, and would say so in the log,
+/// value and all.
+fn without_foreign_passwords(url: &str) -> String {
+    let Some((place, query)) = url.split_once('?') else { return url.to_owned() };
+    let is_known = |parameter: &&str| {
+        let name = parameter.split('=').next().unwrap_or_default();
+        name == "password" || !name.to_ascii_lowercase().ends_with("password")
+    };
+    let known: Vec<&str> = query.split('&').filter(is_known).collect();
+    format!("{place}?{}", known.join("&"))
 }
 
 fn migrator() -> Migrator {
@@ -130,7 +141,7 @@ async fn bring_schema_up_to_date(connection: &mut PgConnection, migrate: bool) -
     let migrator = migrator();
     let found = schema_version(connection).await?;
     if !check_version(found, &migrator, migrate)? {
-        migrator.run_direct(None, connection, false).await.map_err(OpenError::Migration)?;
+        migrator.run_direct(None, connection, false).await.map_err(migration_error)?;
         info!(version = schema_version(connection).await?, "migrated the schema `sekali`");
     }
     Ok(())
@@ -151,6 +162,18 @@ async fn keep_scope(
         .await
         .map_err(open_error)?;
     super::check_scope(&kept, asked)
+}
+
+/// A server that goes away while it is migrated, or cannot be written yet, is waited for like any other.
+fn migration_error(error: MigrateError) -> OpenError {
+    match error {
+        MigrateError::Execute(error) => open_error(error),
+        MigrateError::ExecuteMigration(error, version) => match open_error(error) {
+            OpenError::Refused(error) => OpenError::Migration(MigrateError::ExecuteMigration(error, version)),
+            waiting_helps => waiting_helps,
+        },
+        error => OpenError::Migration(error),
+    }
 }
 
 fn open_error(error: sqlx::Error) -> OpenError {

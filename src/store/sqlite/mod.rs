@@ -129,9 +129,10 @@ fn parse(url: &str) -> Result<SqliteConnectOptions, OpenError> {
         .busy_timeout(BUSY_TIMEOUT))
 }
 
-/// The lock is of the file beside the database, since SQLite's own come and go with each transaction.
+/// The lock is of the file beside the database, since SQLite's own come and go with each transaction. Beside the
+/// database itself, that is: whoever comes by a symbolic link must meet the same lock.
 fn take_lock(database: &Path) -> Result<File, OpenError> {
-    let mut lock_path = database.as_os_str().to_owned();
+    let mut lock_path = database.canonicalize().unwrap_or_else(|_| database.to_owned()).into_os_string();
     lock_path.push(".lock");
     let lock_path = PathBuf::from(lock_path);
     let failed = |error: std::io::Error| {

@@ -41,6 +41,50 @@ impl Database {
         }
     }
 
+    /// An empty Postgres database, created with options such as `ENCODING 'UTF8'`.
+    pub async fn create_postgres_with(options: &str) -> Self {
+        let name = format!("sekali_{}", Uuid::new_v4().simple());
+        admin(&format!("CREATE DATABASE {name} {options}")).await;
+        Self { engine: Engine::Postgres, url: url_of(&name), _folder: None, name: Some(name) }
+    }
+
+    /// A Postgres database that somebody else removes.
+    pub fn at(url: &str) -> Self {
+        Self { engine: Engine::Postgres, url: url.to_owned(), _folder: None, name: None }
+    }
+
+    /// Runs statements beside the service.
+    pub async fn execute(&self, sql: &str) {
+        match self.engine {
+            Engine::Sqlite => {
+                let mut connection = sqlx::SqliteConnection::connect(&self.url).await.unwrap();
+                sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await.unwrap();
+            }
+            Engine::Postgres => {
+                let mut connection = sqlx::PgConnection::connect(&self.url).await.unwrap();
+                sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await.unwrap();
+            }
+        }
+    }
+
+    /// Keeps every writer from the ledger until the answer is released.
+    pub async fn hold_ledger(&self) -> HeldLedger {
+        match self.engine {
+            Engine::Sqlite => {
+                let mut connection = sqlx::SqliteConnection::connect(&self.url).await.unwrap();
+                let take = "PRAGMA busy_timeout = 10000; BEGIN IMMEDIATE";
+                sqlx::raw_sql(take).execute(&mut connection).await.unwrap();
+                HeldLedger::Sqlite(connection)
+            }
+            Engine::Postgres => {
+                let mut connection = sqlx::PgConnection::connect(&self.url).await.unwrap();
+                let take = "BEGIN; SELECT * FROM sekali.ledger FOR UPDATE";
+                sqlx::raw_sql(take).execute(&mut connection).await.unwrap();
+                HeldLedger::Postgres(connection)
+            }
+        }
+    }
+
     /// SQLite's file.
     pub fn file(&self) -> PathBuf {
         PathBuf::from(self.url.strip_prefix("sqlite://").expect("a SQLite database"))
@@ -112,6 +156,25 @@ impl Database {
              FROM {events}) AS pairs WHERE received_at < earlier"
         );
         assert_eq!(self.number(&backwards).await, 0, "received_at never runs backwards");
+    }
+}
+
+/// A foreign session that holds the ledger.
+pub enum HeldLedger {
+    Sqlite(sqlx::SqliteConnection),
+    Postgres(sqlx::PgConnection),
+}
+
+impl HeldLedger {
+    pub async fn release(self) {
+        match self {
+            HeldLedger::Sqlite(mut connection) => {
+                sqlx::raw_sql("ROLLBACK").execute(&mut connection).await.unwrap();
+            }
+            HeldLedger::Postgres(mut connection) => {
+                sqlx::raw_sql("ROLLBACK").execute(&mut connection).await.unwrap();
+            }
+        }
     }
 }
 

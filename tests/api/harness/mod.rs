@@ -3,7 +3,9 @@
 
 pub mod client;
 pub mod database;
+pub mod postgres_server;
 pub mod process;
+pub mod producers;
 pub mod raw;
 pub mod service;
 

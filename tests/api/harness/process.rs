@@ -25,7 +25,38 @@ pub fn sekali(arguments: &[&str]) -> Command {
 
 /// Runs `sekali` to its end.
 pub fn run(arguments: &[&str]) -> Output {
-    sekali(arguments).output().unwrap()
+    finished(&mut sekali(arguments))
+}
+
+/// Runs a command that ends by itself, within 30 seconds.
+pub fn finished(command: &mut Command) -> Output {
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let id = child.id();
+    let (done, result) = std::sync::mpsc::channel();
+    std::thread::spawn(move || done.send(child.wait_with_output()));
+    match result.recv_timeout(Duration::from_secs(30)) {
+        Ok(output) => output.unwrap(),
+        Err(_) => {
+            send_signal("KILL", id);
+            panic!("it does not end: {:?}", result.recv().unwrap().unwrap());
+        }
+    }
+}
+
+/// Runs a command that must fail with this exit code, and answers the one sentence that it says why.
+pub fn failure(command: &mut Command, code: i32) -> String {
+    let output = finished(command);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(code), "{said}");
+    let sentence = said.strip_prefix("sekali: ").unwrap_or_else(|| panic!("no sentence: {said}"));
+    assert_eq!(sentence.matches('\n').count(), 1, "more than a sentence: {said}");
+    sentence.trim_end().to_owned()
+}
+
+/// Sends a signal, such as `TERM`, to a process that this one started.
+pub fn send_signal(name: &str, id: u32) {
+    let sent = Command::new("kill").args([&format!("-{name}"), &id.to_string()]).status().unwrap();
+    assert!(sent.success(), "kill -{name}");
 }
 
 /// A service in a process; dropping it kills it.
@@ -40,13 +71,12 @@ impl Process {
     /// Starts `sekali serve` on a port of the system's choice, in `folder`; it listens, and may not be ready yet.
     pub fn start(folder: &Path, arguments: &[&str]) -> Self {
         let mut command = sekali(&["serve", "--listen", "127.0.0.1:0"]);
-        let mut child = command
-            .args(arguments)
-            .current_dir(folder)
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        Self::spawn(command.args(arguments).current_dir(folder))
+    }
+
+    /// Starts a command that serves, and waits until it listens.
+    pub fn spawn(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let log = Arc::new(Mutex::new(Vec::new()));
         let lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let written = Arc::clone(&log);
@@ -68,8 +98,13 @@ impl Process {
 
     /// Sends a signal, such as `TERM`.
     pub fn signal(&self, name: &str) {
-        let sent = Command::new("kill").args([&format!("-{name}"), &self.id().to_string()]).status().unwrap();
-        assert!(sent.success(), "kill -{name}");
+        send_signal(name, self.id());
+    }
+
+    /// Waits until it is ready.
+    pub async fn ready(self) -> Self {
+        super::eventually("it is ready", async || self.client.get("/readyz").await.status == 200).await;
+        self
     }
 
     /// Kills it at once (`SIGKILL`) and waits for its end.

@@ -1,0 +1,154 @@
+//! A Postgres server of a test's own, to be stopped, frozen and started again.
+
+use std::{
+    fs,
+    net::TcpListener,
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use sqlx::Connection;
+use tempfile::TempDir;
+use uuid::Uuid;
+
+use super::{block_on, process::send_signal};
+
+/// A server whose port and data outlive its stops; dropping it stops and removes it.
+pub struct PostgresServer {
+    /// With the password of the user `postgres`.
+    pub url: String,
+    /// What must never be shown.
+    pub password: String,
+    port: u16,
+    folder: TempDir,
+    server: Option<Child>,
+}
+
+impl PostgresServer {
+    /// An empty server, not started yet.
+    pub fn create() -> Self {
+        // The server's user must be able to enter it, and /tmp is open to all.
+        let folder = tempfile::Builder::new().prefix("sekali-postgres-").tempdir_in("/tmp").unwrap();
+        let password = format!("secret{}", Uuid::new_v4().simple());
+        let password_file = folder.path().join("password");
+        fs::write(&password_file, &password).unwrap();
+        if let Some(user) = os_user() {
+            succeed(Command::new("chown").arg("-R").arg(user).arg(folder.path()));
+        }
+        let port = free_port();
+        let url = format!("postgres://postgres:{password}@127.0.0.1:{port}/postgres");
+        let server = Self { url, password, port, folder, server: None };
+        let mut initdb = server.program("initdb");
+        initdb.args(["--no-sync", "--username=postgres", "--auth=scram-sha-256", "--encoding=UTF8"]);
+        initdb.args(["--locale=C", "-D"]).arg(server.data());
+        succeed(initdb.arg(format!("--pwfile={}", password_file.display())));
+        server
+    }
+
+    /// Starts it, and waits until it takes connections.
+    pub fn start(&mut self) {
+        let mut command = self.program("postgres");
+        command.arg("-D").arg(self.data()).args(["-p", &self.port.to_string()]);
+        command.args(["-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="]);
+        let log = fs::File::options().create(true).append(true).open(self.log_file()).unwrap();
+        self.server = Some(command.stdout(Stdio::null()).stderr(log).spawn().unwrap());
+        let begun = Instant::now();
+        while !self.answers() {
+            let log = || fs::read_to_string(self.log_file()).unwrap();
+            assert!(begun.elapsed() < Duration::from_secs(30), "Postgres does not start:\n{}", log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Ends it at once, without goodbye to its clients (`pg_ctl stop -m immediate`).
+    pub fn stop(&mut self) {
+        if let Some(mut server) = self.server.take() {
+            send_signal("QUIT", server.id());
+            server.wait().unwrap();
+        }
+    }
+
+    /// Lets nothing of it run on: connections stay open, and nothing answers on them.
+    pub fn freeze(&self) {
+        self.signal_all("STOP");
+    }
+
+    /// Lets it run on.
+    pub fn thaw(&self) {
+        self.signal_all("CONT");
+    }
+
+    fn signal_all(&self, name: &str) {
+        let id = self.server.as_ref().expect("it runs").id();
+        // The first, so that it starts no others meanwhile.
+        send_signal(name, id);
+        let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap();
+        for child in children.split_whitespace() {
+            // One that has just ended needs no signal.
+            let _ = Command::new("kill").args([&format!("-{name}"), child]).stderr(Stdio::null()).status();
+        }
+    }
+
+    fn answers(&self) -> bool {
+        let url = self.url.clone();
+        let ask = move || block_on(async { sqlx::PgConnection::connect(&url).await.is_ok() });
+        // A runtime must not block in itself, and this may run within one.
+        std::thread::spawn(ask).join().unwrap()
+    }
+
+    fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    fn log_file(&self) -> PathBuf {
+        self.folder.path().join("server.log")
+    }
+
+    /// A server program, run as the user that the server accepts.
+    fn program(&self, name: &str) -> Command {
+        let bin = std::env::var("PG_BIN").expect("PG_BIN is the folder of the Postgres server programs");
+        let program = PathBuf::from(bin).join(name);
+        let mut command = match os_user() {
+            None => Command::new(program),
+            Some(user) => {
+                let mut command = Command::new("setpriv");
+                command.args([&format!("--reuid={user}"), &format!("--regid={user}"), "--init-groups", "--"]);
+                command.arg(program);
+                command
+            }
+        };
+        for (variable, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("PG"))
+        {
+            command.env_remove(variable);
+        }
+        command.current_dir(self.folder.path()).stdin(Stdio::null());
+        command
+    }
+}
+
+impl Drop for PostgresServer {
+    fn drop(&mut self) {
+        if self.server.is_some() {
+            self.thaw();
+            self.stop();
+        }
+    }
+}
+
+/// The user to run the server as, where this process runs as root.
+fn os_user() -> Option<String> {
+    std::env::var("PG_OS_USER").ok().filter(|user| !user.is_empty())
+}
+
+/// A port below the range of outgoing connections, so that it stays free while the server is away.
+fn free_port() -> u16 {
+    let candidates = std::iter::repeat_with(|| 20_000 + (Uuid::new_v4().as_u128() % 12_000) as u16);
+    let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    candidates.take(100).find(is_free).expect("a free port")
+}
+
+fn succeed(command: &mut Command) {
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
