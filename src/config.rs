@@ -20,7 +20,7 @@ use crate::{event::DedupScope, redact::redacted};
 pub struct Config {
     /// Where to listen, `host:port`; port 0 lets the system choose.
     pub listen: String,
-    /// A `sqlite:`, `postgres:` or `postgresql:` URL. It may hold a password: show it only [`redacted`](crate::redact::redacted).
+    /// A `sqlite:`, `postgres:` or `postgresql:` URL. It may hold a password: show it only [`redacted`].
     pub database_url: String,
     /// Which events are the same one; nothing takes the database's own scope.
     pub dedup_scope: Option<DedupScope>,

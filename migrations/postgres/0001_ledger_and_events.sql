@@ -61,11 +61,12 @@ CREATE TABLE sekali.commits (
 -- `o_status` is one of
 --   committed  the group is stored, by this call or by an earlier one with the same writer and number
 --   overtaken  a later group of this writer is stored: this call was abandoned, and did nothing
---   restored   the ledger ends before `p_last_seq_min`, which the caller has seen stored: nothing was done
+--   restored   the ledger ends before what the caller has seen (`p_seen_…`): nothing was done
 CREATE FUNCTION sekali.append(
     p_writer_id uuid,
     p_group_no bigint,
-    p_last_seq_min bigint,
+    p_seen_commit_no bigint,
+    p_seen_last_seq bigint,
     p_topics text[],
     p_event_ids text[],
     p_timestamps timestamptz[],
@@ -134,7 +135,8 @@ BEGIN
     END IF;
 
     o_last_seq := v_last.last_seq;
-    IF v_last.last_seq < p_last_seq_min THEN
+    o_commit_no := v_last.commit_no;
+    IF v_last.commit_no < p_seen_commit_no OR v_last.last_seq < p_seen_last_seq THEN
         o_status := 'restored';
         RETURN;
     END IF;

@@ -14,7 +14,7 @@ use super::{
     request::PublishError,
     stats::Told,
 };
-use crate::store::{Append, AppendGroup, Committed, EventStore, StoreError, StoreWriter};
+use crate::store::{Append, AppendGroup, Committed, EventStore, LedgerMark, StoreError, StoreWriter};
 
 /// After this long an append's connection is dropped and never used again. The store's own time limits for a
 /// statement end before it.
@@ -53,8 +53,8 @@ pub(super) enum CommitFailure {
     Refused(StoreError),
     /// The store needs an operator.
     Broken(StoreError),
-    /// The store is an older copy, which ends at `last_seq`; nothing was stored.
-    Restored { last_seq: u64 },
+    /// The store is an older copy, which ends here; nothing was stored.
+    Restored(LedgerMark),
     /// A later group of this writer is stored already, which only an abandoned call can meet.
     Overtaken,
 }
@@ -85,7 +85,7 @@ async fn try_until_settled(
     let append = AppendGroup {
         writer_id: id.writer_id,
         group_no: id.group_no,
-        last_seq_min: sight.last_seq(),
+        seen: sight.seen(),
         events: &candidates,
         counts: &counts,
     };
@@ -99,7 +99,7 @@ async fn try_until_settled(
                 }
                 return Ok(settle(group, &append, &committed, started.elapsed()));
             }
-            Ok(Append::Restored { last_seq }) => return Err(CommitFailure::Restored { last_seq }),
+            Ok(Append::Restored(mark)) => return Err(CommitFailure::Restored(mark)),
             Ok(Append::Overtaken) => return Err(CommitFailure::Overtaken),
             Err(error @ StoreError::Rejected(_)) => return Err(CommitFailure::Refused(error)),
             Err(error @ StoreError::Broken(_)) => return Err(CommitFailure::Broken(error)),

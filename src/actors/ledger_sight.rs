@@ -2,9 +2,12 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use crate::store::LedgerMark;
+
 /// Shared by the writer, the watch and the handle.
 #[derive(Default)]
 pub(super) struct LedgerSight {
+    commit_no: AtomicU64,
     last_seq: AtomicU64,
     epoch: AtomicU64,
     restored: AtomicU64,
@@ -12,14 +15,18 @@ pub(super) struct LedgerSight {
 }
 
 impl LedgerSight {
-    /// The highest `seq` that this node has seen stored.
-    pub(super) fn last_seq(&self) -> u64 {
-        self.last_seq.load(Ordering::Acquire)
+    /// How far this node has seen the ledger go.
+    pub(super) fn seen(&self) -> LedgerMark {
+        LedgerMark {
+            commit_no: self.commit_no.load(Ordering::Acquire),
+            last_seq: self.last_seq.load(Ordering::Acquire),
+        }
     }
 
-    /// Notes a `seq` that is stored.
-    pub(super) fn note(&self, last_seq: u64) {
-        self.last_seq.fetch_max(last_seq, Ordering::AcqRel);
+    /// Notes that the ledger goes as far as this.
+    pub(super) fn note(&self, mark: LedgerMark) {
+        self.commit_no.fetch_max(mark.commit_no, Ordering::AcqRel);
+        self.last_seq.fetch_max(mark.last_seq, Ordering::AcqRel);
     }
 
     /// How often what the shards knew was thrown away; what they knew in an earlier epoch does not count.
@@ -27,9 +34,10 @@ impl LedgerSight {
         self.epoch.load(Ordering::Acquire)
     }
 
-    /// Starts over with a ledger that ends at `last_seq`. The shards must have been told to forget before.
-    pub(super) fn start_over(&self, epoch: u64, last_seq: u64) {
-        self.last_seq.store(last_seq, Ordering::Release);
+    /// Starts over with a ledger that ends at `mark`. The shards must have been told to forget before.
+    pub(super) fn start_over(&self, epoch: u64, mark: LedgerMark) {
+        self.commit_no.store(mark.commit_no, Ordering::Release);
+        self.last_seq.store(mark.last_seq, Ordering::Release);
         self.restored.fetch_add(1, Ordering::Relaxed);
         self.epoch.store(epoch, Ordering::Release);
     }

@@ -14,7 +14,7 @@ use super::{
     dedup_window::{Digest, Digester},
     ledger_sight::LedgerSight,
 };
-use crate::store::{EventStore, StoreError};
+use crate::store::{EventStore, LedgerMark, StoreError};
 
 const PAGE_IDS: usize = 10_000;
 /// How long a first shard waits for the others to ask with it.
@@ -81,7 +81,7 @@ async fn pass(source: &Source, asks: &[Ask]) -> Result<(), StoreError> {
         let Some(oldest) = page.last() else { break };
         before = oldest.seq;
         // A window must know nothing beyond what the node has seen, or a restored database could go unnoticed.
-        source.sight.note(page[0].seq);
+        source.sight.note(LedgerMark { commit_no: 0, last_seq: page[0].seq });
         let mut by_shard: Vec<Vec<(Digest, u64)>> = vec![Vec::new(); source.shards];
         for id in &page {
             let digest = source.digester.digest(&id.topic, &id.event_id);

@@ -47,14 +47,14 @@ impl Watch {
 
     async fn poll_ledger(&self) {
         // What was seen before the question must be in the answer.
-        let (seen, epoch) = (self.sight.last_seq(), self.sight.epoch());
+        let (seen, epoch) = (self.sight.seen(), self.sight.epoch());
         // A store that is away is the writer's business and readiness's.
         let Ok(Ok(head)) = tokio::time::timeout(POLL_TIMEOUT, self.store.head()).await else { return };
-        if head.last_seq < seen {
-            self.writer.do_send(LedgerRestored { last_seq: head.last_seq, epoch });
-            return;
+        if head.mark().is_behind(seen) {
+            self.writer.do_send(LedgerRestored { mark: head.mark(), epoch });
+        } else if self.sight.epoch() == epoch {
+            self.sight.note(head.mark());
+            self.stats.do_send(HeadSeen(head));
         }
-        self.sight.note(head.last_seq);
-        self.stats.do_send(HeadSeen(head));
     }
 }

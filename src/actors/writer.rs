@@ -25,7 +25,7 @@ use super::{
     stats::{Rebuild, StatsActor},
     supervision::{self, Crash, Room, Vitals, guarded},
 };
-use crate::store::{EventStore, StoreError};
+use crate::store::{EventStore, LedgerMark, StoreError};
 
 /// Ids of the last groups that the writer itself remembers, for repeats that were in flight with their original.
 const RECENT_IDS_MAX: usize = 65_536;
@@ -46,11 +46,11 @@ pub(super) struct Subscribe {
     pub(super) address: Addr<DedupActor>,
 }
 
-/// The ledger was seen to end at `last_seq`, below what this node had seen before.
+/// The ledger was seen to end here, before what this node had seen.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(super) struct LedgerRestored {
-    pub(super) last_seq: u64,
+    pub(super) mark: LedgerMark,
     /// The epoch in which it was seen; in a later one the writer knows already.
     pub(super) epoch: u64,
 }
@@ -165,7 +165,7 @@ impl Handler<LedgerRestored> for WriterActor {
     fn handle(&mut self, message: LedgerRestored, ctx: &mut Self::Context) {
         guarded(self, ctx, |writer, _| {
             if message.epoch == writer.sight.epoch() {
-                writer.start_over(message.last_seq);
+                writer.start_over(message.mark);
             }
         });
     }
@@ -243,7 +243,7 @@ impl WriterActor {
         match done.result {
             Ok(committed) => {
                 let learned = committed.settled.learned;
-                self.sight.note(committed.told.head.last_seq);
+                self.sight.note(committed.told.head.mark());
                 self.sight.note_store(false);
                 self.stats.do_send(committed.told);
                 learned.iter().for_each(|(digest, seq)| self.recent.learn(*digest, *seq));
@@ -266,8 +266,8 @@ impl WriterActor {
             group.requests().iter().for_each(|request| request.answer(Err(error.clone())));
         };
         match failure {
-            CommitFailure::Restored { last_seq } => {
-                self.start_over(last_seq);
+            CommitFailure::Restored(mark) => {
+                self.start_over(mark);
                 self.apart.push_front(group.into_requests());
             }
             CommitFailure::Refused(error) if group.requests().len() > 1 => {
@@ -300,13 +300,13 @@ impl WriterActor {
 
     /// Throws away all that is known of stored ids. Shards are told before the new epoch begins, so that
     /// whatever is admitted in it finds them empty.
-    fn start_over(&mut self, last_seq: u64) {
-        let seen = self.sight.last_seq();
-        error!(seen, last_seq, "the database was restored to an older copy; all windows are forgotten");
+    fn start_over(&mut self, mark: LedgerMark) {
+        let seen = self.sight.seen();
+        error!(?seen, found = ?mark, "the database was restored to an older copy; all windows are forgotten");
         let epoch = self.sight.epoch() + 1;
         self.shards.iter().flatten().for_each(|shard| shard.do_send(Forget { epoch }));
         self.recent.forget();
-        self.sight.start_over(epoch, last_seq);
+        self.sight.start_over(epoch, mark);
         self.stats.do_send(Rebuild);
     }
 

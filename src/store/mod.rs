@@ -63,8 +63,8 @@ pub struct AppendGroup<'a> {
     pub writer_id: Uuid,
     /// Its number for this group, higher than all before.
     pub group_no: u64,
-    /// A `seq` that the caller knows to be stored: a ledger that ends below it is another, older one.
-    pub last_seq_min: u64,
+    /// How far the caller has seen the ledger: one that ends before is another, older one.
+    pub seen: LedgerMark,
     /// The events that may be new, in the order in which they get their `seq`. No two are the same one.
     pub events: &'a [&'a Event],
     /// The counts of all events of the group, `events` and known duplicates, one entry a topic.
@@ -112,9 +112,9 @@ pub enum Append {
     Committed(Committed),
     /// A later group of this writer is stored; this call came too late and did nothing.
     Overtaken,
-    /// The ledger ends at `last_seq`, below what the caller has seen: the database was restored to an older
-    /// copy. Nothing was stored.
-    Restored { last_seq: u64 },
+    /// The ledger ends here, before what the caller has seen: the database was restored to an older copy.
+    /// Nothing was stored.
+    Restored(LedgerMark),
 }
 
 /// A stored group.
@@ -141,6 +141,28 @@ pub struct Head {
     pub received: u64,
     /// Topics ever used.
     pub topics_total: u64,
+}
+
+impl Head {
+    /// How far the ledger goes.
+    pub fn mark(&self) -> LedgerMark {
+        LedgerMark { commit_no: self.commit_no, last_seq: self.last_seq }
+    }
+}
+
+/// How far a ledger goes, or has been seen to go. Neither number ever falls, unless the database is restored to
+/// an older copy; one alone would not tell, since a restored ledger grows on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LedgerMark {
+    pub commit_no: u64,
+    pub last_seq: u64,
+}
+
+impl LedgerMark {
+    /// Whether a ledger that ends here lacks something that was `seen`.
+    pub fn is_behind(self, seen: LedgerMark) -> bool {
+        self.commit_no < seen.commit_no || self.last_seq < seen.last_seq
+    }
 }
 
 /// All counters, as they were after the commit `head`.

@@ -92,8 +92,8 @@ impl Judge {
                 return Append::Overtaken;
             }
         }
-        if self.head.last_seq < group.last_seq_min {
-            return Append::Restored { last_seq: self.head.last_seq };
+        if self.head.mark().is_behind(group.seen) {
+            return Append::Restored(self.head.mark());
         }
         let committed = self.store(group);
         self.done.insert(group.writer_id, (group.group_no, committed.clone()));
@@ -331,11 +331,10 @@ impl FaultyWriter {
             Fault::PanicBefore => panic!("planned, before the commit"),
             Fault::BackUp => self.store.inside(|inside| inside.copy = inside.judge.clone()),
             Fault::RollBack => self.store.inside(|inside| {
-                // A ledger that lost no event cannot be told from before by its `seq`.
-                if inside.copy.head.last_seq < inside.judge.head.last_seq {
+                if inside.copy.head.commit_no < inside.judge.head.commit_no {
                     let past = std::mem::replace(&mut inside.judge, inside.copy.clone());
                     inside.past.push(past);
-                    inside.noticeable += usize::from(inside.judge.head.last_seq < group.last_seq_min);
+                    inside.noticeable += usize::from(inside.judge.head.mark().is_behind(group.seen));
                 }
             }),
             Fault::None | Fault::AnswerLost | Fault::SlowAnswer | Fault::PanicAfter => {}

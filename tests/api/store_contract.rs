@@ -14,9 +14,9 @@ use proptest::{
 use sekali::{
     event::{DedupScope, Event, Timestamp, parse_batch},
     store::{
-        Append, AppendGroup, Committed, EventStore, Head, OpenOptions, PAGE_BYTES_MAX, Page, PageQuery,
-        StoreError, StoreWriter, StoredEvent, StoredId, TOPICS_SHOWN_MAX, TopicCount, TopicTotal, Totals,
-        open,
+        Append, AppendGroup, Committed, EventStore, Head, LedgerMark, OpenOptions, PAGE_BYTES_MAX, Page,
+        PageQuery, StoreError, StoreWriter, StoredEvent, StoredId, TOPICS_SHOWN_MAX, TopicCount, TopicTotal,
+        Totals, open,
     },
 };
 use serde_json::{Value, json};
@@ -180,19 +180,19 @@ impl Bench {
         &mut self,
         writer_id: Uuid,
         group_no: u64,
-        last_seq_min: u64,
+        seen: LedgerMark,
         given: &Given,
     ) -> Result<Append, StoreError> {
         let events: Vec<&Event> = given.events.iter().collect();
         let counts = given.counts();
-        let group = AppendGroup { writer_id, group_no, last_seq_min, events: &events, counts: &counts };
+        let group = AppendGroup { writer_id, group_no, seen, events: &events, counts: &counts };
         self.writer.append(&group).await
     }
 
     /// Sends `given` as the next group.
     async fn send_next(&mut self, given: &Given) -> Result<Append, StoreError> {
         self.group_no += 1;
-        self.send(self.writer_id, self.group_no, self.model.head.last_seq, given).await
+        self.send(self.writer_id, self.group_no, self.model.head.mark(), given).await
     }
 
     /// Appends `given`, which must become what the model says.
@@ -205,7 +205,7 @@ impl Bench {
 
     /// Sends the last group once more, as one does whose answer was lost.
     async fn send_last_again(&mut self, given: &Given) -> Append {
-        self.send(self.writer_id, self.group_no, self.model.head.last_seq, given).await.unwrap()
+        self.send(self.writer_id, self.group_no, self.model.head.mark(), given).await.unwrap()
     }
 
     async fn assert_as_modelled(&self) {
@@ -392,7 +392,7 @@ fn a_lost_answer_is_given_again_though_other_writers_committed_meanwhile() {
         let (writer_id, group_no) = (bench.writer_id, bench.group_no);
         bench.writer_id = Uuid::new_v4();
         bench.append(&Given::of([("t", "a"), ("t", "c")])).await;
-        let again = bench.send(writer_id, group_no, committed.head.last_seq, &lost).await.unwrap();
+        let again = bench.send(writer_id, group_no, committed.head.mark(), &lost).await.unwrap();
         assert_eq!(again, Append::Committed(committed));
         bench.assert_as_modelled().await;
     });
@@ -407,7 +407,8 @@ fn a_group_that_comes_after_a_later_one_does_nothing() {
         bench.append(&Given::of([("t", "a")])).await;
         bench.append(&Given::of([("t", "b")])).await;
         for _ in 0..2 {
-            let answer = bench.send(bench.writer_id, abandoned_no, 0, &abandoned).await.unwrap();
+            let answer =
+                bench.send(bench.writer_id, abandoned_no, LedgerMark::default(), &abandoned).await.unwrap();
             assert_eq!(answer, Append::Overtaken);
             bench.reconnect().await;
         }
@@ -421,11 +422,15 @@ fn a_group_that_comes_after_a_later_one_does_nothing() {
 fn a_ledger_that_ends_below_what_was_seen_is_called_restored_and_left_alone() {
     on_both_engines(&SCOPES, async |mut bench| {
         bench.append(&Given::of([("t", "a"), ("t", "b")])).await;
+        let here = bench.model.head.mark();
+        let further = [LedgerMark { last_seq: 3, ..here }, LedgerMark { commit_no: 2, ..here }];
         for given in [Given::of([("new", "c")]), Given::of([("t", "a")]), Given::default().known(["t"])] {
-            bench.group_no += 1;
-            let answer = bench.send(bench.writer_id, bench.group_no, 3, &given).await.unwrap();
-            assert_eq!(answer, Append::Restored { last_seq: 2 });
-            bench.assert_as_modelled().await;
+            for seen in further {
+                bench.group_no += 1;
+                let answer = bench.send(bench.writer_id, bench.group_no, seen, &given).await.unwrap();
+                assert_eq!(answer, Append::Restored(here));
+                bench.assert_as_modelled().await;
+            }
         }
         // With what the ledger says now, the same connection goes on.
         bench.append(&Given::of([("new", "c"), ("t", "a")])).await;

@@ -31,7 +31,7 @@ impl StoreWriter for PostgresWriter {
 #[derive(FromRow)]
 struct Answer {
     o_status: String,
-    o_commit_no: Option<i64>,
+    o_commit_no: i64,
     o_first_seq: Option<i64>,
     o_last_seq: i64,
     o_received: Option<i64>,
@@ -52,10 +52,11 @@ async fn call_append(connection: &mut PgConnection, group: &AppendGroup<'_>) -> 
     let count_new: Vec<i64> = group.counts.iter().map(|count| to_sql(count.new_events)).collect();
     let count_duplicates: Vec<i64> = group.counts.iter().map(|count| to_sql(count.duplicates)).collect();
 
-    sqlx::query_as("SELECT * FROM sekali.append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)")
+    sqlx::query_as("SELECT * FROM sekali.append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)")
         .bind(group.writer_id)
         .bind(to_sql(group.group_no))
-        .bind(to_sql(group.last_seq_min))
+        .bind(to_sql(group.seen.commit_no))
+        .bind(to_sql(group.seen.last_seq))
         .bind(topics)
         .bind(event_ids)
         .bind(timestamps)
@@ -73,24 +74,29 @@ impl Answer {
     fn into_append(self) -> Append {
         match self.o_status.as_str() {
             "overtaken" => Append::Overtaken,
-            "restored" => Append::Restored { last_seq: from_sql(self.o_last_seq) },
+            "restored" => Append::Restored(self.head().mark()),
             _ => Append::Committed(self.into_committed()),
         }
     }
 
-    fn into_committed(self) -> Committed {
+    fn head(&self) -> Head {
         let number = |number: Option<i64>| from_sql(number.unwrap_or_default());
+        Head {
+            commit_no: from_sql(self.o_commit_no),
+            last_seq: from_sql(self.o_last_seq),
+            received: number(self.o_received),
+            topics_total: number(self.o_topics_total),
+        }
+    }
+
+    fn into_committed(self) -> Committed {
+        let head = self.head();
         let ordinals = self.o_repeat_ordinals.unwrap_or_default();
         let seqs = self.o_repeat_seqs.unwrap_or_default();
         let repeats = ordinals.into_iter().zip(seqs);
         Committed {
-            head: Head {
-                commit_no: number(self.o_commit_no),
-                last_seq: from_sql(self.o_last_seq),
-                received: number(self.o_received),
-                topics_total: number(self.o_topics_total),
-            },
-            first_seq: number(self.o_first_seq),
+            head,
+            first_seq: from_sql(self.o_first_seq.unwrap_or_default()),
             new_topics: self.o_new_topics.unwrap_or_default(),
             // The function counts from 1.
             repeats: repeats.map(|(ordinal, seq)| (ordinal as usize - 1, from_sql(seq))).collect(),

@@ -84,8 +84,8 @@ impl Ledger {
                 repeats: from_json(&self.repeats)?,
             })));
         }
-        let restored = from_sql(self.last_seq) < group.last_seq_min;
-        Ok(restored.then(|| Append::Restored { last_seq: from_sql(self.last_seq) }))
+        let mark = self.head().mark();
+        Ok(mark.is_behind(group.seen).then_some(Append::Restored(mark)))
     }
 
     fn head(&self) -> Head {

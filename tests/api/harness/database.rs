@@ -112,20 +112,6 @@ impl Database {
         }
     }
 
-    /// Runs statements beside the service.
-    pub async fn execute(&self, sql: &str) {
-        match self.engine {
-            Engine::Sqlite => {
-                let mut connection = sqlx::SqliteConnection::connect(&self.url).await.unwrap();
-                sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await.unwrap();
-            }
-            Engine::Postgres => {
-                let mut connection = sqlx::PgConnection::connect(&self.url).await.unwrap();
-                sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await.unwrap();
-            }
-        }
-    }
-
     /// What every database must be like at any time: events, `seq` and totals agree, and no `seq` is missing.
     pub async fn assert_sound(&self) {
         let events = self.events_table();
