@@ -5,10 +5,17 @@ mod healthcheck;
 mod logging;
 mod migrate;
 mod minified;
+mod progress;
 mod serve;
+mod simulate;
 mod stats;
 
-use std::{future::Future, io, process::ExitCode};
+use std::{
+    future::Future,
+    io::{self, Write},
+    process::ExitCode,
+    time::Duration,
+};
 
 use clap::{Args, Parser, Subcommand};
 
@@ -37,6 +44,9 @@ enum Command {
     /// Run the service (what `sekali` alone does)
     // Boxed, since it is many times the size of the others.
     Serve(Box<ServeArgs>),
+    /// Publish events, a share of them repeats, and prove that each is stored once
+    // Boxed as well.
+    Simulate(Box<simulate::SimulateArgs>),
     /// Print stored events: a page as a JSON array, or all of them, one a line
     Events(events::EventsArgs),
     /// Print what a running service has counted
@@ -52,6 +62,7 @@ pub fn run(cli: Cli) -> Result<(), CliError> {
     let done = match cli.command {
         None => serve::run(&cli.serve),
         Some(Command::Serve(args)) => serve::run(&args),
+        Some(Command::Simulate(args)) => simulate::run(&args),
         Some(Command::Events(args)) => events::run(&args),
         Some(Command::Stats(args)) => stats::run(&args),
         Some(Command::Migrate(args)) => migrate::run(&args),
@@ -76,6 +87,9 @@ pub enum CliError {
     /// A running service did not answer as asked.
     #[error(transparent)]
     Client(#[from] ClientError),
+    /// The simulation found something that must not be.
+    #[error("the result is wrong: {0}")]
+    NotProven(String),
     /// Standard output took no more.
     #[error("cannot write to standard output")]
     Output(#[source] io::Error),
@@ -118,6 +132,15 @@ impl ServerArgs {
 fn block_on<T>(work: impl Future<Output = Result<T, CliError>>) -> Result<T, CliError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.map_err(CliError::Runtime)?.block_on(work)
+}
+
+/// Waits for the service, and says so where that takes time.
+async fn wait_until_ready(client: &Client, limit: Duration) -> Result<(), ClientError> {
+    let told = |obstacle: &str| {
+        // Nobody may be left to read it, and that changes nothing.
+        let _ = writeln!(io::stderr(), "waiting at most {limit:?} for the service to be ready: {obstacle}");
+    };
+    client.wait_until_ready(limit, told).await
 }
 
 #[cfg(test)]
@@ -225,7 +248,7 @@ mod tests {
         ] {
             assert!(parse(args).is_ok(), "{args:?}");
         }
-        assert_eq!(refusal(&["simulate"]), ErrorKind::InvalidSubcommand);
+        assert_eq!(refusal(&["simulator"]), ErrorKind::InvalidSubcommand);
         assert_eq!(refusal(&["events", "--limit", "0"]), ErrorKind::ValueValidation);
     }
 }

@@ -114,7 +114,11 @@ impl Client {
     }
 
     /// Waits until the service is ready for work, at most `limit`. The first obstacle is told to `told`.
-    pub async fn wait_until_ready(&self, limit: Duration, told: impl FnOnce(&str)) -> Result<(), ClientError> {
+    pub async fn wait_until_ready(
+        &self,
+        limit: Duration,
+        told: impl FnOnce(&str),
+    ) -> Result<(), ClientError> {
         let mut patience = Patience::new(limit);
         let mut told = Some(told);
         loop {
