@@ -6,6 +6,7 @@ mod logging;
 mod migrate;
 mod minified;
 mod progress;
+mod publish;
 mod serve;
 mod simulate;
 mod stats;
@@ -47,6 +48,8 @@ enum Command {
     /// Publish events, a share of them repeats, and prove that each is stored once
     // Boxed as well.
     Simulate(Box<simulate::SimulateArgs>),
+    /// Publish events from a file or standard input, one a line, until the service has acknowledged them
+    Publish(publish::PublishArgs),
     /// Print stored events: a page as a JSON array, or all of them, one a line
     Events(events::EventsArgs),
     /// Print what a running service has counted
@@ -63,6 +66,7 @@ pub fn run(cli: Cli) -> Result<(), CliError> {
         None => serve::run(&cli.serve),
         Some(Command::Serve(args)) => serve::run(&args),
         Some(Command::Simulate(args)) => simulate::run(&args),
+        Some(Command::Publish(args)) => publish::run(&args),
         Some(Command::Events(args)) => events::run(&args),
         Some(Command::Stats(args)) => stats::run(&args),
         Some(Command::Migrate(args)) => migrate::run(&args),
@@ -87,6 +91,9 @@ pub enum CliError {
     /// A running service did not answer as asked.
     #[error(transparent)]
     Client(#[from] ClientError),
+    /// Not everything was published.
+    #[error(transparent)]
+    Publish(#[from] publish::PublishFailure),
     /// The simulation found something that must not be.
     #[error("the result is wrong: {0}")]
     NotProven(String),
@@ -245,10 +252,39 @@ mod tests {
             &["stats", "--json", "--url", "http://host"],
             &["migrate", "--database-url", "sqlite::memory:", "--dedup-scope", "topic"],
             &["healthcheck"],
+            &[
+                "simulate",
+                "--events",
+                "5",
+                "--duplicates",
+                "0.5",
+                "--ids",
+                "uuid7",
+                "--run",
+                "a",
+                "--seed",
+                "1",
+            ],
+            &["publish", "-", "--batch", "1", "--give-up-after", "10s"],
         ] {
             assert!(parse(args).is_ok(), "{args:?}");
         }
         assert_eq!(refusal(&["simulator"]), ErrorKind::InvalidSubcommand);
-        assert_eq!(refusal(&["events", "--limit", "0"]), ErrorKind::ValueValidation);
+        for args in [
+            ["events", "--limit", "0"],
+            ["simulate", "--events", "0"],
+            ["simulate", "--duplicates", "1.1"],
+            ["simulate", "--rate", "-1"],
+            ["simulate", "--run", "a b"],
+            ["simulate", "--payload-bytes", "25"],
+            ["publish", "--batch", "0"],
+            ["publish", "--give-up-after", "0s"],
+        ] {
+            let found = refusal(&args);
+            assert!(
+                [ErrorKind::ValueValidation, ErrorKind::UnknownArgument].contains(&found),
+                "{args:?}: {found}"
+            );
+        }
     }
 }

@@ -60,7 +60,12 @@ pub struct RefusedEvent {
 impl Refusal {
     /// Whether other events in the request's place might be taken: some of these are too many, too large or wrong.
     pub fn is_about_the_events(&self) -> bool {
-        matches!(self.status, StatusCode::PAYLOAD_TOO_LARGE | StatusCode::UNPROCESSABLE_ENTITY)
+        self.is_about_the_size() || self.status == StatusCode::UNPROCESSABLE_ENTITY
+    }
+
+    /// Whether fewer events, or smaller ones, might be taken.
+    pub fn is_about_the_size(&self) -> bool {
+        self.status == StatusCode::PAYLOAD_TOO_LARGE
     }
 }
 
