@@ -234,9 +234,11 @@ fn problem_detail(body: &[u8]) -> Option<String> {
     struct Problem {
         title: Option<String>,
         detail: Option<String>,
+        /// What the probes say instead.
+        reason: Option<String>,
     }
     let problem: Problem = serde_json::from_slice(body).ok()?;
-    let words = problem.detail.or(problem.title)?;
+    let words = problem.detail.or(problem.reason).or(problem.title)?;
     Some(words.replace(char::is_control, " "))
 }
 

@@ -62,8 +62,8 @@ pub enum PublishFailure {
     #[error("{lines}: the answer is not what sekali answers: {begin}")]
     Answer { lines: String, begin: String },
     /// Everything else is published.
-    #[error("{0} bad lines were not published")]
-    BadLines(u64),
+    #[error("{count} bad line{} not published", if *.count == 1 { " was" } else { "s were" })]
+    BadLines { count: u64 },
 }
 
 /// Publishes, and tells what became of it; an error if any line was not published.
@@ -76,7 +76,7 @@ pub fn run(args: &PublishArgs) -> Result<(), CliError> {
     writeln!(io::stdout(), "sent {sent}  new {new}  duplicates {duplicates}  bad lines {bad_lines}")
         .map_err(CliError::Output)?;
     done?;
-    if bad_lines > 0 { Err(PublishFailure::BadLines(bad_lines).into()) } else { Ok(()) }
+    if bad_lines > 0 { Err(PublishFailure::BadLines { count: bad_lines }.into()) } else { Ok(()) }
 }
 
 fn open(args: &PublishArgs) -> io::Result<Box<dyn Read + Send>> {

@@ -121,7 +121,9 @@ impl Reading<'_> {
         mut progress: Progress,
         mut visit: impl FnMut(usize, &ReadEvent<'_>, u64),
     ) -> Result<(), ClientError> {
-        for (place, topic) in self.plan.topics.iter().enumerate() {
+        let by_topic = self.plan.by_topic();
+        for (place, topic) in self.plan.topics.iter().enumerate().filter(|(place, _)| by_topic[*place].0 > 0)
+        {
             let mut after = 0;
             loop {
                 let query = PageQuery {
