@@ -75,14 +75,10 @@ impl<R: Read> Reader<R> {
         if read == 0 {
             return Ok(None);
         }
-        if line.last() == Some(&b'\n') {
-            line.pop();
-        }
-        if line.last() == Some(&b'\r') {
-            line.pop();
-        }
+        let is_whole = line.pop_if(|last| *last == b'\n').is_some();
+        line.pop_if(|last| *last == b'\r');
         if line.len() - 1 > LINE_BYTES_MAX {
-            if read as u64 == limit {
+            if !is_whole {
                 self.input.skip_until(b'\n')?;
             }
             return Ok(Some(None));
