@@ -187,7 +187,7 @@ fn report(
         unproven,
         run,
         seed,
-        events: measured.events,
+        events: answers.plan().events(),
         unique: u64::from(answers.plan().unique),
         there_before: answers.there_before,
         accepted: answers.accepted,

@@ -26,8 +26,11 @@ pub struct Report {
     pub duplicates: u64,
     /// Different events that were read back.
     pub read_back: u64,
+    /// Requests that were acknowledged.
     pub requests: u64,
+    /// Attempts that were followed by another one.
     pub retries: u64,
+    /// Those among them after which nobody knew whether the events were stored.
     pub unknown_outcomes: u64,
     pub seconds: f64,
     pub events_per_second: f64,
@@ -57,7 +60,7 @@ impl Report {
         let latency = &self.latency_ms;
         for (name, value) in [
             ("run", format!("{}, seed {}", self.run, self.seed)),
-            ("sent", format!("{} events in {} requests", self.events, self.requests)),
+            ("sent", format!("{} of {} events, in {} requests", self.accepted, self.events, self.requests)),
             ("stored", format!("{} new, {} duplicates answered", self.stored, self.duplicates)),
             ("read back", format!("{} of {} different events", self.read_back, self.unique)),
             ("time", format!("{:.2} s", self.seconds)),
