@@ -1,11 +1,12 @@
 //! Progress of long work on standard error: a bar on a terminal, a plain line every few seconds elsewhere.
 
 use std::{
+    fmt,
     io::{self, IsTerminal, Write},
     time::{Duration, Instant},
 };
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 use crate::client::Retries;
 
@@ -38,11 +39,15 @@ impl Progress {
         };
         let bar = ProgressBar::with_draw_target(total, target);
         let template = match total {
-            Some(_) => "{prefix} [{bar:30}] {human_pos} of {human_len} events, {per_sec}, {eta} left {msg}",
-            None => "{prefix} {spinner} {human_pos} events, {per_sec} {msg}",
+            Some(_) => "{prefix} [{bar:20}] {human_pos} of {human_len}, {rate}, {eta} left {msg}",
+            None => "{prefix} {spinner} {human_pos} events, {rate} {msg}",
         };
         let style = ProgressStyle::with_template(template).expect("the templates are constant and valid");
-        bar.set_style(style.progress_chars("=> "));
+        let rate = |state: &ProgressState, out: &mut dyn fmt::Write| {
+            // A rate that cannot be shown is no reason to stop.
+            let _ = write!(out, "{:.0} events/s", state.per_sec());
+        };
+        bar.set_style(style.with_key("rate", rate).progress_chars("=> "));
         bar.set_prefix(doing);
         let now = Instant::now();
         Self {

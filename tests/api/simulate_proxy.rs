@@ -1,7 +1,7 @@
 //! A proxy between a client and a service, for what a network or a broken service does: it loses answers, and lies.
 
 use std::{
-    io::{self, BufRead, BufReader, Read, Write},
+    io::{self, BufRead, BufReader, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     sync::Arc,
     thread,
@@ -38,11 +38,14 @@ impl Response {
     }
 }
 
+/// Passes the request on, and answers what came back, if anything did.
+type Forward<'a> = &'a dyn Fn() -> Option<Response>;
+
 /// Listens, and asks `behaviour` what becomes of each request: it may forward it, and answers what comes back, or
 /// nothing: then the connection is dropped.
 pub fn start(
     upstream: SocketAddr,
-    behaviour: impl Fn(&Request, &dyn Fn() -> Option<Response>) -> Option<Response> + Send + Sync + 'static,
+    behaviour: impl Fn(&Request, Forward<'_>) -> Option<Response> + Send + Sync + 'static,
 ) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -59,7 +62,7 @@ pub fn start(
 fn serve(
     stream: TcpStream,
     upstream: SocketAddr,
-    behaviour: &dyn Fn(&Request, &dyn Fn() -> Option<Response>) -> Option<Response>,
+    behaviour: &dyn Fn(&Request, Forward<'_>) -> Option<Response>,
 ) -> Option<()> {
     let mut reader = BufReader::new(stream.try_clone().ok()?);
     let mut stream = stream;
