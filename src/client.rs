@@ -1,6 +1,8 @@
 //! The HTTP client of the subcommands: asks a running service, and says clearly why there is no answer.
 
 mod link;
+mod publish;
+mod retry;
 
 use std::{net::IpAddr, time::Duration};
 
@@ -8,6 +10,11 @@ use futures::{Stream, stream};
 use reqwest::{Response, StatusCode, Url, header, redirect};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
+
+pub use self::{
+    publish::{Again, AnswerDetail, Attempt, Refusal, RefusedEvent},
+    retry::{NotPublished, Published, Retries},
+};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
@@ -227,6 +234,7 @@ fn problem_detail(body: &[u8]) -> Option<String> {
     struct Problem {
         title: Option<String>,
         detail: Option<String>,
+        /// What the probes say instead.
         reason: Option<String>,
     }
     let problem: Problem = serde_json::from_slice(body).ok()?;

@@ -8,6 +8,7 @@ mod args;
 mod values;
 
 pub use args::{DatabaseArgs, LogArgs, ServeArgs};
+pub use values::duration;
 
 use std::{fmt, time::Duration};
 

@@ -5,10 +5,18 @@ mod healthcheck;
 mod logging;
 mod migrate;
 mod minified;
+mod progress;
+mod publish;
 mod serve;
+mod simulate;
 mod stats;
 
-use std::{future::Future, io, process::ExitCode};
+use std::{
+    future::Future,
+    io::{self, Write},
+    process::ExitCode,
+    time::Duration,
+};
 
 use clap::{Args, Parser, Subcommand};
 
@@ -37,6 +45,11 @@ enum Command {
     /// Run the service (what `sekali` alone does)
     // Boxed, since it is many times the size of the others.
     Serve(Box<ServeArgs>),
+    /// Publish events, a share of them repeats, and prove that each is stored once
+    // Boxed as well.
+    Simulate(Box<simulate::SimulateArgs>),
+    /// Publish events from a file or standard input, one a line, until the service has acknowledged them
+    Publish(publish::PublishArgs),
     /// Print stored events: a page as a JSON array, or all of them, one a line
     Events(events::EventsArgs),
     /// Print what a running service has counted
@@ -52,6 +65,8 @@ pub fn run(cli: Cli) -> Result<(), CliError> {
     let done = match cli.command {
         None => serve::run(&cli.serve),
         Some(Command::Serve(args)) => serve::run(&args),
+        Some(Command::Simulate(args)) => simulate::run(&args),
+        Some(Command::Publish(args)) => publish::run(&args),
         Some(Command::Events(args)) => events::run(&args),
         Some(Command::Stats(args)) => stats::run(&args),
         Some(Command::Migrate(args)) => migrate::run(&args),
@@ -76,6 +91,12 @@ pub enum CliError {
     /// A running service did not answer as asked.
     #[error(transparent)]
     Client(#[from] ClientError),
+    /// Not everything was published.
+    #[error(transparent)]
+    Publish(#[from] publish::PublishFailure),
+    /// The simulation found something that must not be.
+    #[error("the result is wrong: {0}")]
+    NotProven(String),
     /// Standard output took no more.
     #[error("cannot write to standard output")]
     Output(#[source] io::Error),
@@ -118,6 +139,15 @@ impl ServerArgs {
 fn block_on<T>(work: impl Future<Output = Result<T, CliError>>) -> Result<T, CliError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.map_err(CliError::Runtime)?.block_on(work)
+}
+
+/// Waits for the service, and says so where that takes time.
+async fn wait_until_ready(client: &Client, limit: Duration) -> Result<(), ClientError> {
+    let told = |obstacle: &str| {
+        // Nobody may be left to read it, and that changes nothing.
+        let _ = writeln!(io::stderr(), "waiting at most {limit:?} for the service to be ready: {obstacle}");
+    };
+    client.wait_until_ready(limit, told).await
 }
 
 #[cfg(test)]
@@ -222,10 +252,39 @@ mod tests {
             &["stats", "--json", "--url", "http://host"],
             &["migrate", "--database-url", "sqlite::memory:", "--dedup-scope", "topic"],
             &["healthcheck"],
+            &[
+                "simulate",
+                "--events",
+                "5",
+                "--duplicates",
+                "0.5",
+                "--ids",
+                "uuid7",
+                "--run",
+                "a",
+                "--seed",
+                "1",
+            ],
+            &["publish", "-", "--batch", "1", "--give-up-after", "10s"],
         ] {
             assert!(parse(args).is_ok(), "{args:?}");
         }
-        assert_eq!(refusal(&["simulate"]), ErrorKind::InvalidSubcommand);
-        assert_eq!(refusal(&["events", "--limit", "0"]), ErrorKind::ValueValidation);
+        assert_eq!(refusal(&["simulator"]), ErrorKind::InvalidSubcommand);
+        for args in [
+            ["events", "--limit", "0"],
+            ["simulate", "--events", "0"],
+            ["simulate", "--duplicates", "1.1"],
+            ["simulate", "--rate", "-1"],
+            ["simulate", "--run", "a b"],
+            ["simulate", "--payload-bytes", "25"],
+            ["publish", "--batch", "0"],
+            ["publish", "--give-up-after", "0s"],
+        ] {
+            let found = refusal(&args);
+            assert!(
+                [ErrorKind::ValueValidation, ErrorKind::UnknownArgument].contains(&found),
+                "{args:?}: {found}"
+            );
+        }
     }
 }

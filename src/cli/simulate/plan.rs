@@ -1,0 +1,168 @@
+//! What a run sends, fixed before it begins: which event stands where, and which of them are repeats.
+
+use super::{
+    SimulateArgs,
+    ids::{Ids, Random},
+};
+use crate::config::WrongValue;
+
+/// The whole run. Four bytes an event: everything else follows from its number.
+pub struct Plan {
+    /// At each place in the order of sending, the number of the event that stands there.
+    order: Vec<u32>,
+    /// Different events, numbered from 0 in the order of their first copies.
+    pub unique: u32,
+    /// Places in one request.
+    batch: usize,
+    /// The ids.
+    pub ids: Ids,
+    /// The names of the topics.
+    pub topics: Vec<String>,
+    /// Bytes of each payload.
+    pub payload_bytes: usize,
+    /// The same in all events.
+    pub timestamp: String,
+}
+
+impl Plan {
+    /// The plan that the flags ask for, or why there is none.
+    pub fn new(args: &SimulateArgs, run: &str, seed: u64, timestamp: String) -> Result<Self, WrongValue> {
+        let unique = unique_events(args.events, args.duplicates)?;
+        // Whatever decides what an event looks like decides on its id: the same id is always the same event.
+        let identity = (run, seed, args.topics, args.payload_bytes);
+        Ok(Self {
+            order: order(args.events as usize, unique, args.batch as usize, args.concurrency as usize, seed),
+            unique,
+            batch: args.batch as usize,
+            ids: Ids::new(args.ids, &identity),
+            topics: (1..=args.topics).map(|number| format!("sim-{run}-{number}")).collect(),
+            payload_bytes: args.payload_bytes as usize,
+            timestamp,
+        })
+    }
+
+    /// Events to send.
+    pub fn events(&self) -> u64 {
+        self.order.len() as u64
+    }
+
+    /// Requests to send.
+    pub fn requests(&self) -> usize {
+        self.order.len().div_ceil(self.batch)
+    }
+
+    /// The numbers of one request's events.
+    pub fn request(&self, place: usize) -> &[u32] {
+        let from = place * self.batch;
+        &self.order[from..self.order.len().min(from + self.batch)]
+    }
+
+    /// Which of the topics an event belongs to.
+    pub fn topic_of(&self, number: u32) -> usize {
+        self.ids.noise(number) as usize % self.topics.len()
+    }
+
+    /// The number of the planned event with this id.
+    pub fn number(&self, id: &str) -> Option<u32> {
+        self.ids.number(id).filter(|number| *number < self.unique)
+    }
+
+    /// For each topic, how many different events and how many copies are planned.
+    pub fn by_topic(&self) -> Vec<(u64, u64)> {
+        let mut counts = vec![(0, 0); self.topics.len()];
+        for number in 0..self.unique {
+            counts[self.topic_of(number)].0 += 1;
+        }
+        for number in &self.order {
+            counts[self.topic_of(*number)].1 += 1;
+        }
+        counts
+    }
+}
+
+fn unique_events(events: u32, duplicates: f64) -> Result<u32, WrongValue> {
+    let repeats = (f64::from(events) * duplicates).round() as u32;
+    let unique = events.saturating_sub(repeats);
+    if unique == 0 {
+        let allowed = format!("a share that leaves at least one of the {events} events to be repeated");
+        return Err(WrongValue::new("duplicates", allowed, duplicates.to_string()));
+    }
+    Ok(unique)
+}
+
+/// Spreads new events and repeats evenly, both as many as planned. A third of the repeats each follow their
+/// earlier copy in the same request, among the requests under way at the same time, and at any distance.
+fn order(events: usize, unique: u32, batch: usize, concurrency: usize, seed: u64) -> Vec<u32> {
+    let mut random = Random::new(seed);
+    let mut order: Vec<u32> = Vec::with_capacity(events);
+    let mut begun = 0;
+    for place in 0..events {
+        let (left, new_left) = ((events - place) as u64, u64::from(unique - begun));
+        if place == 0 || random.below(left) < new_left {
+            order.push(begun);
+            begun += 1;
+            continue;
+        }
+        let nearest = match random.below(3) {
+            0 => place - place % batch,
+            1 => place.saturating_sub(batch * concurrency),
+            _ => 0,
+        };
+        // The first place of a request has nothing in front of it in its own request.
+        let nearest = if nearest == place { 0 } else { nearest };
+        order.push(order[nearest + random.below((place - nearest) as u64) as usize]);
+    }
+    order
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_many_are_repeats_as_planned_and_each_follows_its_first_copy() {
+        for (events, share, unique) in [(20_000, 0.3, 14_000), (10, 0.9, 1), (1, 0.0, 1), (7, 0.5, 3)] {
+            assert_eq!(unique_events(events, share).unwrap(), unique);
+            let order = order(events as usize, unique, 50, 10, 7);
+            let mut begun = 0;
+            for number in &order {
+                assert!(*number <= begun, "a repeat comes after its first copy");
+                begun += u32::from(*number == begun);
+            }
+            assert_eq!((order.len() as u32, begun), (events, unique));
+        }
+    }
+
+    #[test]
+    fn repeats_are_near_and_far() {
+        let (batch, concurrency) = (50, 10);
+        let order = order(20_000, 14_000, batch, concurrency, 7);
+        let mut last_seen = vec![None; 14_000];
+        let (mut in_one, mut in_flight, mut later) = (0, 0, 0);
+        for (place, number) in order.iter().enumerate() {
+            let last: Option<usize> = last_seen[*number as usize].replace(place);
+            match last {
+                None => {}
+                Some(last) if last / batch == place / batch => in_one += 1,
+                Some(last) if place - last < batch * concurrency => in_flight += 1,
+                Some(_) => later += 1,
+            }
+        }
+        assert_eq!(in_one + in_flight + later, 6_000);
+        assert!(in_one > 1_000 && in_flight > 1_000 && later > 1_000, "{in_one} {in_flight} {later}");
+    }
+
+    #[test]
+    fn the_seed_fixes_the_order() {
+        assert_eq!(order(1_000, 700, 50, 10, 7), order(1_000, 700, 50, 10, 7));
+        assert_ne!(order(1_000, 700, 50, 10, 7), order(1_000, 700, 50, 10, 8));
+    }
+
+    #[test]
+    fn a_run_of_nothing_but_repeats_cannot_be() {
+        for (events, share) in [(20_000, 1.0), (10, 0.99), (1, 0.5)] {
+            let wrong = unique_events(events, share).unwrap_err().to_string();
+            assert!(wrong.starts_with("--duplicates must be a share that leaves at least one"), "{wrong}");
+        }
+    }
+}
