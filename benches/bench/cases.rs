@@ -83,8 +83,10 @@ fn cases(args: &RunArgs) -> Vec<Case> {
     for (what, batch, connections, compare) in
         [("batches of 1000", 1_000, 8, Compare::Unnest), ("singles, 64 connections", 1, 64, Compare::Singles)]
     {
-        let name = format!("Postgres, {what}, a snapshot held for 60 s");
-        cases.push(Case { name, batch, connections, compare, snapshot: true, seconds: 60.0, ..base.clone() });
+        for (held, snapshot) in [("for 60 s", false), ("for 60 s with a snapshot held open", true)] {
+            let name = format!("Postgres, {what}, {held}");
+            cases.push(Case { name, batch, connections, compare, snapshot, seconds: 60.0, ..base.clone() });
+        }
     }
     cases.retain(|case| case.name.contains(&args.only));
     cases
@@ -130,10 +132,13 @@ fn generator_limit(args: &RunArgs) -> Result<(f64, f64)> {
         &mut std::io::BufReader::new(server.stdout.take().ok_or("no output")?),
         &mut address,
     )?;
-    let case = |batch: usize, connections: usize| {
-        generate(address.trim(), batch, connections, 0.0, None, u64::MAX / 2, args.seconds / 2.0, 1)
+    let case = |batch, connections| {
+        let (events, seconds_max) = (EVENTS_WITHOUT_END, args.seconds / 2.0);
+        Sending { batch, connections, duplicates: 0.0, rate: None, events, seconds_max, seed: 1 }
     };
-    let limits = (case(1_000, 8)?.events_per_second(), case(1, 64)?.events_per_second());
+    let address = address.trim();
+    let limits =
+        (case(1_000, 8).to(address)?.events_per_second(), case(1, 64).to(address)?.events_per_second());
     server.kill()?;
     server.wait()?;
     Ok(limits)
@@ -148,28 +153,21 @@ async fn measure(args: &RunArgs, case: &Case, limits: &Limits) -> Result<Row> {
         create_database(&args.database_url).await?
     };
     let service = Service::start(&args.sekali, &url)?;
+    let sending = Sending::of(case);
     if case.stored > 0 {
-        send(&service, 1_000, 8, 0.0, None, case.stored, 1_800.0, 2)?;
+        Sending { events: case.stored, seconds_max: 1_800.0, seed: 2, ..sending.clone() }
+            .to(&service.address)?;
     }
+    let known = Sending { duplicates: 0.0, events: KNOWN_IDS, ..sending.clone() };
     if case.duplicates == 1.0 {
-        // What is to be known; the same seed then sends the same ids again.
-        send(&service, case.batch, case.connections, 0.0, None, KNOWN_IDS, 60.0, 1)?;
+        known.to(&service.address)?;
     }
     let snapshot = if case.snapshot { Some(hold_snapshot(&url).await?) } else { None };
     let before = (Instant::now(), cpu_seconds(service.id()), postgres_cpu_seconds(args.postgres_pid));
-    let measured = if case.duplicates == 1.0 {
-        repeat_known(&service, case)?
-    } else {
-        send(
-            &service,
-            case.batch,
-            case.connections,
-            case.duplicates,
-            case.rate,
-            u64::MAX / 2,
-            case.seconds,
-            1,
-        )?
+    let measured = match case.duplicates == 1.0 {
+        // The same seed sends the same ids again.
+        true => repeat(&known, &service, case.seconds)?,
+        false => sending.to(&service.address)?,
     };
     let millions = measured.events as f64 / 1e6;
     let row = Row {
@@ -195,11 +193,11 @@ async fn measure(args: &RunArgs, case: &Case, limits: &Limits) -> Result<Row> {
 /// Ids that the case of duplicates only knows; well within the window.
 const KNOWN_IDS: u64 = 200_000;
 
-fn repeat_known(service: &Service, case: &Case) -> Result<Measured> {
+fn repeat(sending: &Sending, service: &Service, seconds: f64) -> Result<Measured> {
     let begun = Instant::now();
     let mut all: Option<Measured> = None;
-    while begun.elapsed().as_secs_f64() < case.seconds {
-        let measured = send(service, case.batch, case.connections, 0.0, None, KNOWN_IDS, case.seconds, 1)?;
+    while begun.elapsed().as_secs_f64() < seconds {
+        let measured = sending.to(&service.address)?;
         all = Some(match all {
             None => measured,
             Some(sum) => Measured {
@@ -216,9 +214,9 @@ fn repeat_known(service: &Service, case: &Case) -> Result<Measured> {
     all.ok_or_else(|| "nothing was sent".into())
 }
 
-#[allow(clippy::too_many_arguments, reason = "these are the generator's own flags, in its order")]
-fn send(
-    service: &Service,
+/// One run of the load generator.
+#[derive(Clone)]
+struct Sending {
     batch: usize,
     connections: usize,
     duplicates: f64,
@@ -226,38 +224,45 @@ fn send(
     events: u64,
     seconds_max: f64,
     seed: u64,
-) -> Result<Measured> {
-    generate(&service.address, batch, connections, duplicates, rate, events, seconds_max, seed)
 }
 
-#[allow(clippy::too_many_arguments, reason = "these are the generator's own flags, in its order")]
-fn generate(
-    address: &str,
-    batch: usize,
-    connections: usize,
-    duplicates: f64,
-    rate: Option<f64>,
-    events: u64,
-    seconds_max: f64,
-    seed: u64,
-) -> Result<Measured> {
-    let mut command = Command::new(std::env::current_exe()?);
-    command.args(["load", "--address", address]);
-    for (flag, value) in [
-        ("--batch", batch.to_string()),
-        ("--connections", connections.to_string()),
-        ("--duplicates", duplicates.to_string()),
-        ("--events", events.to_string()),
-        ("--seconds-max", seconds_max.to_string()),
-        ("--seed", seed.to_string()),
-    ] {
-        command.args([flag, &value]);
+/// More events than any case has time for.
+const EVENTS_WITHOUT_END: u64 = u64::MAX / 2;
+
+impl Sending {
+    /// What a case measures: new ids until its time is over.
+    fn of(case: &Case) -> Self {
+        Self {
+            batch: case.batch,
+            connections: case.connections,
+            duplicates: case.duplicates,
+            rate: case.rate,
+            events: EVENTS_WITHOUT_END,
+            seconds_max: case.seconds,
+            seed: 1,
+        }
     }
-    if let Some(rate) = rate {
-        command.args(["--rate", &rate.to_string()]);
+
+    /// Runs the generator in a process of its own.
+    fn to(&self, address: &str) -> Result<Measured> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["load", "--address", address]);
+        for (flag, value) in [
+            ("--batch", self.batch.to_string()),
+            ("--connections", self.connections.to_string()),
+            ("--duplicates", self.duplicates.to_string()),
+            ("--events", self.events.to_string()),
+            ("--seconds-max", self.seconds_max.to_string()),
+            ("--seed", self.seed.to_string()),
+        ] {
+            command.args([flag, &value]);
+        }
+        if let Some(rate) = self.rate {
+            command.args(["--rate", &rate.to_string()]);
+        }
+        let output = command.stderr(Stdio::inherit()).output()?;
+        Ok(serde_json::from_slice(&output.stdout)?)
     }
-    let output = command.stderr(Stdio::inherit()).output()?;
-    Ok(serde_json::from_slice(&output.stdout)?)
 }
 
 /// A transaction that keeps its snapshot until it is dropped.

@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
+    sync::{Mutex, mpsc},
 };
 
 /// Publish events as fast as the service answers, or at a fixed rate
@@ -79,8 +80,10 @@ pub async fn run(load: Load) -> io::Result<Measured> {
     let sent = Arc::new(AtomicU64::new(0));
     let begun = Instant::now();
     let mut connections = Vec::new();
+    let planned = load.rate.map(|rate| Arc::new(Mutex::new(plan(rate, begun))));
     for number in 0..load.connections {
-        connections.push(tokio::spawn(publish(load.clone(), number, Arc::clone(&sent), begun)));
+        let connection = publish(load.clone(), number, Arc::clone(&sent), begun, planned.clone());
+        connections.push(tokio::spawn(connection));
     }
     let mut latency = new_histogram();
     let mut refused = 0;
@@ -106,6 +109,22 @@ fn new_histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1, 600_000_000, 3).expect("the bounds are constant and valid")
 }
 
+/// The moments at which requests are due, each told when it has come. A thread of its own sleeps to them, since
+/// the runtime's timers are a millisecond coarse.
+fn plan(rate: f64, begun: Instant) -> mpsc::UnboundedReceiver<Instant> {
+    let (due, planned) = mpsc::unbounded_channel();
+    std::thread::spawn(move || {
+        for number in 0_u64.. {
+            let moment = begun + Duration::from_secs_f64(number as f64 / rate);
+            std::thread::sleep(moment.saturating_duration_since(Instant::now()));
+            if due.send(moment).is_err() {
+                return;
+            }
+        }
+    });
+    planned
+}
+
 /// One connection: request after request until all are sent. Answers the latencies in microseconds and how many
 /// requests were refused.
 async fn publish(
@@ -113,6 +132,7 @@ async fn publish(
     number: usize,
     sent: Arc<AtomicU64>,
     begun: Instant,
+    planned: Option<Arc<Mutex<mpsc::UnboundedReceiver<Instant>>>>,
 ) -> io::Result<(Histogram<u64>, u64)> {
     let mut stream = TcpStream::connect(load.address).await?;
     stream.set_nodelay(true)?;
@@ -127,10 +147,10 @@ async fn publish(
         }
         write_request(&mut request, &load, &mut ids);
         let mut since = Instant::now();
-        if let Some(rate) = load.rate {
-            let planned = begun + Duration::from_secs_f64((before / load.batch as u64) as f64 / rate);
-            tokio::time::sleep_until(planned.into()).await;
-            since = planned;
+        if let Some(planned) = &planned
+            && let Some(moment) = planned.lock().await.recv().await
+        {
+            since = moment;
         }
         stream.write_all(&request).await?;
         let status = read_answer(&mut stream, &mut answer).await?;
