@@ -33,8 +33,14 @@ const LISTEN_BACKLOG: i32 = 2_048;
 const CLIENT_TCP_TIMEOUT: Duration = Duration::from_secs(30);
 const CLIENT_HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 const CLIENT_DISCONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// For closing the connections to the database, when nothing is in flight any more.
+const ROOMS_STOP_TIMEOUT: Duration = Duration::from_secs(3);
+/// The server's own limit on stopping lies behind ours, so that one clock decides.
+const SERVER_STOP_MARGIN: Duration = Duration::from_secs(5);
 const STORE_RETRY_MIN: Duration = Duration::from_millis(250);
 const STORE_RETRY_MAX: Duration = Duration::from_secs(5);
+/// The ledger keeps what a group became for a minute at least; a group is not tried for longer than this.
+const STORE_PATIENCE_MAX: Duration = Duration::from_secs(20);
 /// Threads for everything beside the rooms and the HTTP workers: reads of the store, watches, signals.
 const RUNTIME_THREADS: usize = 2;
 
@@ -129,8 +135,7 @@ async fn run(config: Config, hooks: Hooks, mut stops: mpsc::UnboundedReceiver<()
         _ = stops.recv() => {}
         room = rooms.given_up() => {
             server.stop(false).await;
-            // Readers of a store that hangs must not keep the process from ending.
-            let _ = timeout(config.drain_timeout, rooms.stop()).await;
+            stop_rooms(&rooms).await;
             return Err(AppError::RoomLost(room));
         }
     }
@@ -138,9 +143,16 @@ async fn run(config: Config, hooks: Hooks, mut stops: mpsc::UnboundedReceiver<()
         drained = drain(&config, &gate, &rooms, &server) => drained?,
         _ = stops.recv() => return Err(AppError::Aborted),
     }
-    rooms.stop().await;
+    stop_rooms(&rooms).await;
     info!("stopped; everything in flight was answered");
     Ok(())
+}
+
+/// Readers of a store that hangs must not keep the process from ending.
+async fn stop_rooms(rooms: &Aggregator) {
+    if timeout(ROOMS_STOP_TIMEOUT, rooms.stop()).await.is_err() {
+        warn!("the database's connections could not be closed in time");
+    }
 }
 
 /// New requests are turned away; what was accepted is committed and answered; then the listeners close.
@@ -176,7 +188,7 @@ fn start_http(config: &Config, gate: web::Data<Gate>) -> Result<(ServerHandle, V
     .keep_alive(config.client_idle_timeout)
     .client_request_timeout(CLIENT_HEAD_TIMEOUT)
     .client_disconnect_timeout(CLIENT_DISCONNECT_TIMEOUT)
-    .shutdown_timeout(config.drain_timeout.as_secs().max(1))
+    .shutdown_timeout((config.drain_timeout + SERVER_STOP_MARGIN).as_secs())
     .on_connect(|connection, _| {
         if let Some(stream) = connection.downcast_ref::<actix_web::rt::net::TcpStream>() {
             set_up_client(stream);
@@ -258,7 +270,7 @@ fn room_limits(config: &Config, restarts: RestartPolicy) -> RoomLimits {
         group_events_max: config.group_events_max,
         group_bytes_max: config.group_bytes_max,
         // Whoever waits for a store that is away is told so while it still listens.
-        store_patience: config.publish_timeout / 2,
+        store_patience: (config.publish_timeout / 2).min(STORE_PATIENCE_MAX),
         restarts,
     }
 }

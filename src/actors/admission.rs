@@ -18,12 +18,16 @@ pub struct BytesPermit {
     semaphore: Arc<Semaphore>,
 }
 
+/// Bytes of answers that clients have asked for and not yet read.
+const ANSWERS_BYTES_MAX: usize = 64 * 1024 * 1024;
+
 /// The limits of one service.
 pub(super) struct Admission {
     events: Arc<Semaphore>,
     events_max: usize,
     bytes: Arc<Semaphore>,
     bytes_max: usize,
+    answers: Arc<Semaphore>,
 }
 
 impl Admission {
@@ -33,6 +37,7 @@ impl Admission {
             events_max,
             bytes: Arc::new(Semaphore::new(bytes_max)),
             bytes_max,
+            answers: Arc::new(Semaphore::new(ANSWERS_BYTES_MAX)),
         }
     }
 
@@ -40,6 +45,13 @@ impl Admission {
     pub(super) fn admit_bytes(&self, bytes: usize) -> Result<BytesPermit, PublishError> {
         let permit = take(&self.bytes, bytes)?;
         Ok(BytesPermit { permit, semaphore: Arc::clone(&self.bytes) })
+    }
+
+    /// Takes room for an answer of `bytes`, or says at once that there is none. One that is larger than all
+    /// the room there is takes all of it.
+    pub(super) fn admit_answer(&self, bytes: usize) -> Result<BytesPermit, PublishError> {
+        let permit = take(&self.answers, bytes.min(ANSWERS_BYTES_MAX))?;
+        Ok(BytesPermit { permit, semaphore: Arc::clone(&self.answers) })
     }
 
     /// Takes room for `events`, or answers at once that there is none.

@@ -101,6 +101,12 @@ impl Aggregator {
         self.0.admission.admit_bytes(bytes)
     }
 
+    /// Takes room for an answer of `bytes`, to be kept until its client has read it; or says at once that
+    /// there is none.
+    pub fn admit_answer(&self, bytes: usize) -> Result<BytesPermit, PublishError> {
+        self.0.admission.admit_answer(bytes)
+    }
+
     /// Stores the events of one request, all or none, and answers an outcome each, in order.
     ///
     /// Once admitted, the request runs to its end, whether or not the answer is still waited for; after

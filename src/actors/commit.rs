@@ -16,7 +16,7 @@ use super::{
 };
 use crate::store::{Append, AppendGroup, Committed, EventStore, LedgerMark, StoreError, StoreWriter};
 
-/// After this long an append's connection is dropped and never used again. The store's own time limits for a
+/// After this long an append's connection is dropped and never used again; opening one counts, too. The store's own time limits for a
 /// statement end before it.
 const APPEND_DEADLINE: Duration = Duration::from_secs(8);
 const BACKOFF_MIN: Duration = Duration::from_millis(20);
@@ -59,33 +59,41 @@ pub(super) enum CommitFailure {
     Overtaken,
 }
 
+/// What a group is committed by, fixed when it is formed.
+pub(super) struct Terms {
+    pub(super) id: GroupId,
+    /// How far the ledger was seen to go when the group was judged. A restored database that is noticed after
+    /// that must not make the judgement look like a newer one.
+    pub(super) seen: LedgerMark,
+    /// How long a request waits for a store that is away.
+    pub(super) store_patience: Duration,
+}
+
 /// Commits `group` under its id; the same id however often it is tried.
 pub(super) async fn commit(
     mut connection: Connection,
-    id: GroupId,
     group: Group,
+    terms: Terms,
     store: Arc<dyn EventStore>,
     sight: Arc<LedgerSight>,
-    store_patience: Duration,
 ) -> Done {
-    let result = try_until_settled(&mut connection, id, &group, &*store, &sight, store_patience).await;
+    let result = try_until_settled(&mut connection, &group, &terms, &*store, &sight).await;
     Done { connection, group, result }
 }
 
 async fn try_until_settled(
     connection: &mut Connection,
-    id: GroupId,
     group: &Group,
+    terms: &Terms,
     store: &dyn EventStore,
     sight: &LedgerSight,
-    store_patience: Duration,
 ) -> Result<CommittedGroup, CommitFailure> {
     let candidates = group.candidates();
     let counts = group.counts();
     let append = AppendGroup {
-        writer_id: id.writer_id,
-        group_no: id.group_no,
-        seen: sight.seen(),
+        writer_id: terms.id.writer_id,
+        group_no: terms.id.group_no,
+        seen: terms.seen,
         events: &candidates,
         counts: &counts,
     };
@@ -110,7 +118,7 @@ async fn try_until_settled(
                 sight.note_store(true);
             }
         }
-        if !anyone_waits(group, store_patience) {
+        if !anyone_waits(group, terms.store_patience) {
             return Err(CommitFailure::Away);
         }
         tokio::time::sleep(backoff).await;
@@ -124,15 +132,17 @@ async fn try_once(
     store: &dyn EventStore,
     append: &AppendGroup<'_>,
 ) -> Result<Append, StoreError> {
-    let mut open = match connection.take() {
-        Some(open) => open,
-        None => store.open_writer().await?,
+    let attempt = async {
+        let mut open = match connection.take() {
+            Some(open) => open,
+            None => store.open_writer().await?,
+        };
+        let answer = open.append(append).await?;
+        *connection = Some(open);
+        Ok(answer)
     };
-    let answer = tokio::time::timeout(APPEND_DEADLINE, open.append(append))
-        .await
-        .unwrap_or(Err(StoreError::TimedOut(APPEND_DEADLINE)))?;
-    *connection = Some(open);
-    Ok(answer)
+    let timed_out = StoreError::TimedOut(APPEND_DEADLINE);
+    tokio::time::timeout(APPEND_DEADLINE, attempt).await.unwrap_or(Err(timed_out))
 }
 
 /// Tells those whose patience is over to try again; true while there are others.

@@ -6,7 +6,7 @@
 use std::{sync::Arc, time::Duration};
 
 use actix::Addr;
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::timeout};
 use tracing::{debug, warn};
 
 use super::{
@@ -17,6 +17,7 @@ use super::{
 use crate::store::{EventStore, LedgerMark, StoreError};
 
 const PAGE_IDS: usize = 10_000;
+const PAGE_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long a first shard waits for the others to ask with it.
 const GATHER: Duration = Duration::from_millis(20);
 
@@ -77,7 +78,8 @@ async fn pass(source: &Source, asks: &[Ask]) -> Result<(), StoreError> {
     let mut before = u64::MAX;
     while wanted.iter().any(|ids| *ids > 0) {
         let epoch = source.sight.epoch();
-        let page = source.store.newest_ids(before, PAGE_IDS).await?;
+        let reading = timeout(PAGE_TIMEOUT, source.store.newest_ids(before, PAGE_IDS));
+        let page = reading.await.unwrap_or(Err(StoreError::TimedOut(PAGE_TIMEOUT)))?;
         let Some(oldest) = page.last() else { break };
         before = oldest.seq;
         // A window must know nothing beyond what the node has seen, or a restored database could go unnoticed.

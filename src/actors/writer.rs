@@ -16,7 +16,7 @@ use tracing::{debug, error, warn};
 use uuid::Uuid;
 
 use super::{
-    commit::{CommitFailure, Connection, Done, GroupId, commit},
+    commit::{CommitFailure, Connection, Done, GroupId, Terms, commit},
     dedup::{DedupActor, Forget, Learn},
     dedup_window::{DedupWindow, Digest},
     group::Group,
@@ -202,14 +202,13 @@ impl WriterActor {
         self.committing = true;
         self.last_group.group_no += 1;
         let group = Group::form(requests, self.sight.epoch(), &mut self.recent);
-        let committing = commit(
-            self.connection.take(),
-            self.last_group,
-            group,
-            Arc::clone(&self.store),
-            Arc::clone(&self.sight),
-            self.limits.store_patience,
-        );
+        let terms = Terms {
+            id: self.last_group,
+            seen: self.sight.seen(),
+            store_patience: self.limits.store_patience,
+        };
+        let (store, sight) = (Arc::clone(&self.store), Arc::clone(&self.sight));
+        let committing = commit(self.connection.take(), group, terms, store, sight);
         let committing = AssertUnwindSafe(committing).catch_unwind().into_actor(self);
         ctx.spawn(committing.map(|done, writer: &mut Self, ctx| match done {
             Ok(done) => guarded(writer, ctx, |writer, ctx| writer.finish(done, ctx)),

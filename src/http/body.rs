@@ -13,6 +13,8 @@ use crate::actors::{Aggregator, BytesPermit};
 /// Room is taken in steps of this size, the first one before the first byte is read: whoever only announces bytes
 /// takes little of it from the others.
 const ROOM_STEP_BYTES: usize = 64 * 1024;
+/// The first step for a body that does not tell its size, as a single event in chunks does.
+const ROOM_UNDECLARED_BYTES: usize = 4 * 1024;
 /// A body must come at this pace, once the time for its beginning is over.
 const PACE_BYTES_PER_SECOND: usize = 64 * 1024;
 /// What is read and thrown away of a refused body: most clients look for the answer only when they have sent all.
@@ -66,7 +68,7 @@ pub(super) async fn read(
     if declared.is_some_and(|bytes| bytes > limits.body_bytes_max as u64) {
         return Err(over_limit(limits));
     }
-    let ahead = declared.map_or(ROOM_STEP_BYTES, |bytes| bytes as usize).clamp(1, ROOM_STEP_BYTES);
+    let ahead = declared.map_or(ROOM_UNDECLARED_BYTES, |bytes| bytes as usize).clamp(1, ROOM_STEP_BYTES);
     let permit = rooms.admit_bytes(ahead.min(limits.body_bytes_max))?;
     let mut body = Body { first: Bytes::new(), rest: BytesMut::new(), permit };
     let reading = body.read(payload, limits);

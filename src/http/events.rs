@@ -3,7 +3,7 @@
 use actix_web::{HttpRequest, HttpResponse, http::header, web};
 use percent_encoding::percent_decode_str;
 
-use super::{error::Problem, gate::Gate, query::Parameters};
+use super::{error::Problem, gate::Gate, held_body::HeldBody, query::Parameters};
 use crate::{
     event::{DedupScope, check_name},
     store::{Page, PageQuery, StoredEvent},
@@ -17,13 +17,16 @@ const SEQ_MAX: u64 = i64::MAX as u64;
 /// One page of events, with a link to the next one while there is more.
 pub(super) async fn page(request: HttpRequest, gate: web::Data<Gate>) -> Result<HttpResponse, Problem> {
     let query = parse_query(request.query_string())?;
-    let page = gate.pass()?.page(query.clone()).await?;
+    let rooms = gate.pass()?;
+    let page = rooms.page(query.clone()).await?;
     let mut response = HttpResponse::Ok();
     response.content_type("application/json");
     if let Some(last) = page.events.last().filter(|_| page.more) {
         response.insert_header((header::LINK, next_link(query, last.seq)));
     }
-    Ok(response.body(page_json(&page)))
+    let json = page_json(&page);
+    let room = rooms.admit_answer(json.len())?;
+    Ok(response.body(HeldBody::new(json, room)))
 }
 
 /// The event with one id.
@@ -44,7 +47,8 @@ pub(super) async fn event(request: HttpRequest, gate: web::Data<Gate>) -> Result
     let Some(event) = found else { return Err(Problem::not_found("no event with this id is stored")) };
     let mut json = Vec::with_capacity(event.payload.len() + 512);
     write_event(&mut json, &event);
-    Ok(HttpResponse::Ok().content_type("application/json").body(json))
+    let room = rooms.admit_answer(json.len())?;
+    Ok(HttpResponse::Ok().content_type("application/json").body(HeldBody::new(json, room)))
 }
 
 /// From the path as it came: an id may hold any character, a slash among them.

@@ -5,6 +5,7 @@ mod error;
 mod events;
 mod gate;
 mod health;
+mod held_body;
 mod publish;
 mod query;
 mod stats;
@@ -25,7 +26,7 @@ pub struct Limits {
     pub batch_events_max: usize,
     /// Time for a body to come; a large one gets a second more for each 64 KiB that came.
     pub body_timeout: Duration,
-    /// Time from the head of a publish to its answer.
+    /// Time from the end of a publish's body to its answer.
     pub publish_timeout: Duration,
     /// When the service started.
     pub started: Instant,

@@ -28,10 +28,11 @@ async fn store(
     gate: &Gate,
     limits: &Limits,
 ) -> Result<HttpResponse, Problem> {
-    let begun = Instant::now();
     body::check_headers(request)?;
     let rooms = gate.pass()?;
     let (body, bytes) = body::read(request, payload, limits, gate, rooms).await?;
+    // From here on: a body has time limits of its own, and a slow one must leave time for its answer.
+    let begun = Instant::now();
     let events = parse_batch(body, limits.batch_events_max)?;
     if gate.is_draining() {
         return Err(Problem::draining());

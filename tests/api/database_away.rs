@@ -303,3 +303,64 @@ fn a_port_that_is_not_postgres_is_waited_for_with_a_word_in_the_log() {
         assert!(!process.log().contains("secret"), "{}", process.log());
     });
 }
+
+/// Passes on what comes, but swallows the one message with the text the `nth` time, and all that follows it on
+/// its connection: the far end is there, and says nothing.
+async fn start_stalling_proxy(
+    server: std::net::SocketAddr,
+    text: &'static str,
+    nth: usize,
+) -> std::net::SocketAddr {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let seen = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            let seen = std::sync::Arc::clone(&seen);
+            let upstream = tokio::net::TcpStream::connect(server).await.unwrap();
+            let (mut from_client, mut to_client) = client.into_split();
+            let (mut from_server, mut to_server) = upstream.into_split();
+            tokio::spawn(async move { tokio::io::copy(&mut from_server, &mut to_client).await });
+            tokio::spawn(async move {
+                let mut bytes = vec![0; 64 * 1024];
+                while let Ok(length @ 1..) = from_client.read(&mut bytes).await {
+                    let piece = &bytes[..length];
+                    let has_text = piece.windows(text.len()).any(|window| window == text.as_bytes());
+                    if has_text && seen.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1 == nth {
+                        std::future::pending::<()>().await;
+                    }
+                    if to_server.write_all(piece).await.is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    address
+}
+
+#[test]
+fn a_server_that_falls_silent_while_the_writer_connects_is_given_up_and_tried_again() {
+    block_on(async {
+        let database = Database::create(Engine::Postgres).await;
+        let options: sqlx::postgres::PgConnectOptions = database.url.parse().unwrap();
+        let server = format!("{}:{}", options.get_host(), options.get_port());
+        let server = tokio::net::lookup_host(server).await.unwrap().next().unwrap();
+        // The first set-up is that of the check at the start, the second one the writer's.
+        let proxy = start_stalling_proxy(server, "SET lock_timeout = '3s'", 2).await;
+        let through = options.host("127.0.0.1").port(proxy.port());
+        let url = sqlx::ConnectOptions::to_url_lossy(&through).to_string();
+        let process = serve(&url);
+        eventually("it is ready", async || is_ready(&process.client).await).await;
+
+        let begun = Instant::now();
+        assert_unavailable(&process.client.publish(event("t", "a")).await);
+        assert!(begun.elapsed() < ANSWER_TIME_MAX, "{:?}", begun.elapsed());
+        let stored = async || process.client.publish(event("t", "a")).await.status == 200;
+        eventually("publishes are taken again", stored).await;
+        eventually("it is ready again", async || is_ready(&process.client).await).await;
+        drop(process);
+        database.assert_sound().await;
+    });
+}

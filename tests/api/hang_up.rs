@@ -348,3 +348,47 @@ impl WriteLock {
         }
     }
 }
+
+#[test]
+fn a_body_that_takes_longer_than_a_publish_may_wait_is_stored_and_answered() {
+    let impatient = |settings: &mut crate::harness::Settings| {
+        settings.config.publish_timeout = Duration::from_secs(2);
+    };
+    on_both_stores_with(impatient, async |service| {
+        let whole = publish_bytes(event("t", "a").to_string());
+        let (begun, end) = whole.split_at(whole.len() - 1);
+        let mut client = Raw::connect(service.address).await;
+        client.send(begun).await;
+        // This is what is tested: a pause longer than a publish may wait for its commit.
+        tokio::time::sleep(Duration::from_millis(2_300)).await;
+        client.send(end).await;
+        let answer = client.answer().await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        assert_eq!(service.client.counts().await, (1, 1, 0));
+    });
+}
+
+#[test]
+fn pages_that_nobody_reads_are_limited_and_their_room_comes_back() {
+    on_both_stores(async |service| {
+        for place in 0..7 {
+            let mut large = event("t", &format!("large {place}"));
+            large["payload"] = json!({"text": "x".repeat(1_000_000)});
+            service.client.publish_ok(&large).await;
+        }
+        let mut silent = Vec::new();
+        for _ in 0..12 {
+            let mut client = Raw::connect(service.address).await;
+            client.send("GET /events HTTP/1.1\r\nHost: test\r\n\r\n").await;
+            silent.push(client);
+        }
+        eventually("there is no room for a further page", async || {
+            let answer = service.client.get("/events").await;
+            answer.status == 503 && answer.header("retry-after").is_some()
+        })
+        .await;
+        assert_eq!(publish_one(&service, "small").await["status"], "stored");
+        drop(silent);
+        eventually("there is room again", async || service.client.get("/events").await.status == 200).await;
+    });
+}

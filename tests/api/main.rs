@@ -4,6 +4,7 @@ mod bad_input;
 mod command_line;
 mod concurrency;
 mod crashes;
+mod damage;
 mod database_away;
 mod duplicates;
 mod hang_up;

@@ -25,35 +25,51 @@ use crate::event::DedupScope;
 /// How long a reader waits for a connection of the pool.
 const READ_ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// How long the server may take for each step of opening, but for a migration.
+const OPEN_STEP_TIMEOUT: Duration = Duration::from_secs(10);
+/// One for the watch and one for the probes.
+const HEAD_CONNECTIONS: u32 = 2;
+
 /// The readers' pool, and what the writer needs to open its own connection.
 pub(super) struct PostgresStore {
     scope: DedupScope,
     options: PgConnectOptions,
     pool: PgPool,
+    /// For the ledger's head alone: whether the database answers must not depend on how long others read.
+    head_pool: PgPool,
 }
 
 impl PostgresStore {
     pub(super) async fn open(url: &str, options: &OpenOptions) -> Result<Self, OpenError> {
         let connect_options = parse(url)?;
         let mut connection = connect(&connect_options).await.map_err(open_error)?;
-        session::check_server(&mut connection).await?;
+        answered(session::check_server(&mut connection)).await?;
         bring_schema_up_to_date(&mut connection, options.migrate).await?;
-        let scope = keep_scope(&mut connection, options.scope).await?;
+        let scope = answered(keep_scope(&mut connection, options.scope)).await?;
         connection.close().await.map_err(open_error)?;
 
-        let pool = PgPoolOptions::new()
-            .max_connections(options.read_connections)
-            .acquire_timeout(READ_ACQUIRE_TIMEOUT)
-            .after_connect(|connection, _| Box::pin(session::set_up_reader(connection)))
-            .connect_lazy_with(connect_options.clone());
-        Ok(Self { scope, options: connect_options, pool })
+        let pool = |connections| {
+            PgPoolOptions::new()
+                .max_connections(connections)
+                .acquire_timeout(READ_ACQUIRE_TIMEOUT)
+                .after_connect(|connection, _| Box::pin(session::set_up_reader(connection)))
+                .connect_lazy_with(connect_options.clone())
+        };
+        let (pool, head_pool) = (pool(options.read_connections), pool(HEAD_CONNECTIONS));
+        Ok(Self { scope, options: connect_options, pool, head_pool })
     }
+}
+
+/// A step of opening, within its time: a server that falls silent is one that is away.
+async fn answered<T>(step: impl Future<Output = Result<T, OpenError>>) -> Result<T, OpenError> {
+    let silent = || Err(OpenError::Unavailable(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())));
+    tokio::time::timeout(OPEN_STEP_TIMEOUT, step).await.unwrap_or_else(|_| silent())
 }
 
 /// Brings the schema up to date; answers its version.
 pub(super) async fn migrate(url: &str, scope: Option<DedupScope>) -> Result<i64, OpenError> {
     let mut connection = connect(&parse(url)?).await.map_err(open_error)?;
-    session::check_server(&mut connection).await?;
+    answered(session::check_server(&mut connection)).await?;
     bring_schema_up_to_date(&mut connection, true).await?;
     if scope.is_some() {
         keep_scope(&mut connection, scope).await?;
@@ -81,7 +97,7 @@ impl EventStore for PostgresStore {
     }
 
     async fn head(&self) -> Result<Head, StoreError> {
-        reads::head(&self.pool).await.map_err(store_error)
+        reads::head(&self.head_pool).await.map_err(store_error)
     }
 
     async fn totals(&self) -> Result<Totals, StoreError> {
@@ -93,7 +109,7 @@ impl EventStore for PostgresStore {
     }
 
     async fn close(&self) {
-        self.pool.close().await;
+        tokio::join!(self.pool.close(), self.head_pool.close());
     }
 }
 
@@ -139,7 +155,7 @@ async fn schema_version(connection: &mut PgConnection) -> Result<i64, OpenError>
 
 async fn bring_schema_up_to_date(connection: &mut PgConnection, migrate: bool) -> Result<(), OpenError> {
     let migrator = migrator();
-    let found = schema_version(connection).await?;
+    let found = answered(schema_version(connection)).await?;
     if !check_version(found, &migrator, migrate)? {
         migrator.run_direct(None, connection, false).await.map_err(migration_error)?;
         info!(version = schema_version(connection).await?, "migrated the schema `sekali`");
@@ -199,6 +215,8 @@ fn store_error(error: sqlx::Error) -> StoreError {
     };
     let code = database_error.code().unwrap_or_default();
     match (code.get(..2).unwrap_or_default(), &*code) {
+        // Our own key is dealt with where it is met: any other one that objects is of a damaged ledger.
+        (_, "23505") => StoreError::Broken(error),
         ("22" | "23" | "54", _) => StoreError::Rejected(error),
         ("08" | "40" | "53" | "57" | "58", _) | (_, "55P03" | "25006") => StoreError::Unavailable(error),
         _ => StoreError::Broken(error),

@@ -219,6 +219,10 @@ fn primary_code(error: &sqlx::Error) -> Option<i32> {
 
 /// Sorts an error by what to do about it.
 fn store_error(error: sqlx::Error) -> StoreError {
+    if error.as_database_error().is_some_and(|error| error.is_unique_violation()) {
+        // Our own key is dealt with where it is met: any other one that objects is of a damaged ledger.
+        return StoreError::Broken(error);
+    }
     match (primary_code(&error), &error) {
         // TOOBIG, CONSTRAINT, MISMATCH
         (Some(18..=20), _) => StoreError::Rejected(error),
