@@ -245,7 +245,7 @@ fn note(breaches: &mut Vec<Breach>, at: usize, rule: Rule) {
     }
 }
 
-/// Checks the `\uXXXX` at `at` (with the low half behind it, if it is a high one); returns its length.
+/// Checks the `\u` escape at `at` (with the low half behind it, if it is a high one); returns its length.
 fn check_unicode_escape(bytes: &[u8], at: usize, breaches: &mut Vec<Breach>) -> usize {
     let unit = hex4(&bytes[at + 2..at + 6]);
     let mut breach = |rule| note(breaches, at, rule);

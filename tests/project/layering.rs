@@ -222,7 +222,7 @@ fn a_floor_that_uses_one_to_its_left_is_refused_with_its_place() {
     );
     assert_refused(
         "src/event.rs",
-        "fn f() -> crate::store::Outcome { todo!() }",
+        "fn f() -> crate::store::Outcome { panic!() }",
         "`event` must not use `store`",
     );
     assert_refused(
@@ -297,7 +297,7 @@ fn a_status_chosen_outside_of_the_one_file_is_refused() {
         "`ServiceUnavailable`",
     );
     assert_refused("src/http/health.rs", "let status = 503u16;", "`503u16`");
-    assert_refused("src/store/mod.rs", "fn f() -> StatusCode { todo!() }", "`StatusCode`");
+    assert_refused("src/store/mod.rs", "fn f() -> StatusCode { panic!() }", "`StatusCode`");
 }
 
 #[test]
