@@ -61,12 +61,14 @@ CREATE TABLE sekali.commits (
 -- `o_status` is one of
 --   committed  the group is stored, by this call or by an earlier one with the same writer and number
 --   overtaken  a later group of this writer is stored: this call was abandoned, and did nothing
---   restored   the ledger ends before what the caller has seen (`p_seen_…`): nothing was done
+--   restored   the ledger lacks the commit that the caller has seen (`p_seen_…`): nothing was done, and the answer is
+--              the newest one
 CREATE FUNCTION sekali.append(
     p_writer_id uuid,
     p_group_no bigint,
-    p_seen_commit_no bigint,
-    p_seen_last_seq bigint,
+    p_seen_commit_no bigint, -- 0: none
+    p_seen_writer_id uuid,
+    p_seen_group_no bigint,
     p_topics text[],
     p_event_ids text[],
     p_timestamps timestamptz[],
@@ -78,6 +80,8 @@ CREATE FUNCTION sekali.append(
     p_received bigint,
     OUT o_status text,
     OUT o_commit_no bigint,
+    OUT o_writer_id uuid,
+    OUT o_group_no bigint,
     OUT o_first_seq bigint,
     OUT o_last_seq bigint,
     OUT o_received bigint,
@@ -125,6 +129,8 @@ BEGIN
         IF FOUND THEN
             o_status := CASE v_done.group_no WHEN p_group_no THEN 'committed' ELSE 'overtaken' END;
             o_commit_no := v_done.commit_no;
+            o_writer_id := v_done.writer_id;
+            o_group_no := v_done.group_no;
             o_first_seq := v_done.first_seq;
             o_last_seq := v_done.last_seq;
             o_received := v_done.received;
@@ -136,10 +142,22 @@ BEGIN
         END IF;
     END IF;
 
-    o_last_seq := v_last.last_seq;
-    o_commit_no := v_last.commit_no;
-    IF v_last.commit_no < p_seen_commit_no OR v_last.last_seq < p_seen_last_seq THEN
+    -- Without another node's commits in between, what the caller has seen is the newest one.
+    IF (v_last.commit_no, v_last.writer_id, v_last.group_no)
+            IS DISTINCT FROM (p_seen_commit_no, p_seen_writer_id, p_seen_group_no)
+        AND p_seen_commit_no > 0
+        AND NOT EXISTS (
+            SELECT FROM sekali.commits c
+            WHERE c.commit_no = p_seen_commit_no AND c.writer_id = p_seen_writer_id AND c.group_no = p_seen_group_no
+        )
+    THEN
         o_status := 'restored';
+        o_commit_no := v_last.commit_no;
+        o_writer_id := v_last.writer_id;
+        o_group_no := v_last.group_no;
+        o_last_seq := v_last.last_seq;
+        o_received := v_last.received;
+        o_topics_total := v_last.topics_total;
         RETURN;
     END IF;
 
@@ -240,6 +258,8 @@ BEGIN
     END IF;
 
     o_status := 'committed';
+    o_writer_id := p_writer_id;
+    o_group_no := p_group_no;
     o_commit_no := v_last.commit_no + 1;
     o_received := v_last.received + p_received;
     o_topics_total := v_last.topics_total + cardinality(o_new_topics);

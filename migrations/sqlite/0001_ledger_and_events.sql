@@ -9,7 +9,7 @@ CREATE TABLE ledger (
     received INTEGER NOT NULL DEFAULT 0, -- unique and duplicate
     topics_total INTEGER NOT NULL DEFAULT 0,
     received_at INTEGER NOT NULL DEFAULT 0,
-    writer_id TEXT NOT NULL DEFAULT '',
+    writer_id BLOB NOT NULL DEFAULT (zeroblob(16)),
     group_no INTEGER NOT NULL DEFAULT 0,
     first_seq INTEGER NOT NULL DEFAULT 1,
     new_topics TEXT NOT NULL DEFAULT '[]', -- JSON: ["topic", …]

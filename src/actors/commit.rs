@@ -14,7 +14,7 @@ use super::{
     request::PublishError,
     stats::Told,
 };
-use crate::store::{Append, AppendGroup, Committed, EventStore, LedgerMark, StoreError, StoreWriter};
+use crate::store::{Append, AppendGroup, Committed, EventStore, Head, LedgerMark, StoreError, StoreWriter};
 
 /// After this long an append's connection is dropped and never used again; opening one counts, too. The store's own time limits for a
 /// statement end before it.
@@ -53,8 +53,8 @@ pub(super) enum CommitFailure {
     Refused(StoreError),
     /// The store needs an operator.
     Broken(StoreError),
-    /// The store is an older copy, which ends here; nothing was stored.
-    Restored(LedgerMark),
+    /// The store, whose newest commit this is, lacks what was seen of it; nothing was stored.
+    Restored(Head),
     /// A later group of this writer is stored already, which only an abandoned call can meet.
     Overtaken,
 }
@@ -62,7 +62,7 @@ pub(super) enum CommitFailure {
 /// What a group is committed by, fixed when it is formed.
 pub(super) struct Terms {
     pub(super) id: GroupId,
-    /// How far the ledger was seen to go when the group was judged. A restored database that is noticed after
+    /// The newest commit that was seen when the group was judged. A restored database that is noticed after
     /// that must not make the judgement look like a newer one.
     pub(super) seen: LedgerMark,
     /// How long a request waits for a store that is away.
@@ -107,7 +107,7 @@ async fn try_until_settled(
                 }
                 return Ok(settle(group, &append, &committed, started.elapsed()));
             }
-            Ok(Append::Restored(mark)) => return Err(CommitFailure::Restored(mark)),
+            Ok(Append::Restored(found)) => return Err(CommitFailure::Restored(found)),
             Ok(Append::Overtaken) => return Err(CommitFailure::Overtaken),
             Err(error @ StoreError::Rejected(_)) => return Err(CommitFailure::Refused(error)),
             Err(error @ StoreError::Broken(_)) => return Err(CommitFailure::Broken(error)),
@@ -162,6 +162,7 @@ fn settle(
     latency: Duration,
 ) -> CommittedGroup {
     let told = Told {
+        seen: append.seen,
         head: committed.head,
         new_topics: committed.new_topics.clone(),
         deltas: group.deltas(append, committed),

@@ -2,31 +2,58 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use crate::store::LedgerMark;
+use tokio::sync::watch;
 
-/// Shared by the writer, the watch and the handle.
+use crate::store::{EventStore, Head, LedgerMark, StoreError};
+
+/// Written by the writer alone; read by the watch, the warm-up and the handle.
+///
+/// All that the rooms know of stored ids is of commits up to the one that was seen. Each append makes sure that
+/// the ledger still holds that one; so the writer moves on only from it to a commit that is known to follow.
 #[derive(Default)]
 pub(super) struct LedgerSight {
-    commit_no: AtomicU64,
-    last_seq: AtomicU64,
+    /// `None` until the first look or commit.
+    head: watch::Sender<Option<Head>>,
     epoch: AtomicU64,
     restored: AtomicU64,
     store_failing: AtomicBool,
 }
 
+/// Where the ledger ended, when it was looked at by one that had seen some of it.
+pub(super) enum Look {
+    /// It went on from `seen`.
+    GoesOn { seen: LedgerMark, head: Head },
+    /// It lacked what had been seen in this epoch.
+    Restored { found: Head, epoch: u64 },
+}
+
 impl LedgerSight {
-    /// How far this node has seen the ledger go.
+    /// The newest commit that this node has seen.
     pub(super) fn seen(&self) -> LedgerMark {
-        LedgerMark {
-            commit_no: self.commit_no.load(Ordering::Acquire),
-            last_seq: self.last_seq.load(Ordering::Acquire),
-        }
+        self.head.borrow().map(|head| head.mark).unwrap_or_default()
     }
 
-    /// Notes that the ledger goes as far as this.
-    pub(super) fn note(&self, mark: LedgerMark) {
-        self.commit_no.fetch_max(mark.commit_no, Ordering::AcqRel);
-        self.last_seq.fetch_max(mark.last_seq, Ordering::AcqRel);
+    /// The same with its totals, as soon as there is one.
+    pub(super) async fn head(&self) -> Head {
+        let mut heads = self.head.subscribe();
+        let head = heads.wait_for(Option::is_some).await.map(|head| *head);
+        // The sender is this struct's own.
+        head.ok().flatten().unwrap_or_default()
+    }
+
+    /// Moves on to a commit that is known to follow on the one that was seen.
+    pub(super) fn move_on(&self, head: Head) {
+        self.head.send_replace(Some(head));
+    }
+
+    /// Looks where the ledger ends now.
+    pub(super) async fn look(&self, store: &dyn EventStore) -> Result<Look, StoreError> {
+        let epoch = self.epoch();
+        let seen = self.seen();
+        // What was seen before the question must be in the answer.
+        let head = store.head().await?;
+        let goes_on = head.mark == seen || (!head.mark.rules_out(&seen) && store.holds(&seen).await?);
+        Ok(if goes_on { Look::GoesOn { seen, head } } else { Look::Restored { found: head, epoch } })
     }
 
     /// How often what the shards knew was thrown away; what they knew in an earlier epoch does not count.
@@ -34,10 +61,9 @@ impl LedgerSight {
         self.epoch.load(Ordering::Acquire)
     }
 
-    /// Starts over with a ledger that ends at `mark`. The shards must have been told to forget before.
-    pub(super) fn start_over(&self, epoch: u64, mark: LedgerMark) {
-        self.commit_no.store(mark.commit_no, Ordering::Release);
-        self.last_seq.store(mark.last_seq, Ordering::Release);
+    /// Starts over with another ledger. The shards must have been told to forget before.
+    pub(super) fn start_over(&self, epoch: u64, found: Head) {
+        self.move_on(found);
         self.restored.fetch_add(1, Ordering::Relaxed);
         self.epoch.store(epoch, Ordering::Release);
     }

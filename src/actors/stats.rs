@@ -16,7 +16,7 @@ use super::{
     supervision::{self, Crash, Room, Vitals, guarded},
     topic_table::TopicTable,
 };
-use crate::store::{EventStore, Head, StoreError, Totals};
+use crate::store::{EventStore, Head, LedgerMark, StoreError, Totals};
 
 const LOAD_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -24,6 +24,8 @@ const LOAD_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(super) struct Told {
+    /// The commit that the append found to be still in the ledger.
+    pub(super) seen: LedgerMark,
     pub(super) head: Head,
     pub(super) new_topics: Vec<String>,
     pub(super) deltas: Vec<TopicDelta>,
@@ -71,8 +73,10 @@ pub(super) struct StatsActor {
     figures: Figures,
     /// The counters up to one commit; `None` until they are loaded.
     counted: Option<Counted>,
-    /// The newest commit that this node has made or seen.
-    newest_commit: u64,
+    /// The newest commit that this node has made.
+    newest_made: u64,
+    /// The newest commit at the watch's last look.
+    newest_looked: u64,
     loading: bool,
     rebuild_no: u64,
     /// Those who wait for the counters up to a commit.
@@ -92,7 +96,8 @@ impl StatsActor {
             vitals,
             figures: Figures::new(),
             counted: None,
-            newest_commit: 0,
+            newest_made: 0,
+            newest_looked: 0,
             loading: false,
             rebuild_no: 0,
             waiting: Vec::new(),
@@ -132,9 +137,10 @@ impl Handler<Told> for StatsActor {
     fn handle(&mut self, told: Told, ctx: &mut Self::Context) {
         guarded(self, ctx, |stats, _| {
             stats.figures.record(told.events, told.repeats, told.latency);
-            stats.newest_commit = stats.newest_commit.max(told.head.commit_no);
+            stats.newest_made = told.head.mark.commit_no;
             if let Some(counted) = &mut stats.counted
-                && counted.head.commit_no + 1 == told.head.commit_no
+                && counted.head.mark == told.seen
+                && told.seen.commit_no + 1 == told.head.mark.commit_no
             {
                 counted.head = told.head;
                 counted.topics.add(told.new_topics, told.deltas);
@@ -148,8 +154,15 @@ impl Handler<HeadSeen> for StatsActor {
 
     fn handle(&mut self, HeadSeen(head): HeadSeen, ctx: &mut Self::Context) {
         guarded(self, ctx, |stats, ctx| {
-            stats.newest_commit = stats.newest_commit.max(head.commit_no);
-            if !stats.is_current() {
+            // A look from before the last commit here tells nothing; one of a restored database, the writer will.
+            if head.mark.commit_no < stats.newest_made {
+                return;
+            }
+            stats.newest_looked = head.mark.commit_no;
+            for (commit, _) in &mut stats.waiting {
+                *commit = head.mark.commit_no.min(*commit);
+            }
+            if stats.counted.as_ref().is_none_or(|counted| counted.head.mark != head.mark) {
                 stats.load(ctx);
             }
         });
@@ -162,7 +175,8 @@ impl Handler<Rebuild> for StatsActor {
     fn handle(&mut self, _: Rebuild, ctx: &mut Self::Context) {
         guarded(self, ctx, |stats, ctx| {
             stats.counted = None;
-            stats.newest_commit = 0;
+            stats.newest_made = 0;
+            stats.newest_looked = 0;
             stats.rebuild_no += 1;
             stats.loading = false;
             stats.waiting.iter_mut().for_each(|(commit, _)| *commit = 0);
@@ -176,7 +190,7 @@ impl Handler<Ask> for StatsActor {
 
     fn handle(&mut self, Ask(reply): Ask, ctx: &mut Self::Context) {
         guarded(self, ctx, |stats, ctx| {
-            stats.waiting.push((stats.newest_commit, reply));
+            stats.waiting.push((stats.newest_made.max(stats.newest_looked), reply));
             stats.answer_waiting();
             if !stats.waiting.is_empty() {
                 stats.load(ctx);
@@ -218,10 +232,6 @@ impl Handler<Crash> for StatsActor {
 }
 
 impl StatsActor {
-    fn is_current(&self) -> bool {
-        self.counted.as_ref().is_some_and(|counted| counted.head.commit_no >= self.newest_commit)
-    }
-
     /// Has the counters read from the store, unless that is under way.
     fn load(&mut self, ctx: &mut Context<Self>) {
         if std::mem::replace(&mut self.loading, true) {
@@ -238,17 +248,17 @@ impl StatsActor {
         });
     }
 
-    /// Takes counters that were read, unless this node's commits have led beyond them meanwhile.
+    /// Takes counters that were read, unless this node's commits have led beyond them meanwhile. They may lie
+    /// before those that were read last: then the database was restored.
     fn take(&mut self, totals: Totals) {
-        if self.counted.as_ref().is_none_or(|counted| counted.head.commit_no < totals.head.commit_no) {
-            self.newest_commit = self.newest_commit.max(totals.head.commit_no);
+        if totals.head.mark.commit_no >= self.newest_made {
             self.counted = Some(Counted { head: totals.head, topics: TopicTable::new(totals.topics) });
         }
     }
 
     fn answer_waiting(&mut self) {
         let Some(counted) = &self.counted else { return };
-        let commit_no = counted.head.commit_no;
+        let commit_no = counted.head.mark.commit_no;
         if self.waiting.iter().all(|(commit, _)| *commit > commit_no) {
             return;
         }

@@ -14,10 +14,10 @@ use super::{
     dedup_window::{Digest, Digester},
     ledger_sight::LedgerSight,
 };
-use crate::store::{EventStore, LedgerMark, StoreError};
+use crate::store::{EventStore, StoreError};
 
 const PAGE_IDS: usize = 10_000;
-const PAGE_TIMEOUT: Duration = Duration::from_secs(15);
+const QUESTION_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long a first shard waits for the others to ask with it.
 const GATHER: Duration = Duration::from_millis(20);
 
@@ -75,15 +75,13 @@ async fn serve(source: Source, mut asks: mpsc::UnboundedReceiver<Ask>) {
 async fn pass(source: &Source, asks: &[Ask]) -> Result<(), StoreError> {
     let mut wanted = vec![0; source.shards];
     asks.iter().for_each(|ask| wanted[ask.shard] = source.shard_ids_max);
-    let mut before = u64::MAX;
+    // A window must know nothing beyond what the node has seen, or a restored database could go unnoticed.
+    let epoch = source.sight.epoch();
+    let mut before = source.sight.head().await.last_seq + 1;
     while wanted.iter().any(|ids| *ids > 0) {
-        let epoch = source.sight.epoch();
-        let reading = timeout(PAGE_TIMEOUT, source.store.newest_ids(before, PAGE_IDS));
-        let page = reading.await.unwrap_or(Err(StoreError::TimedOut(PAGE_TIMEOUT)))?;
+        let page = in_time(source.store.newest_ids(before, PAGE_IDS)).await?;
         let Some(oldest) = page.last() else { break };
         before = oldest.seq;
-        // A window must know nothing beyond what the node has seen, or a restored database could go unnoticed.
-        source.sight.note(LedgerMark { commit_no: 0, last_seq: page[0].seq });
         let mut by_shard: Vec<Vec<(Digest, u64)>> = vec![Vec::new(); source.shards];
         for id in &page {
             let digest = source.digester.digest(&id.topic, &id.event_id);
@@ -100,4 +98,8 @@ async fn pass(source: &Source, asks: &[Ask]) -> Result<(), StoreError> {
     }
     debug!(shards = asks.len(), "windows are warm");
     Ok(())
+}
+
+async fn in_time<T>(question: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    timeout(QUESTION_TIMEOUT, question).await.unwrap_or(Err(StoreError::TimedOut(QUESTION_TIMEOUT)))
 }

@@ -8,9 +8,9 @@ use tokio::sync::mpsc;
 use tracing::error;
 
 use super::{
-    ledger_sight::LedgerSight,
+    ledger_sight::{LedgerSight, Look},
     stats::{HeadSeen, StatsActor},
-    writer::{LedgerRestored, WriterActor},
+    writer::{Looked, WriterActor},
 };
 use crate::store::EventStore;
 
@@ -46,15 +46,13 @@ impl Watch {
     }
 
     async fn poll_ledger(&self) {
-        // What was seen before the question must be in the answer.
-        let (seen, epoch) = (self.sight.seen(), self.sight.epoch());
         // A store that is away is the writer's business and readiness's.
-        let Ok(Ok(head)) = tokio::time::timeout(POLL_TIMEOUT, self.store.head()).await else { return };
-        if head.mark().is_behind(seen) {
-            self.writer.do_send(LedgerRestored { mark: head.mark(), epoch });
-        } else if self.sight.epoch() == epoch {
-            self.sight.note(head.mark());
+        let Ok(Ok(look)) = tokio::time::timeout(POLL_TIMEOUT, self.sight.look(&*self.store)).await else {
+            return;
+        };
+        if let Look::GoesOn { head, .. } = look {
             self.stats.do_send(HeadSeen(head));
         }
+        self.writer.do_send(Looked(look));
     }
 }

@@ -20,12 +20,12 @@ use super::{
     dedup::{DedupActor, Forget, Learn},
     dedup_window::{DedupWindow, Digest},
     group::Group,
-    ledger_sight::LedgerSight,
+    ledger_sight::{LedgerSight, Look},
     request::{PublishError, PublishRequest},
     stats::{Rebuild, StatsActor},
     supervision::{self, Crash, Room, Vitals, guarded},
 };
-use crate::store::{EventStore, LedgerMark, StoreError};
+use crate::store::{EventStore, Head, StoreError};
 
 /// Ids of the last groups that the writer itself remembers, for repeats that were in flight with their original.
 const RECENT_IDS_MAX: usize = 65_536;
@@ -46,14 +46,10 @@ pub(super) struct Subscribe {
     pub(super) address: Addr<DedupActor>,
 }
 
-/// The ledger was seen to end here, before what this node had seen.
+/// The ledger, as the watch saw it.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(super) struct LedgerRestored {
-    pub(super) mark: LedgerMark,
-    /// The epoch in which it was seen; in a later one the writer knows already.
-    pub(super) epoch: u64,
-}
+pub(super) struct Looked(pub(super) Look);
 
 /// The sizes of groups and the patience with the store.
 #[derive(Clone, Debug)]
@@ -159,14 +155,17 @@ impl Handler<Subscribe> for WriterActor {
     }
 }
 
-impl Handler<LedgerRestored> for WriterActor {
+impl Handler<Looked> for WriterActor {
     type Result = ();
 
-    fn handle(&mut self, message: LedgerRestored, ctx: &mut Self::Context) {
-        guarded(self, ctx, |writer, _| {
-            if message.epoch == writer.sight.epoch() {
-                writer.start_over(message.mark);
+    fn handle(&mut self, Looked(look): Looked, ctx: &mut Self::Context) {
+        guarded(self, ctx, |writer, _| match look {
+            // A group under way moves on by itself, and from what was seen when it was formed.
+            Look::GoesOn { seen, head } if !writer.committing && seen == writer.sight.seen() => {
+                writer.sight.move_on(head);
             }
+            Look::Restored { found, epoch } if epoch == writer.sight.epoch() => writer.start_over(found),
+            Look::GoesOn { .. } | Look::Restored { .. } => {}
         });
     }
 }
@@ -242,7 +241,7 @@ impl WriterActor {
         match done.result {
             Ok(committed) => {
                 let learned = committed.settled.learned;
-                self.sight.note(committed.told.head.mark());
+                self.sight.move_on(committed.told.head);
                 self.sight.note_store(false);
                 self.stats.do_send(committed.told);
                 learned.iter().for_each(|(digest, seq)| self.recent.learn(*digest, *seq));
@@ -265,8 +264,8 @@ impl WriterActor {
             group.requests().iter().for_each(|request| request.answer(Err(error.clone())));
         };
         match failure {
-            CommitFailure::Restored(mark) => {
-                self.start_over(mark);
+            CommitFailure::Restored(found) => {
+                self.start_over(found);
                 self.apart.push_front(group.into_requests());
             }
             CommitFailure::Refused(error) if group.requests().len() > 1 => {
@@ -299,13 +298,17 @@ impl WriterActor {
 
     /// Throws away all that is known of stored ids. Shards are told before the new epoch begins, so that
     /// whatever is admitted in it finds them empty.
-    fn start_over(&mut self, mark: LedgerMark) {
+    fn start_over(&mut self, found: Head) {
         let seen = self.sight.seen();
-        error!(?seen, found = ?mark, "the database was restored to an older copy; all windows are forgotten");
+        error!(
+            seen = seen.commit_no,
+            found = found.mark.commit_no,
+            "the ledger lacks a commit that this node has seen: the database was restored to an older copy, or this node was away for more than a minute; all windows are forgotten"
+        );
         let epoch = self.sight.epoch() + 1;
         self.shards.iter().flatten().for_each(|shard| shard.do_send(Forget { epoch }));
         self.recent.forget();
-        self.sight.start_over(epoch, mark);
+        self.sight.start_over(epoch, found);
         self.stats.do_send(Rebuild);
     }
 

@@ -37,6 +37,10 @@ pub trait EventStore: Send + Sync {
     /// The newest commit; also the cheapest proof that the database answers.
     async fn head(&self) -> Result<Head, StoreError>;
 
+    /// Whether the commit `seen` is still a part of the ledger. One that is older than a minute may be pruned,
+    /// and then counts as missing.
+    async fn holds(&self, seen: &LedgerMark) -> Result<bool, StoreError>;
+
     /// All counters in one snapshot.
     async fn totals(&self) -> Result<Totals, StoreError>;
 
@@ -63,7 +67,7 @@ pub struct AppendGroup<'a> {
     pub writer_id: Uuid,
     /// Its number for this group, higher than all before.
     pub group_no: u64,
-    /// How far the caller has seen the ledger: one that ends before is another, older one.
+    /// The newest commit that the caller has seen: a ledger without it is another one.
     pub seen: LedgerMark,
     /// The events that may be new, in the order in which they get their `seq`. No two are the same one.
     pub events: &'a [&'a Event],
@@ -99,6 +103,11 @@ impl<'a> AppendGroup<'a> {
         counts
     }
 
+    /// What the ledger knows this group by, as its commit of this number.
+    pub fn mark(&self, commit_no: u64) -> LedgerMark {
+        LedgerMark { commit_no, writer_id: self.writer_id, group_no: self.group_no }
+    }
+
     /// All events that the group counts.
     fn received(&self) -> u64 {
         self.counts.iter().map(|count| count.new_events + count.duplicates).sum()
@@ -112,9 +121,9 @@ pub enum Append {
     Committed(Committed),
     /// A later group of this writer is stored; this call came too late and did nothing.
     Overtaken,
-    /// The ledger ends here, before what the caller has seen: the database was restored to an older copy.
-    /// Nothing was stored.
-    Restored(LedgerMark),
+    /// The ledger, which ends here, lacks the commit that the caller has seen: the database was restored to an
+    /// older copy. Nothing was stored.
+    Restored(Head),
 }
 
 /// A stored group.
@@ -133,8 +142,7 @@ pub struct Committed {
 /// The newest commit, with the totals up to it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Head {
-    /// Groups committed so far; rises by one with each, over all nodes.
-    pub commit_no: u64,
+    pub mark: LedgerMark,
     /// The highest `seq`, which is also the count of stored events.
     pub last_seq: u64,
     /// Events in all committed requests: unique and duplicate.
@@ -143,25 +151,21 @@ pub struct Head {
     pub topics_total: u64,
 }
 
-impl Head {
-    /// How far the ledger goes.
-    pub fn mark(&self) -> LedgerMark {
-        LedgerMark { commit_no: self.commit_no, last_seq: self.last_seq }
-    }
-}
-
-/// How far a ledger goes, or has been seen to go. Neither number ever falls, unless the database is restored to
-/// an older copy; one alone would not tell, since a restored ledger grows on.
+/// A commit, and with it the ledger up to there. The number alone would not do: a ledger that was restored to an
+/// older copy grows on, and uses the numbers of what it lost again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LedgerMark {
+    /// Groups committed so far; rises by one with each, over all nodes. 0 stands for the empty ledger.
     pub commit_no: u64,
-    pub last_seq: u64,
+    /// Who committed it, and as which of its groups; no two commits are alike in this.
+    pub writer_id: Uuid,
+    pub group_no: u64,
 }
 
 impl LedgerMark {
-    /// Whether a ledger that ends here lacks something that was `seen`.
-    pub fn is_behind(self, seen: LedgerMark) -> bool {
-        self.commit_no < seen.commit_no || self.last_seq < seen.last_seq
+    /// Whether a ledger that ends here is too short for `seen`, or has another commit in its place.
+    pub fn rules_out(&self, seen: &LedgerMark) -> bool {
+        self.commit_no < seen.commit_no || (self.commit_no == seen.commit_no && self != seen)
     }
 }
 

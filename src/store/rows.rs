@@ -1,19 +1,28 @@
 //! From the rows of either engine to what the store answers. Times come as microseconds since 1970.
 
 use sqlx::{ColumnIndex, Database, Decode, FromRow, Row, Type};
+use uuid::Uuid;
 
-use super::{Head, Page, StoredEvent, StoredId, TopicTotal, Totals, from_sql};
+use super::{Head, LedgerMark, Page, StoredEvent, StoredId, TopicTotal, Totals, from_sql};
 use crate::event::Timestamp;
+
+/// The columns of [`Head`].
+pub(super) const HEAD_COLUMNS: &str = "commit_no, writer_id, group_no, last_seq, received, topics_total";
 
 impl<'r, R: Row> FromRow<'r, R> for Head
 where
     &'static str: ColumnIndex<R>,
     i64: Column<'r, R::Database>,
+    Uuid: Column<'r, R::Database>,
 {
     fn from_row(row: &'r R) -> sqlx::Result<Self> {
         let number = |column| row.try_get(column).map(from_sql);
         Ok(Head {
-            commit_no: number("commit_no")?,
+            mark: LedgerMark {
+                commit_no: number("commit_no")?,
+                writer_id: row.try_get("writer_id")?,
+                group_no: number("group_no")?,
+            },
             last_seq: number("last_seq")?,
             received: number("received")?,
             topics_total: number("topics_total")?,
@@ -73,6 +82,7 @@ pub(super) fn totals<'r, R: Row>(rows: &'r [R]) -> sqlx::Result<Totals>
 where
     &'static str: ColumnIndex<R>,
     i64: Column<'r, R::Database>,
+    Uuid: Column<'r, R::Database>,
     Option<String>: Column<'r, R::Database>,
 {
     let head = rows.first().map_or(Ok(Head::default()), Head::from_row)?;

@@ -16,6 +16,7 @@ mod publish_command;
 mod random_input;
 mod reading;
 mod restart;
+mod restored;
 mod scenarios;
 mod simulate;
 mod simulate_proxy;

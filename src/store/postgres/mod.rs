@@ -17,8 +17,8 @@ use tracing::info;
 
 use self::{session::connect, writer::PostgresWriter};
 use super::{
-    EventStore, Head, OpenError, OpenOptions, Page, PageQuery, StoreError, StoreWriter, StoredEvent,
-    StoredId, Totals, check_version,
+    EventStore, Head, LedgerMark, OpenError, OpenOptions, Page, PageQuery, StoreError, StoreWriter,
+    StoredEvent, StoredId, Totals, check_version,
 };
 use crate::event::DedupScope;
 
@@ -98,6 +98,10 @@ impl EventStore for PostgresStore {
 
     async fn head(&self) -> Result<Head, StoreError> {
         reads::head(&self.head_pool).await.map_err(store_error)
+    }
+
+    async fn holds(&self, seen: &LedgerMark) -> Result<bool, StoreError> {
+        reads::holds(&self.head_pool, seen).await.map_err(store_error)
     }
 
     async fn totals(&self) -> Result<Totals, StoreError> {

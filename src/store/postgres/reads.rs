@@ -6,7 +6,9 @@ use super::lease::Lease;
 use crate::{
     event::DedupScope,
     store::{
-        Head, PAGE_BYTES_MAX, Page, PageQuery, StoredEvent, StoredId, TOPICS_SHOWN_MAX, Totals, rows, to_sql,
+        Head, LedgerMark, PAGE_BYTES_MAX, Page, PageQuery, StoredEvent, StoredId, TOPICS_SHOWN_MAX, Totals,
+        rows::{self, HEAD_COLUMNS},
+        to_sql,
     },
 };
 
@@ -69,18 +71,34 @@ pub(super) async fn event(
 
 pub(super) async fn head(pool: &PgPool) -> sqlx::Result<Head> {
     let mut lease = Lease::take(pool).await?;
-    let head: Option<Head> = sqlx::query_as(
-        "SELECT commit_no, last_seq, received, topics_total FROM sekali.commits ORDER BY commit_no DESC LIMIT 1",
-    )
+    let head: Option<Head> = sqlx::query_as(AssertSqlSafe(format!(
+        "SELECT {HEAD_COLUMNS} FROM sekali.commits ORDER BY commit_no DESC LIMIT 1"
+    )))
     .fetch_optional(lease.connection())
     .await?;
     lease.give_back();
     Ok(head.unwrap_or_default())
 }
 
+pub(super) async fn holds(pool: &PgPool, seen: &LedgerMark) -> sqlx::Result<bool> {
+    let mut lease = Lease::take(pool).await?;
+    let holds = sqlx::query_scalar(
+        "SELECT $1 = 0 OR EXISTS (
+             SELECT FROM sekali.commits WHERE commit_no = $1 AND writer_id = $2 AND group_no = $3
+         )",
+    )
+    .bind(to_sql(seen.commit_no))
+    .bind(seen.writer_id)
+    .bind(to_sql(seen.group_no))
+    .fetch_one(lease.connection())
+    .await?;
+    lease.give_back();
+    Ok(holds)
+}
+
 pub(super) async fn totals(pool: &PgPool) -> sqlx::Result<Totals> {
     let mut lease = Lease::take(pool).await?;
-    let rows = sqlx::query(
+    let rows = sqlx::query(AssertSqlSafe(format!(
         "WITH newest AS (SELECT * FROM sekali.commits ORDER BY commit_no DESC LIMIT 1),
          unfolded AS (
              SELECT d.topic, sum(d.unique_count)::bigint AS unique_events,
@@ -91,12 +109,12 @@ pub(super) async fn totals(pool: &PgPool) -> sqlx::Result<Totals> {
              GROUP BY d.topic
          ),
          shown AS (SELECT * FROM sekali.topics ORDER BY topic_no DESC LIMIT $1)
-         SELECT n.commit_no, n.last_seq, n.received, n.topics_total, s.topic,
+         SELECT {HEAD_COLUMNS}, s.topic,
              s.unique_events + coalesce(u.unique_events, 0) AS unique_events,
              s.duplicate_events + coalesce(u.duplicate_events, 0) AS duplicate_events
          FROM newest n LEFT JOIN shown s ON true LEFT JOIN unfolded u ON u.topic = s.topic
-         ORDER BY s.topic_no",
-    )
+         ORDER BY s.topic_no"
+    )))
     .bind(TOPICS_SHOWN_MAX as i64)
     .fetch_all(lease.connection())
     .await?;

@@ -3,9 +3,12 @@
 use async_trait::async_trait;
 use sqlx::{FromRow, PgConnection, postgres::PgConnectOptions};
 use time::OffsetDateTime;
+use uuid::Uuid;
 
 use super::{session, store_error};
-use crate::store::{Append, AppendGroup, Committed, Head, StoreError, StoreWriter, from_sql, to_sql};
+use crate::store::{
+    Append, AppendGroup, Committed, Head, LedgerMark, StoreError, StoreWriter, from_sql, to_sql,
+};
 
 pub(super) struct PostgresWriter {
     connection: PgConnection,
@@ -27,15 +30,17 @@ impl StoreWriter for PostgresWriter {
     }
 }
 
-/// The row that `sekali.append` answers; what is absent belongs to another status.
+/// The row that `sekali.append` answers; what is absent belongs to another status, or to an empty ledger.
 #[derive(FromRow)]
 struct Answer {
     o_status: String,
     o_commit_no: i64,
+    o_writer_id: Option<Uuid>,
+    o_group_no: Option<i64>,
     o_first_seq: Option<i64>,
     o_last_seq: i64,
-    o_received: Option<i64>,
-    o_topics_total: Option<i64>,
+    o_received: i64,
+    o_topics_total: i64,
     o_new_topics: Option<Vec<String>>,
     o_repeat_ordinals: Option<Vec<i64>>,
     o_repeat_seqs: Option<Vec<i64>>,
@@ -52,11 +57,12 @@ async fn call_append(connection: &mut PgConnection, group: &AppendGroup<'_>) -> 
     let count_new: Vec<i64> = group.counts.iter().map(|count| to_sql(count.new_events)).collect();
     let count_duplicates: Vec<i64> = group.counts.iter().map(|count| to_sql(count.duplicates)).collect();
 
-    sqlx::query_as("SELECT * FROM sekali.append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)")
+    sqlx::query_as("SELECT * FROM sekali.append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)")
         .bind(group.writer_id)
         .bind(to_sql(group.group_no))
         .bind(to_sql(group.seen.commit_no))
-        .bind(to_sql(group.seen.last_seq))
+        .bind(group.seen.writer_id)
+        .bind(to_sql(group.seen.group_no))
         .bind(topics)
         .bind(event_ids)
         .bind(timestamps)
@@ -74,18 +80,22 @@ impl Answer {
     fn into_append(self) -> Append {
         match self.o_status.as_str() {
             "overtaken" => Append::Overtaken,
-            "restored" => Append::Restored(self.head().mark()),
+            "restored" => Append::Restored(self.head()),
             _ => Append::Committed(self.into_committed()),
         }
     }
 
     fn head(&self) -> Head {
-        let number = |number: Option<i64>| from_sql(number.unwrap_or_default());
-        Head {
+        let mark = LedgerMark {
             commit_no: from_sql(self.o_commit_no),
+            writer_id: self.o_writer_id.unwrap_or_default(),
+            group_no: from_sql(self.o_group_no.unwrap_or_default()),
+        };
+        Head {
+            mark,
             last_seq: from_sql(self.o_last_seq),
-            received: number(self.o_received),
-            topics_total: number(self.o_topics_total),
+            received: from_sql(self.o_received),
+            topics_total: from_sql(self.o_topics_total),
         }
     }
 

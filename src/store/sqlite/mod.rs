@@ -20,8 +20,8 @@ use tracing::{info, warn};
 
 use self::writer::SqliteWriter;
 use super::{
-    EventStore, Head, OpenError, OpenOptions, Page, PageQuery, StoreError, StoreWriter, StoredEvent,
-    StoredId, Totals, check_version,
+    EventStore, Head, LedgerMark, OpenError, OpenOptions, Page, PageQuery, StoreError, StoreWriter,
+    StoredEvent, StoredId, Totals, check_version,
 };
 use crate::event::DedupScope;
 
@@ -88,6 +88,12 @@ impl EventStore for SqliteStore {
 
     async fn head(&self) -> Result<Head, StoreError> {
         reads::head(&self.pool).await.map_err(store_error)
+    }
+
+    /// The ledger tells its newest commit alone. What was seen can only be missing where that rules it out: beside
+    /// the lock there is no other service that could have grown a restored file.
+    async fn holds(&self, seen: &LedgerMark) -> Result<bool, StoreError> {
+        Ok(!self.head().await?.mark.rules_out(seen))
     }
 
     async fn totals(&self) -> Result<Totals, StoreError> {

@@ -5,7 +5,9 @@ use sqlx::{AssertSqlSafe, SqlitePool};
 use crate::{
     event::DedupScope,
     store::{
-        Head, PAGE_BYTES_MAX, Page, PageQuery, StoredEvent, StoredId, TOPICS_SHOWN_MAX, Totals, rows, to_sql,
+        Head, PAGE_BYTES_MAX, Page, PageQuery, StoredEvent, StoredId, TOPICS_SHOWN_MAX, Totals,
+        rows::{self, HEAD_COLUMNS},
+        to_sql,
     },
 };
 
@@ -56,7 +58,7 @@ pub(super) async fn event(
 }
 
 pub(super) async fn head(pool: &SqlitePool) -> sqlx::Result<Head> {
-    sqlx::query_as("SELECT commit_no, last_seq, received, topics_total FROM ledger").fetch_one(pool).await
+    sqlx::query_as(AssertSqlSafe(format!("SELECT {HEAD_COLUMNS} FROM ledger"))).fetch_one(pool).await
 }
 
 pub(super) async fn totals(pool: &SqlitePool) -> sqlx::Result<Totals> {

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::{primary_code, store_error};
 use crate::{
     event::{DedupScope, Event},
-    store::{Append, AppendGroup, Committed, Head, StoreError, StoreWriter, from_sql, to_sql},
+    store::{Append, AppendGroup, Committed, Head, LedgerMark, StoreError, StoreWriter, from_sql, to_sql},
 };
 
 const SQLITE_CONSTRAINT: i32 = 19;
@@ -43,7 +43,7 @@ struct Ledger {
     received: i64,
     topics_total: i64,
     received_at: i64,
-    writer_id: String,
+    writer_id: Uuid,
     group_no: i64,
     first_seq: i64,
     new_topics: String,
@@ -64,7 +64,7 @@ async fn append(
     let repeats = insert_events(&mut transaction, scope, group, &ledger).await?;
     let new_topics = count_topics(&mut transaction, group, &repeats, &ledger).await?;
     let committed = ledger.after(group, new_topics, repeats);
-    keep_ledger(&mut transaction, group, &committed, ledger.now()).await?;
+    keep_ledger(&mut transaction, &committed, ledger.now()).await?;
     transaction.commit().await?;
     Ok(Append::Committed(committed))
 }
@@ -72,7 +72,7 @@ async fn append(
 impl Ledger {
     /// What this group became, where that is settled before anything is written.
     fn answer_already_given(&self, group: &AppendGroup<'_>) -> sqlx::Result<Option<Append>> {
-        let this_writers = self.writer_id == group.writer_id.to_string();
+        let this_writers = self.writer_id == group.writer_id;
         if this_writers && from_sql(self.group_no) > group.group_no {
             return Ok(Some(Append::Overtaken));
         }
@@ -84,13 +84,17 @@ impl Ledger {
                 repeats: from_json(&self.repeats)?,
             })));
         }
-        let mark = self.head().mark();
-        Ok(mark.is_behind(group.seen).then_some(Append::Restored(mark)))
+        let head = self.head();
+        Ok(head.mark.rules_out(&group.seen).then_some(Append::Restored(head)))
     }
 
     fn head(&self) -> Head {
         Head {
-            commit_no: from_sql(self.commit_no),
+            mark: LedgerMark {
+                commit_no: from_sql(self.commit_no),
+                writer_id: self.writer_id,
+                group_no: from_sql(self.group_no),
+            },
             last_seq: from_sql(self.last_seq),
             received: from_sql(self.received),
             topics_total: from_sql(self.topics_total),
@@ -112,7 +116,7 @@ impl Ledger {
         let head = self.head();
         Committed {
             head: Head {
-                commit_no: head.commit_no + 1,
+                mark: group.mark(head.mark.commit_no + 1),
                 last_seq: head.last_seq + (group.events.len() - repeats.len()) as u64,
                 received: head.received + group.received(),
                 topics_total: head.topics_total + new_topics.len() as u64,
@@ -246,7 +250,6 @@ async fn count_topics(
 
 async fn keep_ledger(
     transaction: &mut Transaction<'_, Sqlite>,
-    group: &AppendGroup<'_>,
     committed: &Committed,
     now: i64,
 ) -> sqlx::Result<()> {
@@ -254,13 +257,13 @@ async fn keep_ledger(
         "UPDATE ledger SET commit_no = $1, last_seq = $2, received = $3, topics_total = $4, received_at = $5,
              writer_id = $6, group_no = $7, first_seq = $8, new_topics = $9, repeats = $10",
     )
-    .bind(to_sql(committed.head.commit_no))
+    .bind(to_sql(committed.head.mark.commit_no))
     .bind(to_sql(committed.head.last_seq))
     .bind(to_sql(committed.head.received))
     .bind(to_sql(committed.head.topics_total))
     .bind(now)
-    .bind(Uuid::to_string(&group.writer_id))
-    .bind(to_sql(group.group_no))
+    .bind(committed.head.mark.writer_id)
+    .bind(to_sql(committed.head.mark.group_no))
     .bind(to_sql(committed.first_seq))
     .bind(to_json(&committed.new_topics)?)
     .bind(to_json(&committed.repeats)?)

@@ -1,0 +1,109 @@
+//! A database that becomes an older copy of itself under running services.
+
+use std::{path::Path, sync::Arc};
+
+use crate::harness::{
+    Client, Database, Engine, block_on, event, events, eventually, on_both_stores, process::Process,
+};
+
+/// Sets a copy of all that the service has written aside, beside it in the same database.
+async fn back_up(database: &Database) {
+    database.execute(&over_tables(database, "CREATE TABLE copy_of_{name} AS SELECT * FROM {table};")).await;
+}
+
+/// Makes the database what it was when the copy was set aside, in one transaction.
+async fn restore(database: &Database) {
+    let each = "DELETE FROM {table}; INSERT INTO {table} SELECT * FROM copy_of_{name};";
+    database.execute(&format!("BEGIN; {} COMMIT;", over_tables(database, each))).await;
+}
+
+fn over_tables(database: &Database, statements: &str) -> String {
+    let (schema, tables) = match database.engine {
+        Engine::Sqlite => ("", ["ledger", "events", "topics"]),
+        Engine::Postgres => ("sekali.", ["commits", "events", "topics"]),
+    };
+    let one = |name| statements.replace("{table}", &format!("{schema}{name}")).replace("{name}", name);
+    tables.map(one).concat()
+}
+
+async fn publish_statuses(client: &Client, ids: impl IntoIterator<Item = &str>) -> Vec<(String, u64)> {
+    let results = client.publish_ok(events("t", ids)).await;
+    let status = |result: &serde_json::Value| {
+        (result["status"].as_str().unwrap().to_owned(), result["seq"].as_u64().unwrap())
+    };
+    results.iter().map(status).collect()
+}
+
+fn told<const N: usize>(outcomes: [(&str, u64); N]) -> Vec<(String, u64)> {
+    outcomes.map(|(status, seq)| (status.to_owned(), seq)).to_vec()
+}
+
+#[test]
+fn what_a_restore_took_away_is_stored_anew_and_the_counts_follow() {
+    on_both_stores(async |service| {
+        let client = &service.client;
+        client.publish_ok(events("t", ["a", "b"])).await;
+        back_up(service.database()).await;
+        client.publish_ok(events("t", ["c", "d"])).await;
+        client.publish_ok(events("lost", ["e", "a"])).await;
+        restore(service.database()).await;
+        assert_eq!(
+            publish_statuses(client, ["d", "a", "x"]).await,
+            told([("stored", 3), ("duplicate", 1), ("stored", 4)])
+        );
+        let stats = client.get("/stats").await.json();
+        assert_eq!((&stats["received"], &stats["unique_processed"]), (&5.into(), &4.into()), "{stats}");
+        assert_eq!(stats["topics"], serde_json::json!(["t"]));
+        assert_eq!(stats["node"]["database_restored"], 1, "{stats}");
+        service.database().assert_sound().await;
+    });
+}
+
+#[test]
+fn a_restore_that_nobody_publishes_after_shows_in_the_counts() {
+    on_both_stores(async |service| {
+        let client = &service.client;
+        client.publish_ok(event("t", "a")).await;
+        back_up(service.database()).await;
+        client.publish_ok(event("t", "b")).await;
+        restore(service.database()).await;
+        eventually("the counts are those of the copy", async || {
+            client.get("/stats").await.json()["received"] == 1
+        })
+        .await;
+    });
+}
+
+#[test]
+fn a_node_that_was_away_notices_a_restored_database_though_others_made_it_grow_beyond_what_it_saw() {
+    block_on(async {
+        let database = Arc::new(Database::create(Engine::Postgres).await);
+        let serve = || Process::start(Path::new("/"), &["--database-url", &database.url]);
+        let (frozen, other) = (serve().ready().await, serve().ready().await);
+        frozen.client.publish_ok(events("t", ["a", "b"])).await;
+        back_up(&database).await;
+        frozen.client.publish_ok(events("t", ["c", "d"])).await;
+
+        frozen.signal("STOP");
+        restore(&database).await;
+        for group in 0..5 {
+            other.client.publish_ok(events("u", [&*format!("{group} x"), &format!("{group} y")])).await;
+        }
+        frozen.signal("CONT");
+
+        assert_eq!(
+            publish_statuses(&frozen.client, ["d", "a", "c"]).await,
+            told([("stored", 13), ("duplicate", 1), ("stored", 14)])
+        );
+        // The other node may have seen what was lost, or not.
+        for node in [&frozen, &other] {
+            eventually("the node counts what is there", async || {
+                let stats = node.client.get("/stats").await.json();
+                stats["received"] == 15 && stats["unique_processed"] == 14
+            })
+            .await;
+        }
+        assert_eq!(frozen.client.get("/stats").await.json()["node"]["database_restored"], 1);
+        database.assert_sound().await;
+    });
+}
