@@ -12,7 +12,7 @@ use super::{
     load::Measured,
     process::{Service, cpu_seconds, postgres_cpu_seconds},
     raw,
-    report::{Limits, Report, Row},
+    report::{Limits, Report, Row, SqliteLimits},
 };
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
@@ -39,8 +39,11 @@ struct Case {
 #[derive(Clone, Copy, PartialEq)]
 pub enum Compare {
     Unnest,
+    /// The same on a table that holds as many rows as the case's, in rows a second.
+    UnnestAtSize(f64),
     Singles,
     SingleLatency,
+    JsonEach,
     Nothing,
 }
 
@@ -63,7 +66,7 @@ fn cases(args: &RunArgs) -> Vec<Case> {
         for (batch, connections) in [(1_000, 8), (100, 32)] {
             for duplicates in [0.0, 0.3, 1.0] {
                 let name = format!("{engine}, batches of {batch}, {:.0} % duplicates", duplicates * 100.0);
-                let compare = compare(Compare::Unnest);
+                let compare = if sqlite { Compare::JsonEach } else { Compare::Unnest };
                 cases.push(Case { name, batch, connections, duplicates, sqlite, compare, ..base.clone() });
             }
         }
@@ -94,16 +97,25 @@ fn cases(args: &RunArgs) -> Vec<Case> {
 
 #[tokio::main]
 pub async fn run(args: &RunArgs) -> Result<()> {
-    let mut report =
-        Report { generator: generator_limit(args)?, limits: raw_limits(args).await?, rows: Vec::new() };
-    eprintln!("{:?}", report.limits);
-    for case in cases(args) {
-        let row = measure(args, &case, &report.limits).await?;
-        eprintln!("{row}");
+    let mut report = Report {
+        generator: generator_limit(args)?,
+        sqlite: sqlite_limits(args).await?,
+        limits: vec![raw_limits(args).await?],
+        rows: Vec::new(),
+    };
+    eprintln!("{:?}\n{:?}", report.sqlite, report.limits);
+    let cases = cases(args);
+    for (place, case) in cases.iter().enumerate() {
+        let row = measure(args, case).await?;
+        eprintln!("{}", report.line(&row));
         report.rows.push(row);
+        // The disk and the cores have moods: the limits are taken three times over the run.
+        if place + 1 == cases.len() / 2 || place + 1 == cases.len() {
+            report.limits.push(raw_limits(args).await?);
+            eprintln!("{:?}", report.limits.last());
+        }
     }
-    let table = report.to_markdown();
-    println!("{table}");
+    println!("{}", report.to_markdown());
     if let Some(output) = &args.output {
         report.write_into(output)?;
     }
@@ -112,16 +124,34 @@ pub async fn run(args: &RunArgs) -> Result<()> {
 
 async fn raw_limits(args: &RunArgs) -> Result<Limits> {
     let url = create_database(&args.database_url).await?;
-    let mut connection = PgConnection::connect(&url).await?;
-    raw::create_table(&mut connection).await?;
-    let seconds = args.seconds;
+    raw::create_table(&url).await?;
+    let seconds = args.seconds / 2.0;
     let unnest_one = raw::unnest(&url, 1, seconds).await?;
     let unnest_two = raw::unnest(&url, 2, seconds).await?;
     let (singles_32, _) = raw::singles(&url, 32, seconds).await?;
-    let (_, single_p50_ms) = raw::singles(&url, 1, seconds / 2.0).await?;
-    connection.close().await?;
+    let (_, single_p50_ms) = raw::singles(&url, 1, seconds).await?;
     drop_database(&args.database_url, &url).await?;
     Ok(Limits { unnest_one, unnest_two, singles_32, single_p50_ms })
+}
+
+/// What UNNEST reaches on a table that holds so many rows already.
+async fn raw_limit_at(args: &RunArgs, rows: u64) -> Result<f64> {
+    let url = create_database(&args.database_url).await?;
+    raw::create_table(&url).await?;
+    raw::fill(&url, rows).await?;
+    let rate = raw::unnest(&url, 1, args.seconds).await?;
+    drop_database(&args.database_url, &url).await?;
+    Ok(rate)
+}
+
+async fn sqlite_limits(args: &RunArgs) -> Result<SqliteLimits> {
+    let mut rates = [0.0; 2];
+    for (rate, batch) in rates.iter_mut().zip([1_000, 8_000]) {
+        let folder = tempfile::tempdir()?;
+        let url = format!("sqlite://{}/raw.db", folder.path().display());
+        *rate = raw::json_each(&url, batch, args.seconds / 2.0).await?;
+    }
+    Ok(SqliteLimits { batches_of_1000: rates[0], batches_of_8000: rates[1] })
 }
 
 /// Events a second that the generator sends to a server that does nothing: in batches of 1,000, and singly.
@@ -134,7 +164,16 @@ fn generator_limit(args: &RunArgs) -> Result<(f64, f64)> {
     )?;
     let case = |batch, connections| {
         let (events, seconds_max) = (EVENTS_WITHOUT_END, args.seconds / 2.0);
-        Sending { batch, connections, duplicates: 0.0, rate: None, events, seconds_max, seed: 1 }
+        Sending {
+            batch,
+            connections,
+            duplicates: 0.0,
+            rate: None,
+            events,
+            seconds_max,
+            seed: 1,
+            reads: false,
+        }
     };
     let address = address.trim();
     let limits =
@@ -144,11 +183,14 @@ fn generator_limit(args: &RunArgs) -> Result<(f64, f64)> {
     Ok(limits)
 }
 
-async fn measure(args: &RunArgs, case: &Case, limits: &Limits) -> Result<Row> {
-    let folder = std::env::temp_dir().join(format!("sekali-bench-{}", Uuid::new_v4().simple()));
+async fn measure(args: &RunArgs, case: &Case) -> Result<Row> {
+    let compare = match case.stored {
+        0 => case.compare,
+        rows => Compare::UnnestAtSize(raw_limit_at(args, rows).await?),
+    };
+    let folder = tempfile::tempdir()?;
     let url = if case.sqlite {
-        std::fs::create_dir(&folder)?;
-        format!("sqlite://{}/bench.db", folder.display())
+        format!("sqlite://{}/bench.db", folder.path().display())
     } else {
         create_database(&args.database_url).await?
     };
@@ -170,24 +212,41 @@ async fn measure(args: &RunArgs, case: &Case, limits: &Limits) -> Result<Row> {
         false => sending.to(&service.address)?,
     };
     let millions = measured.events as f64 / 1e6;
-    let row = Row {
+    let mut row = Row {
         name: case.name.clone(),
+        compare,
+        reads: Vec::new(),
         service_cpu: (cpu_seconds(service.id()) - before.1) / millions,
         database_cpu: (!case.sqlite).then(|| (postgres_cpu_seconds(args.postgres_pid) - before.2) / millions),
-        ratio: limits.ratio(case.compare, &measured),
         memory_max_mib: service.memory_max_mib(),
         measured,
     };
     drop(snapshot);
+    if case.stored > 0 {
+        let writing = Sending { seed: 3, ..sending };
+        row.reads = reads(&service, &writing)?;
+    }
     drop(service);
-    if case.sqlite {
-        std::fs::remove_dir_all(&folder)?;
-    } else {
+    if !case.sqlite {
         drop_database(&args.database_url, &url).await?;
     }
     // The disk is given a moment to get over it.
     tokio::time::sleep(Duration::from_millis(500)).await;
     Ok(row)
+}
+
+/// Latencies of pages of one topic, `GET /events?topic=&limit=100`: with nothing else to do, and beside writers.
+fn reads(service: &Service, writing: &Sending) -> Result<Vec<(&'static str, Measured)>> {
+    let reading = || Sending { reads: true, connections: 1, seconds_max: 4.0, ..writing.clone() };
+    let quiet = reading().to(&service.address)?;
+    let writing = Sending { seconds_max: 6.0, rate: Some(20.0), ..writing.clone() };
+    let beside = std::thread::scope(|scope| {
+        let writer = scope.spawn(|| writing.to(&service.address).map_err(|error| error.to_string()));
+        let beside = reading().to(&service.address);
+        let _ = writer.join();
+        beside
+    })?;
+    Ok(vec![("alone", quiet), ("beside 20,000 new events a second", beside)])
 }
 
 /// Ids that the case of duplicates only knows; well within the window.
@@ -224,6 +283,8 @@ struct Sending {
     events: u64,
     seconds_max: f64,
     seed: u64,
+    /// Pages are read instead of events sent.
+    reads: bool,
 }
 
 /// More events than any case has time for.
@@ -240,6 +301,7 @@ impl Sending {
             events: EVENTS_WITHOUT_END,
             seconds_max: case.seconds,
             seed: 1,
+            reads: false,
         }
     }
 
@@ -256,6 +318,9 @@ impl Sending {
             ("--seed", self.seed.to_string()),
         ] {
             command.args([flag, &value]);
+        }
+        if self.reads {
+            command.arg("--reads");
         }
         if let Some(rate) = self.rate {
             command.args(["--rate", &rate.to_string()]);

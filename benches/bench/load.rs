@@ -45,6 +45,9 @@ pub struct Load {
     /// Requests a second over all connections, sent open-loop: latency counts from the planned time
     #[arg(long)]
     rate: Option<f64>,
+    /// Read pages of a topic's newest 100 events instead of publishing; each counts as one event
+    #[arg(long)]
+    reads: bool,
     /// Ask for the counts alone
     #[arg(long)]
     minimal: bool,
@@ -95,7 +98,7 @@ pub async fn run(load: Load) -> io::Result<Measured> {
     let requests = latency.len();
     let millis = |micros: u64| micros as f64 / 1_000.0;
     Ok(Measured {
-        events: (requests - refused) * load.batch as u64,
+        events: (requests - refused) * if load.reads { 1 } else { load.batch as u64 },
         requests,
         refused,
         seconds: begun.elapsed().as_secs_f64(),
@@ -145,7 +148,10 @@ async fn publish(
         if before >= load.events || begun.elapsed().as_secs_f64() > load.seconds_max {
             return Ok((latency, refused));
         }
-        write_request(&mut request, &load, &mut ids);
+        match load.reads {
+            true => write_read(&mut request, &load, ids.next()),
+            false => write_request(&mut request, &load, &mut ids),
+        }
         let mut since = Instant::now();
         if let Some(planned) = &planned
             && let Some(moment) = planned.lock().await.recv().await
@@ -157,6 +163,12 @@ async fn publish(
         refused += u64::from(status != 200);
         latency.saturating_record(since.elapsed().as_micros() as u64);
     }
+}
+
+fn write_read(request: &mut Vec<u8>, load: &Load, id: u128) {
+    let topic = TOPICS[id as usize % TOPICS.len()];
+    *request = format!("GET /events?topic={topic}&limit=100 HTTP/1.1\r\nhost: {}\r\n\r\n", load.address)
+        .into_bytes();
 }
 
 fn write_request(request: &mut Vec<u8>, load: &Load, ids: &mut Ids) {
@@ -260,8 +272,11 @@ impl Ids {
     const EARLIER: usize = 10_000;
 
     fn new(seed: u64, connection: usize, duplicates: f64) -> Self {
-        let state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ (connection as u64) << 32;
-        Self { state, duplicates, earlier: Vec::with_capacity(Self::EARLIER), next: 0 }
+        let mut ids = Self { state: seed, duplicates, earlier: Vec::with_capacity(Self::EARLIER), next: 0 };
+        // Neighbouring states are neighbours on one sequence: far apart, no two seeds or connections meet.
+        ids.state = ids.random().wrapping_add(connection as u64);
+        ids.state = ids.random();
+        ids
     }
 
     /// SplitMix64, public domain.

@@ -1,15 +1,20 @@
-//! What this Postgres does with the same rows and indexes when nothing stands before it.
+//! What the databases do with the same rows and indexes when nothing stands before them.
 
 use std::time::Instant;
 
-use sqlx::{Connection, PgConnection, types::Uuid};
+use sqlx::{
+    Connection, PgConnection, SqliteConnection,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
+    types::Uuid,
+};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 const BATCH: usize = 1_000;
 
 /// The table of the service, under another name.
-pub async fn create_table(connection: &mut PgConnection) -> Result<()> {
+pub async fn create_table(url: &str) -> Result<()> {
+    let mut connection = PgConnection::connect(url).await?;
     sqlx::raw_sql(
         "CREATE TABLE raw_events (
              seq bigserial, received_at timestamptz NOT NULL DEFAULT clock_timestamp(),
@@ -18,9 +23,60 @@ pub async fn create_table(connection: &mut PgConnection) -> Result<()> {
              PRIMARY KEY (seq), UNIQUE (event_id, scope_topic));
          CREATE INDEX ON raw_events (topic, seq);",
     )
-    .execute(connection)
+    .execute(&mut connection)
     .await?;
-    Ok(())
+    Ok(connection.close().await?)
+}
+
+/// Fills the table with so many rows like those that are measured.
+pub async fn fill(url: &str, rows: u64) -> Result<()> {
+    const CHUNK: u64 = 200_000;
+    let mut connection = PgConnection::connect(url).await?;
+    for _ in 0..rows.div_ceil(CHUNK) {
+        sqlx::query(
+            "INSERT INTO raw_events (\"timestamp\", payload_bytes, topic, event_id, scope_topic, source, payload)
+             SELECT '2026-06-18T12:00:00.123456Z', octet_length($2), ($3::text[])[1 + n % 8], gen_random_uuid()::text,
+                 '', 'load', $2::json
+             FROM generate_series(1, $1) AS n",
+        )
+        .bind(CHUNK as i64)
+        .bind(PAYLOAD)
+        .bind(TOPICS)
+        .execute(&mut connection)
+        .await?;
+    }
+    Ok(connection.close().await?)
+}
+
+/// Rows a second that SQLite takes from `json_each` in transactions of `batch` rows, into the service's own table.
+pub async fn json_each(url: &str, batch: usize, seconds: f64) -> Result<f64> {
+    sekali::store::migrate(url, None).await?;
+    let options: SqliteConnectOptions = url.parse()?;
+    let options = options.journal_mode(SqliteJournalMode::Wal).synchronous(SqliteSynchronous::Full);
+    let mut connection = SqliteConnection::connect_with(&options).await?;
+    let begun = Instant::now();
+    let mut rows = 0;
+    while begun.elapsed().as_secs_f64() < seconds {
+        let values: Vec<_> = (0..batch)
+            .map(|place| {
+                let id = Uuid::new_v4().to_string();
+                (TOPICS[place % TOPICS.len()], id, "", 1_781_784_000_123_456_i64, "load", PAYLOAD)
+            })
+            .collect();
+        let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+        sqlx::query(
+            "INSERT INTO events (seq, topic, event_id, scope_topic, timestamp, source, payload, received_at)
+             SELECT $1 + key, value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, 0
+             FROM json_each($2)",
+        )
+        .bind(rows + 1)
+        .bind(serde_json::to_string(&values)?)
+        .execute(&mut *transaction)
+        .await?;
+        transaction.commit().await?;
+        rows += batch as i64;
+    }
+    Ok(rows as f64 / begun.elapsed().as_secs_f64())
 }
 
 /// Rows a second by UNNEST with ON CONFLICT in batches of 1,000, over so many connections.

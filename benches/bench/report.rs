@@ -1,10 +1,10 @@
 //! The table that a run writes.
 
-use std::{fmt, fs, io, path::Path};
+use std::{fs, io, path::Path};
 
 use super::{cases::Compare, load::Measured};
 
-/// What the raw database reached in this run.
+/// What raw Postgres reached, once.
 #[derive(Debug)]
 pub struct Limits {
     /// Rows a second, UNNEST with ON CONFLICT in batches of 1,000.
@@ -16,53 +16,33 @@ pub struct Limits {
     pub single_p50_ms: f64,
 }
 
-impl Limits {
-    /// The case's figure as a multiple of the limit that it is compared with.
-    pub fn ratio(&self, compare: Compare, measured: &Measured) -> Option<f64> {
-        match compare {
-            Compare::Unnest => Some(measured.events_per_second() / self.unnest_one),
-            Compare::Singles => Some(measured.events_per_second() / self.singles_32),
-            Compare::SingleLatency => Some(measured.p50_ms / self.single_p50_ms),
-            Compare::Nothing => None,
-        }
-    }
+/// Rows a second that raw SQLite takes from `json_each`.
+#[derive(Debug)]
+pub struct SqliteLimits {
+    pub batches_of_1000: f64,
+    pub batches_of_8000: f64,
 }
 
 /// One case.
 pub struct Row {
     pub name: String,
     pub measured: Measured,
-    pub ratio: Option<f64>,
+    pub compare: Compare,
     /// Seconds a million events.
     pub service_cpu: f64,
     pub database_cpu: Option<f64>,
     pub memory_max_mib: f64,
-}
-
-impl fmt::Display for Row {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let measured = &self.measured;
-        let ratio = self.ratio.map_or("–".to_owned(), |ratio| format!("{ratio:.2}"));
-        let database_cpu = self.database_cpu.map_or("–".to_owned(), |seconds| format!("{seconds:.1}"));
-        write!(
-            f,
-            "| {} | {} | {ratio} | {:.2} / {:.2} | {:.1} / {database_cpu} | {:.0} | {} |",
-            self.name,
-            thousands(measured.events_per_second()),
-            measured.p50_ms,
-            measured.p99_ms,
-            self.service_cpu,
-            self.memory_max_mib,
-            measured.refused,
-        )
-    }
+    /// Latencies of pages read afterwards, and beside what.
+    pub reads: Vec<(&'static str, Measured)>,
 }
 
 /// All that a run measured.
 pub struct Report {
     /// Events a second that the generator can send: in batches of 1,000, and singly over 64 connections.
     pub generator: (f64, f64),
-    pub limits: Limits,
+    /// Of several times over the run.
+    pub limits: Vec<Limits>,
+    pub sqlite: SqliteLimits,
     pub rows: Vec<Row>,
 }
 
@@ -71,27 +51,94 @@ const END: &str = "<!-- end of table -->";
 
 impl Report {
     pub fn to_markdown(&self) -> String {
-        let limits = &self.limits;
+        let rate = |limit: fn(&Limits) -> f64| {
+            let spread = self.spread(limit);
+            format!("{} ({}–{}) rows/s", thousands(spread[1]), thousands(spread[0]), thousands(spread[2]))
+        };
+        let single = self.spread(|limits| limits.single_p50_ms);
         let mut text = format!(
-            "| raw Postgres, same run, same rows and indexes | |\n|---|---|\n\
-             | UNNEST with ON CONFLICT, batches of 1,000, one connection | {} rows/s |\n\
-             | the same over two connections | {} rows/s |\n\
-             | single rows over 32 connections | {} rows/s |\n\
-             | a single row over one connection, p50 | {:.2} ms |\n\
+            "| raw limit: median of three times over the run (lowest–highest) | |\n|---|---|\n\
+             | Postgres, UNNEST with ON CONFLICT, batches of 1,000, one connection | {} |\n\
+             | the same over two connections | {} |\n\
+             | Postgres, single rows over 32 connections | {} |\n\
+             | Postgres, a single row over one connection, p50 | {:.2} ({:.2}–{:.2}) ms |\n\
+             | SQLite, `json_each` in transactions of 1,000 / 8,000 rows | {} / {} rows/s |\n\
              | the load generator against a server that does nothing, batches of 1,000 / singles | {} / {} events/s |\n\n\
              | case | events/s | ratio | p50 / p99 ms | CPU s per million events, service / database | service MiB, peak | refused |\n\
              |---|---|---|---|---|---|---|\n",
-            thousands(limits.unnest_one),
-            thousands(limits.unnest_two),
-            thousands(limits.singles_32),
-            limits.single_p50_ms,
+            rate(|limits| limits.unnest_one),
+            rate(|limits| limits.unnest_two),
+            rate(|limits| limits.singles_32),
+            single[1],
+            single[0],
+            single[2],
+            thousands(self.sqlite.batches_of_1000),
+            thousands(self.sqlite.batches_of_8000),
             thousands(self.generator.0),
             thousands(self.generator.1),
         );
         for row in &self.rows {
-            text.push_str(&format!("{row}\n"));
+            text.push_str(&self.line(row));
+            text.push('\n');
+        }
+        let reads = || self.rows.iter().flat_map(|row| row.reads.iter().map(move |read| (row, read)));
+        if reads().next().is_some() {
+            text.push_str(
+                "\n| `GET /events?topic=&limit=100`, one reader | pages/s | p50 / p99 ms |\n|---|---|---|\n",
+            );
+        }
+        for (row, (beside, read)) in reads() {
+            text.push_str(&format!(
+                "| {}, {beside} | {} | {:.2} / {:.2} |\n",
+                row.name,
+                thousands(read.events_per_second()),
+                read.p50_ms,
+                read.p99_ms
+            ));
         }
         text
+    }
+
+    /// The lowest, the middle and the highest of a limit over the run.
+    fn spread(&self, limit: fn(&Limits) -> f64) -> [f64; 3] {
+        let mut values: Vec<f64> = self.limits.iter().map(limit).collect();
+        values.sort_by(f64::total_cmp);
+        [values[0], values[values.len() / 2], values[values.len() - 1]]
+    }
+
+    /// The case's figure as a multiple of the limit that it is compared with.
+    fn ratio(&self, row: &Row) -> Option<f64> {
+        let rate = row.measured.events_per_second();
+        match row.compare {
+            Compare::Unnest => Some(rate / self.spread(|limits| limits.unnest_one)[1]),
+            Compare::UnnestAtSize(limit) => Some(rate / limit),
+            Compare::Singles => Some(rate / self.spread(|limits| limits.singles_32)[1]),
+            Compare::SingleLatency => {
+                Some(row.measured.p50_ms / self.spread(|limits| limits.single_p50_ms)[1])
+            }
+            Compare::JsonEach => Some(rate / self.sqlite.batches_of_1000),
+            Compare::Nothing => None,
+        }
+    }
+
+    /// A case's line of the table; its ratio is to the limits as far as they are known.
+    pub fn line(&self, row: &Row) -> String {
+        let measured = &row.measured;
+        let mut ratio = self.ratio(row).map_or("–".to_owned(), |ratio| format!("{ratio:.2}"));
+        if let Compare::UnnestAtSize(limit) = row.compare {
+            ratio = format!("{ratio} of {}", thousands(limit));
+        }
+        let database_cpu = row.database_cpu.map_or("–".to_owned(), |seconds| format!("{seconds:.1}"));
+        format!(
+            "| {} | {} | {ratio} | {:.2} / {:.2} | {:.1} / {database_cpu} | {:.0} | {} |",
+            row.name,
+            thousands(measured.events_per_second()),
+            measured.p50_ms,
+            measured.p99_ms,
+            row.service_cpu,
+            row.memory_max_mib,
+            measured.refused,
+        )
     }
 
     /// Puts the table in its place in a document.

@@ -8,14 +8,16 @@ CREATE TABLE sekali.ledger (
     created_at timestamptz NOT NULL DEFAULT now()
 );
 
+-- Names compare by their bytes (collation C): what is the same event then depends on no library of the system, whose
+-- update could spoil the index that judges it, and comparing is faster.
 CREATE TABLE sekali.events (
     seq bigint NOT NULL,
     received_at timestamptz NOT NULL,
     "timestamp" timestamptz NOT NULL,
     payload_bytes integer NOT NULL,
-    topic text NOT NULL,
-    event_id text NOT NULL,
-    scope_topic text NOT NULL, -- the topic in scope `topic`, empty in scope `event-id`
+    topic text COLLATE "C" NOT NULL,
+    event_id text COLLATE "C" NOT NULL,
+    scope_topic text COLLATE "C" NOT NULL, -- the topic in scope `topic`, empty in scope `event-id`
     source text NOT NULL,
     payload json NOT NULL, -- the text that came; jsonb would expand its numbers
     CONSTRAINT events_pkey PRIMARY KEY (seq),
@@ -25,7 +27,7 @@ CREATE INDEX events_topic_seq_idx ON sekali.events (topic, seq);
 
 -- Counters by topic up to the commit `folded_to` of the newest row of `commits`; what is newer stands there.
 CREATE TABLE sekali.topics (
-    topic text PRIMARY KEY,
+    topic text COLLATE "C" PRIMARY KEY,
     topic_no bigint NOT NULL UNIQUE, -- order of first use, from 1
     unique_events bigint NOT NULL DEFAULT 0,
     duplicate_events bigint NOT NULL DEFAULT 0

@@ -359,6 +359,24 @@ fn names_are_told_apart_to_the_byte() {
 }
 
 #[test]
+fn no_index_on_names_depends_on_a_collation_that_the_system_may_change() {
+    block_on(async {
+        let bench = Bench::new(Engine::Postgres, DedupScope::EventId).await;
+        let columns = |collation: &str| {
+            format!(
+                "SELECT count(*) FROM pg_attribute a JOIN pg_index i ON a.attrelid = i.indexrelid
+                 JOIN pg_class t ON t.oid = i.indrelid JOIN pg_collation c ON c.oid = a.attcollation
+                 WHERE t.relnamespace = 'sekali'::regnamespace AND t.relname IN ('events', 'topics')
+                     AND c.collname {collation}"
+            )
+        };
+        // The identity's two, the topic before `seq`, and the key of the topics.
+        assert_eq!(bench.database.number(&columns("= 'C'")).await, 4);
+        assert_eq!(bench.database.number(&columns("<> 'C'")).await, 0);
+    });
+}
+
+#[test]
 fn a_group_whose_answer_was_lost_is_answered_alike_and_counted_once() {
     on_both_engines(&SCOPES, async |mut bench| {
         let groups = [
