@@ -30,7 +30,7 @@ use crate::{
 ///
 /// Without a command it serves, with the options below.
 #[derive(Parser)]
-#[command(name = "sekali", version, args_conflicts_with_subcommands = true)]
+#[command(name = "sekali", version = env!("SEKALI_VERSION"), args_conflicts_with_subcommands = true)]
 #[command(after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage.")]
 pub struct Cli {
     #[command(subcommand)]

@@ -2,6 +2,7 @@
 
 use std::{
     io::{BufRead, BufReader},
+    path::Path,
     process::{Command, Output, Stdio},
 };
 
@@ -269,5 +270,20 @@ fn help_names_what_can_be_set_and_the_defaults() {
     {
         assert!(overview.contains(word), "{word}:\n{overview}");
     }
-    assert_eq!(printed(&mut sekali(&["--version"])), concat!("sekali ", env!("CARGO_PKG_VERSION"), "\n"));
+}
+
+#[test]
+fn version_tells_the_commit_where_it_is_known() {
+    const VERSION: &str = env!("CARGO_PKG_VERSION");
+    let printed = printed(&mut sekali(&["--version"]));
+    let version = printed.strip_prefix("sekali ").and_then(|rest| rest.strip_suffix('\n')).unwrap();
+    assert_eq!(version, env!("SEKALI_VERSION"));
+    let commit = version.strip_prefix(VERSION).unwrap();
+    if commit.is_empty() {
+        let cloned = Path::new(env!("CARGO_MANIFEST_DIR")).join(".git").exists();
+        assert!(!cloned, "a clone knows its commit");
+        return;
+    }
+    let commit = commit.strip_prefix(" (").and_then(|rest| rest.strip_suffix(')')).unwrap();
+    assert!(commit.len() == 7 && commit.chars().all(|c| matches!(c, '0'..='9' | 'a'..='f')), "{version}");
 }

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 
 mod layering;
 mod licences;
+mod settings;
 mod source;
+mod version;
 
 /// Cargo's word at run time comes first: a binary built in another clone with the same target folder counts as
 /// fresh, and the path compiled into it is that clone's.
