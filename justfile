@@ -31,3 +31,11 @@ deny:
 # The binary as it is released
 build:
     cargo build --locked --release
+
+# The service, Postgres and their image with docker compose, e.g. `just compose --profile cluster up`
+compose *args:
+    SEKALI_COMMIT=$(git rev-parse HEAD) docker compose {{ args }}
+
+# Prove docker-compose.yml with real containers
+compose-smoke:
+    scripts/compose-smoke
