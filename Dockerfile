@@ -3,7 +3,7 @@
 # RUST_IMAGE     a Rust toolchain of the version in rust-toolchain.toml, with a C compiler
 # RUNTIME_IMAGE  glibc no older than the first's, and nothing else: no shell or tool is used at run time
 # SEKALI_COMMIT  what `sekali --version` names, for example $(git rev-parse HEAD)
-ARG RUST_IMAGE=rust:1.95-slim-bookworm
+ARG RUST_IMAGE=rust:1.95-bookworm
 ARG RUNTIME_IMAGE=debian:bookworm-slim
 
 FROM ${RUST_IMAGE} AS build
