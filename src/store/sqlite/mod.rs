@@ -27,6 +27,12 @@ use crate::event::DedupScope;
 
 /// How long a connection waits for another one's lock on the file.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(3);
+/// What the writer keeps of the file in memory: random ids touch a page each of the index that judges them. SQLite's
+/// own 2 MiB had the pages read from the file again and again.
+const WRITER_CACHE_KIB: u32 = 32 * 1024;
+/// Pages of 4 KiB that the log may hold before they are copied into the file, each once however often it was
+/// written. More would have the few single events that meet the copying wait longer.
+const CHECKPOINT_PAGES: u32 = 2_000;
 /// How long a reader waits for a connection of the pool.
 const READ_ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -74,7 +80,9 @@ impl EventStore for SqliteStore {
     }
 
     async fn open_writer(&self) -> Result<Box<dyn StoreWriter>, StoreError> {
-        let connection = self.options.connect().await.map_err(store_error)?;
+        let options = self.options.clone().pragma("cache_size", format!("-{WRITER_CACHE_KIB}"));
+        let options = options.pragma("wal_autocheckpoint", CHECKPOINT_PAGES.to_string());
+        let connection = options.connect().await.map_err(store_error)?;
         Ok(Box::new(SqliteWriter::new(connection, self.scope)))
     }
 
