@@ -109,6 +109,7 @@ struct History {
     recent: VecDeque<Instant>,
     endings: EndingCounts,
     last_ending: Option<Ending>,
+    last_ended_at: Option<Instant>,
     /// Set from an ending until the room is back.
     ended_at: Option<Instant>,
     last_recovery: Option<Duration>,
@@ -135,6 +136,7 @@ pub struct RoomReport {
     pub restarts: u64,
     pub endings: EndingCounts,
     pub last_ending: Option<Ending>,
+    pub last_ended_at: Option<Instant>,
     /// From the last ending but for the present one to the moment when the room took up work again.
     pub last_recovery: Option<Duration>,
     /// What it had in hand when it last ended.
@@ -168,6 +170,7 @@ impl Vitals {
             restarts: history.restarts,
             endings: history.endings,
             last_ending: history.last_ending.clone(),
+            last_ended_at: history.last_ended_at,
             last_recovery: history.last_recovery,
             last_in_hand: history.last_in_hand,
             last_waited: history.last_waited,
@@ -207,7 +210,8 @@ impl Vitals {
             let _ = self.lost.send(self.name.clone());
         }
         history.last_ending = Some(ending);
-        history.ended_at = Some(Instant::now());
+        history.last_ended_at = Some(Instant::now());
+        history.ended_at = history.last_ended_at;
     }
 
     /// Counts a restart; answers the pause before it, or none when there were too many.
@@ -228,8 +232,8 @@ impl Vitals {
     }
 
     fn note_running(&self) {
-        self.running.store(true, Ordering::Relaxed);
         let mut history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
+        self.running.store(true, Ordering::Relaxed);
         if let Some(ended_at) = history.ended_at.take() {
             let recovery = ended_at.elapsed();
             history.last_recovery = Some(recovery);

@@ -41,6 +41,18 @@ impl Plan {
         })
     }
 
+    /// The plan of a run that ends after so many requests.
+    pub fn first_requests(&self, requests: usize) -> Self {
+        let order = self.order[..self.order.len().min(requests * self.batch)].to_vec();
+        Self {
+            unique: order.iter().max().map_or(0, |number| number + 1),
+            order,
+            topics: self.topics.clone(),
+            timestamp: self.timestamp.clone(),
+            ..*self
+        }
+    }
+
     /// Events to send.
     pub fn events(&self) -> u64 {
         self.order.len() as u64

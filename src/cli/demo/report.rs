@@ -1,0 +1,88 @@
+//! What the demonstration came to, for people or as JSON.
+
+use indicatif::HumanCount;
+use serde::Serialize;
+
+use super::show::{Act, Counted};
+use crate::cli::simulate;
+
+#[derive(Serialize)]
+pub struct Report {
+    pub verdict: &'static str,
+    /// What is wrong, a sentence each.
+    pub faults: Vec<String>,
+    /// `sqlite` or `postgres`.
+    store: &'static str,
+    seconds: f64,
+    acts: Vec<Act>,
+    /// The run's events, as `/stats` counts them in the end.
+    counted: Counted,
+    /// What `sekali simulate --json` prints.
+    proof: simulate::Report,
+}
+
+impl Report {
+    pub fn new(
+        store: &'static str,
+        seconds: f64,
+        acts: Vec<Act>,
+        proof: simulate::Report,
+        counted: Counted,
+    ) -> Self {
+        let faults = acts.iter().flat_map(|act| &act.faults).chain(&proof.faults).cloned();
+        // Fresh topics are always shown; what could not be looked at is no proof.
+        let faults: Vec<String> = faults.chain(proof.unproven.iter().cloned()).collect();
+        let verdict = match faults.is_empty() {
+            true => simulate::Report::PASSED,
+            false => simulate::Report::FAILED,
+        };
+        Self { verdict, faults, store, seconds, acts, counted, proof }
+    }
+
+    pub fn json(&self) -> String {
+        serde_json::to_string_pretty(self).expect("strings and numbers serialise")
+    }
+
+    pub fn words(&self) -> String {
+        let count = |number: u64| HumanCount(number).to_string();
+        let crashes: usize = self.acts.iter().map(|act| act.crashes.len()).sum();
+        let told: usize = self.acts.iter().map(|act| act.told_to_retry.len()).sum();
+        let waited: usize = self.acts.iter().flat_map(|act| &act.crashes).map(|crash| crash.waited).sum();
+        let proof = &self.proof;
+        let what = format!(
+            "
+{} events were published in {} requests, {} of them repeats, while rooms crashed {crashes} times.
+{told} requests were in the hands of a room that crashed: they were told to try again, and were acknowledged then.
+{waited} requests waited while a room was away, and were served by the same room when it was back.
+",
+            count(proof.events),
+            count(proof.requests),
+            count(proof.events - proof.unique),
+        );
+        if self.verdict == simulate::Report::FAILED {
+            let faults: String = self.faults.iter().map(|fault| format!("\n- {fault}")).collect();
+            return format!("{what}\nFAILED: the result is not what it must be.{faults}");
+        }
+        let Counted { received, unique, duplicates } = self.counted;
+        let again = received - proof.events;
+        let again = match again {
+            0 => "as many as were published".to_owned(),
+            _ => format!(
+                "those that were published, and {} of attempts that were committed and could not be answered",
+                count(again)
+            ),
+        };
+        format!(
+            "{what}
+Passed: nothing is lost, and nothing is stored twice.
+- Each of the {} different events is stored exactly once: all were read back, page by page, as they were sent and
+  under the seq that was answered.
+- The counts agree: /stats has received {} events, {again}:
+  {} unique, which is every event once, and {} duplicates.",
+            count(proof.unique),
+            count(received),
+            count(unique),
+            count(duplicates),
+        )
+    }
+}
