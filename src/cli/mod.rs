@@ -273,6 +273,7 @@ mod tests {
                 "1",
             ],
             &["publish", "-", "--batch", "1", "--give-up-after", "10s"],
+            &["demo", "supervisor-restart", "--pause", "1s", "--json", "--database-url", "sqlite://a.db"],
         ] {
             assert!(parse(args).is_ok(), "{args:?}");
         }

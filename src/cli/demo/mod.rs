@@ -16,6 +16,7 @@ use std::{
 };
 
 use clap::{Args, Subcommand};
+use indicatif::HumanCount;
 
 use self::{report::Report, show::Show, stage::Stage, timeline::Timeline};
 use super::{
@@ -133,7 +134,7 @@ async fn play(args: &SupervisorRestartArgs, stage: &Stage) -> Result<Report, Cli
     };
     let (acts, proof) = futures::try_join!(playing, run.simulate(&onlooker))?;
     let counted = show.counted().await?;
-    timeline.line("proof", &format!("{} events were read back and compared", proof.read_back))?;
+    timeline.line("proof", &format!("{} events were read back and compared", HumanCount(proof.read_back)))?;
     Ok(Report::new(stage.store, timeline.seconds(), acts, proof, counted))
 }
 
@@ -154,12 +155,13 @@ fn introduction(stage: &Stage) -> String {
         "\
 Rooms of a running service are crashed under load. Nothing may be lost, and nothing stored twice.
 
-The service runs in this process, on {}: {} DedupActors (shards), the WriterActor, the StatsActor.
-A publisher sends it {REQUESTS_PER_SECOND} requests a second over HTTP, {BATCH} events each, {:.0} % of them repeats. What it is
-told to try again, it sends again. A crash is a panic in the room's own thread; its supervisor starts it again.
+The service runs in this process: {} DedupActors (shards), the WriterActor and the StatsActor. Its events go to
+{}.
+A publisher sends it {REQUESTS_PER_SECOND} requests a second over HTTP, {BATCH} events each, {:.0} % of them repeats. What it is told
+to try again, it sends again. A crash is a panic in the room's own thread; its supervisor starts it again.
 ",
-        stage.place,
         stage::SHARDS,
+        stage.place,
         DUPLICATES * 100.0
     )
 }

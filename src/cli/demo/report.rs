@@ -47,17 +47,18 @@ impl Report {
         let count = |number: u64| HumanCount(number).to_string();
         let crashes: usize = self.acts.iter().map(|act| act.crashes.len()).sum();
         let told: usize = self.acts.iter().map(|act| act.told_to_retry.len()).sum();
-        let waited: usize = self.acts.iter().flat_map(|act| &act.crashes).map(|crash| crash.waited).sum();
+        let waited = self.acts.iter().flat_map(|act| &act.crashes).map(|crash| crash.waited).max();
         let proof = &self.proof;
         let what = format!(
             "
 {} events were published in {} requests, {} of them repeats, while rooms crashed {crashes} times.
-{told} requests were in the hands of a room that crashed: they were told to try again, and were acknowledged then.
-{waited} requests waited while a room was away, and were served by the same room when it was back.
+{told} requests were told to try again, since they were in the hands of a room that crashed, and were acknowledged then.
+Up to {} requests waited for a room that was away, and were answered as if nothing had happened.
 ",
             count(proof.events),
             count(proof.requests),
             count(proof.events - proof.unique),
+            waited.unwrap_or(0),
         );
         if self.verdict == simulate::Report::FAILED {
             let faults: String = self.faults.iter().map(|fault| format!("\n- {fault}")).collect();
@@ -68,21 +69,21 @@ impl Report {
         let again = match again {
             0 => "as many as were published".to_owned(),
             _ => format!(
-                "those that were published, and {} of attempts that were committed and could not be answered",
+                "{} more than were published,\n  which were committed in attempts that could not be answered",
                 count(again)
             ),
         };
         format!(
             "{what}
 Passed: nothing is lost, and nothing is stored twice.
-- Each of the {} different events is stored exactly once: all were read back, page by page, as they were sent and
-  under the seq that was answered.
-- The counts agree: /stats has received {} events, {again}:
-  {} unique, which is every event once, and {} duplicates.",
+- Each of the {} different events is stored exactly once: all were read back, page by page, as they were
+  sent, and under the seq that was answered.
+- The counts agree: {} unique, which is every event once, and {} duplicates.
+  Together they are {}, {again}.",
             count(proof.unique),
-            count(received),
             count(unique),
             count(duplicates),
+            count(received),
         )
     }
 }

@@ -12,7 +12,7 @@ use tokio::time::sleep;
 
 use super::{DemoFailure, stage::Stage, timeline::Timeline};
 use crate::{
-    actors::{Crash, RoomName, RoomReport},
+    actors::{Crash, PublishError, RestartPolicy, RoomName, RoomReport},
     cli::{
         CliError,
         simulate::{Onlooker, RetriedRequest, Run},
@@ -158,7 +158,7 @@ impl Show<'_> {
 
     async fn opens(&self, title: &str) -> Result<(), CliError> {
         self.undisturbed().await?;
-        self.timeline.say(&format!("\n{title}"))
+        self.timeline.say(&format!("\n{title}\n"))
     }
 
     /// Crashes rooms once, all at the same time.
@@ -181,7 +181,7 @@ impl Show<'_> {
         let (crashes, (received, time)) =
             futures::try_join!(self.crash(&[RoomName::Stats], Crash::Now), asking)?;
         let words = format!(
-            "GET /stats, asked as it died, is answered after {}: it counts {} events, and {} had been acknowledged",
+            "GET /stats, asked as it died, answers after {}: {} events, where {} had been acknowledged",
             shown(time),
             HumanCount(received),
             HumanCount(acknowledged)
@@ -199,9 +199,11 @@ impl Show<'_> {
         for _ in 0..CRASHES_IN_A_ROW {
             crashes.extend(self.crash(&[RoomName::Shard(1)], Crash::Now).await?);
         }
-        let words = "the pause before each restart was twice the last one; \
-                     after more than 20 restarts within a minute the service would give up and exit";
-        self.timeline.line("so", words)?;
+        let RestartPolicy { restarts_max, window, .. } = RestartPolicy::default();
+        let words = format!(
+            "the pause before each restart doubles; after {restarts_max} restarts within {window:?} the service gives up and exits"
+        );
+        self.timeline.line("so", &words)?;
         self.closes(TITLE, crashes, None).await
     }
 
@@ -244,7 +246,7 @@ impl Show<'_> {
             None => "nothing in its hands".to_owned(),
             Some(hand) => match room {
                 RoomName::Writer => format!(
-                    "{} in its hands and their transaction open for {}",
+                    "{} in its hands, their transaction open for {}",
                     plural(hand.requests, "request"),
                     shown(hand.time)
                 ),
@@ -254,7 +256,7 @@ impl Show<'_> {
             },
         };
         let seconds = self.timeline.seconds_at(report.last_ended_at.unwrap_or_else(Instant::now));
-        self.timeline.line_at(seconds, "crash", &format!("{name} panics, with {in_hand}"))
+        self.timeline.line_at(seconds, "crash", &format!("{name} panics with {in_hand}"))
     }
 
     fn tell_return(&self, report: &RoomReport) -> Result<CrashSeen, CliError> {
@@ -262,11 +264,11 @@ impl Show<'_> {
         let recovery = report.last_recovery.unwrap_or_default();
         let (room, waited) = (report.name.clone(), report.last_waited);
         let waiting = match room.as_str() {
-            "stats" => "; it reads its counters from the store".to_owned(),
-            "writer" => format!("; {} waited in its queue, and it takes them up", plural(waited, "request")),
-            _ => format!("; {} waited in its mailbox, and it takes them up", plural(waited, "request")),
+            "stats" => "reads its counters from the store".to_owned(),
+            "writer" => format!("takes up {} that waited in its queue", plural(waited, "request")),
+            _ => format!("takes up {} that waited in its mailbox", plural(waited, "request")),
         };
-        let words = format!("{room} after {}{waiting}", shown(recovery));
+        let words = format!("{room} is back after {} and {waiting}", shown(recovery));
         self.timeline.line_at(self.timeline.seconds_at(ended_at + recovery), "back", &words)?;
         Ok(CrashSeen {
             room,
@@ -287,7 +289,7 @@ impl Show<'_> {
         stats_asked: Option<StatsAsked>,
     ) -> Result<Act, CliError> {
         let in_hand: usize = crashes.iter().map(|crash| crash.in_hand).sum();
-        let waited: usize = crashes.iter().map(|crash| crash.waited).sum();
+        let some_waited = crashes.iter().any(|crash| crash.waited > 0);
         let told_to_retry = self.retries(in_hand).await?;
         let mut faults = Vec::new();
         if let Some(asked) = &stats_asked
@@ -296,26 +298,33 @@ impl Show<'_> {
             let StatsAsked { acknowledged, received, .. } = asked;
             faults.push(format!("/stats counted {received} events when {acknowledged} were acknowledged"));
         }
-        let attempts: usize = told_to_retry.iter().map(|request| request.told.len()).sum();
-        if attempts != in_hand {
+        let interrupted = PublishError::Interrupted.to_string();
+        let interrupted = told_to_retry
+            .iter()
+            .flat_map(|request| &request.told)
+            .filter(|told| told.ends_with(&interrupted))
+            .count();
+        if interrupted != in_hand {
             faults.push(format!(
-                "{title}: {in_hand} requests were in hand, and {attempts} were told to try again"
+                "{title}: {in_hand} requests were in hand, and {interrupted} were interrupted"
             ));
         }
         let writer_had_some = crashes.iter().any(|crash| crash.room == "writer" && crash.in_hand > 0);
         if writer_had_some && let Some(words) = fate_of_the_transaction(&told_to_retry) {
             self.timeline.line("so", words)?;
         }
-        if waited > 0 && faults.is_empty() {
-            let words = "whatever waited was served, and did not have to be sent again";
+        // By now all that was sent before is acknowledged, and only what was in hand was interrupted.
+        if some_waited && faults.is_empty() {
+            let words = "all that waited is answered now, and none of it had to be sent again";
             self.timeline.line("so", words)?;
         }
         Ok(Act { title, crashes, told_to_retry, stats_asked, faults })
     }
 
-    /// Waits for the requests that were in hand to be told to try again, and to be acknowledged then.
+    /// Waits for the requests that were in hand to be told to try again, and for all that have been sent so far to
+    /// be acknowledged.
     async fn retries(&self, in_hand: usize) -> Result<Vec<RetrySeen>, CliError> {
-        let Onlooker { retries, retried, .. } = self.onlooker;
+        let Onlooker { retries, retried, under_way, .. } = self.onlooker;
         let told = || retries.count() - self.retries_told.get();
         // Whatever is not as it must be is found when the act closes.
         self.until(|| told() >= in_hand as u64).await?;
@@ -323,12 +332,13 @@ impl Show<'_> {
             let last = retries.last();
             // In front of it stands the address, which is always the same.
             let why = last.split_once(" answered ").map_or(&*last, |(_, why)| why);
-            let words = format!("{} told to try again: {why}", plural_is(told() as usize, "request"));
+            let why = why.replacen(" Service Unavailable", "", 1);
+            let words = format!("{} told to try again ({why})", plural_is(told() as usize, "request"));
             self.timeline.line("retry", &words)?;
         }
-        let acknowledged =
-            || retried.borrow().iter().map(|request| request.earlier.len() as u64).sum::<u64>();
-        self.until(|| acknowledged() == told()).await?;
+        let last_sent = under_way.borrow().last().copied();
+        self.until(|| under_way.borrow().first().copied().is_none_or(|first| Some(first) > last_sent))
+            .await?;
         self.retries_told.set(retries.count());
         let seen: Vec<RetrySeen> = retried.take().iter().map(|request| self.retry(request)).collect();
         if !seen.is_empty() {

@@ -2,6 +2,7 @@
 
 use std::{
     cell::{Cell, RefCell},
+    collections::BTreeSet,
     pin::pin,
     time::{Duration, Instant},
 };
@@ -36,6 +37,8 @@ pub struct Onlooker {
     pub enough: Cell<bool>,
     /// Requests that were begun.
     pub begun: Cell<usize>,
+    /// The places of the requests that were sent and are not acknowledged yet.
+    pub under_way: RefCell<BTreeSet<usize>>,
     /// Requests that were acknowledged, and their events.
     pub acknowledged: Cell<(usize, u64)>,
     /// Retries, as they happen.
@@ -115,6 +118,7 @@ impl Sending<'_> {
         let (stored, duplicates) = (answers.stored, answers.duplicates);
         answers.note_unknown(place, published.unknown_outcomes());
         answers.note_answer(place, &published.answer);
+        self.onlooker.under_way.borrow_mut().remove(&place);
         let (requests, events) = self.onlooker.acknowledged.get();
         self.onlooker.acknowledged.set((requests + 1, events + self.plan.request(place).len() as u64));
         if !published.earlier.is_empty() {
@@ -143,6 +147,7 @@ impl Sending<'_> {
             sleep_until(planned.into()).await;
             since = Some(planned);
         }
+        self.onlooker.under_way.borrow_mut().insert(place);
         let body = request_body(self.plan, place);
         let since = since.unwrap_or_else(Instant::now);
         let published =
