@@ -44,7 +44,7 @@ pub struct StoreReport {
     /// Times that it was lost.
     pub losses: u64,
     pub last_loss: Option<StoreLoss>,
-    /// From the failure that began the last loss but for the present one to the next write that was taken.
+    /// How long the store was lost, from the first write that failed, when it last took one again.
     pub last_recovery: Option<Duration>,
 }
 
@@ -78,16 +78,17 @@ impl StoreLink {
             debug!(error = cause, "the store still cannot be written");
             return;
         }
-        match loss {
-            StoreLoss::Away => warn!(ending = %loss, error = cause, "the store is away; trying on"),
-            StoreLoss::Unwritable => error!(ending = %loss, error = cause, "the store cannot be written"),
-        }
         history.last_loss = Some(loss);
         if !was_lost {
             history.losses += 1;
             history.lost_at = Some(Instant::now());
         }
         self.lost.store(true, Ordering::Relaxed);
+        drop(history);
+        match loss {
+            StoreLoss::Away => warn!(ending = %loss, error = cause, "the store is away; trying on"),
+            StoreLoss::Unwritable => error!(ending = %loss, error = cause, "the store cannot be written"),
+        }
     }
 
     /// Notes that the store took a write.
@@ -96,12 +97,12 @@ impl StoreLink {
             return;
         }
         let mut history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(lost_at) = history.lost_at.take() {
-            let recovery = lost_at.elapsed();
-            history.last_recovery = Some(recovery);
-            info!(recovery_ms = recovery.as_millis() as u64, "the store takes writes again");
-        }
+        let Some(lost_at) = history.lost_at.take() else { return };
+        let recovery = lost_at.elapsed();
+        history.last_recovery = Some(recovery);
         self.lost.store(false, Ordering::Relaxed);
+        drop(history);
+        info!(recovery_ms = recovery.as_millis() as u64, "the store takes writes again");
     }
 
     pub(super) fn report(&self) -> StoreReport {

@@ -54,14 +54,14 @@ pub enum Ending {
     GivenUp,
     /// It was found dead: something got past its guard, and took its mailbox along. The service exits.
     Died,
-    /// It was told to stop, because the service ends.
+    /// It was told to stop with the service.
     Stopped,
 }
 
 impl Ending {
-    /// Whether the room starts again.
-    fn leads_to_a_restart(&self) -> bool {
-        matches!(self, Ending::Panicked(_))
+    /// Whether the room is gone for good.
+    fn is_final(&self) -> bool {
+        !matches!(self, Ending::Panicked(_))
     }
 
     /// Whether the service cannot go on.
@@ -119,6 +119,13 @@ struct History {
     last_waited: usize,
 }
 
+impl History {
+    /// Whether nothing follows: a room that is gone for good neither comes back nor ends a second time.
+    fn is_over(&self) -> bool {
+        self.last_ending.as_ref().is_some_and(Ending::is_final)
+    }
+}
+
 /// What a room had in hand when it ended: requests that were answered "try again".
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InHand {
@@ -137,11 +144,11 @@ pub struct RoomReport {
     pub endings: EndingCounts,
     pub last_ending: Option<Ending>,
     pub last_ended_at: Option<Instant>,
-    /// From the last ending but for the present one to the moment when the room took up work again.
+    /// How long the room was away when it last came back.
     pub last_recovery: Option<Duration>,
     /// What it had in hand when it last ended.
     pub last_in_hand: Option<InHand>,
-    /// Requests that had waited for it when it was last back.
+    /// Requests that were waiting for it when it last came back.
     pub last_waited: usize,
 }
 
@@ -183,10 +190,10 @@ impl Vitals {
         self.history.lock().unwrap_or_else(PoisonError::into_inner).in_hand = in_hand;
     }
 
-    /// Counts an ending and logs it. A room that is gone for good ends no second time.
+    /// Counts an ending and logs it.
     pub(super) fn note_ending(&self, ending: Ending) {
         let mut history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
-        if history.last_ending.as_ref().is_some_and(|last| !last.leads_to_a_restart()) {
+        if history.is_over() {
             return;
         }
         self.running.store(false, Ordering::Relaxed);
@@ -199,7 +206,11 @@ impl Vitals {
         *count += 1;
         let in_hand = history.in_hand.take();
         history.last_in_hand = in_hand.map(|(requests, since)| InHand { requests, time: since.elapsed() });
-        let in_hand = history.last_in_hand.map_or(0, |in_hand| in_hand.requests);
+        history.last_ending = Some(ending.clone());
+        history.last_ended_at = Some(Instant::now());
+        history.ended_at = history.last_ended_at;
+        drop(history);
+        let in_hand = in_hand.map_or(0, |(requests, _)| requests);
         let queue = self.queue.load(Ordering::Relaxed);
         match ending {
             Ending::Stopped => info!(room = self.name, %ending, in_hand, queue, "a room ended"),
@@ -209,9 +220,6 @@ impl Vitals {
             // Nobody listens any more only when the service is ending already.
             let _ = self.lost.send(self.name.clone());
         }
-        history.last_ending = Some(ending);
-        history.last_ended_at = Some(Instant::now());
-        history.ended_at = history.last_ended_at;
     }
 
     /// Counts a restart; answers the pause before it, or none when there were too many.
@@ -233,12 +241,14 @@ impl Vitals {
 
     fn note_running(&self) {
         let mut history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
+        if history.is_over() {
+            return;
+        }
         self.running.store(true, Ordering::Relaxed);
         if let Some(ended_at) = history.ended_at.take() {
-            let recovery = ended_at.elapsed();
-            history.last_recovery = Some(recovery);
-            history.last_waited = self.queue.load(Ordering::Relaxed);
-            let waited = history.last_waited;
+            let (recovery, waited) = (ended_at.elapsed(), self.queue.load(Ordering::Relaxed));
+            (history.last_recovery, history.last_waited) = (Some(recovery), waited);
+            drop(history);
             info!(room = self.name, recovery_ms = recovery.as_millis() as u64, waited, "a room is back");
         }
     }

@@ -68,7 +68,7 @@ impl<'a> Answers<'a> {
     }
 
     /// The same answers, to a plan that ends earlier and that they are all about.
-    pub fn to_shorter<'b>(self, plan: &'b Plan) -> Answers<'b>
+    pub fn cut_to<'b>(self, plan: &'b Plan) -> Answers<'b>
     where
         'a: 'b,
     {

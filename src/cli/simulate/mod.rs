@@ -206,7 +206,7 @@ impl<'a> Run<'a> {
         let sent = onlooker.enough.get().then(|| plan.first_requests(onlooker.begun.get()));
         let plan = sent.as_ref().unwrap_or(plan);
         let reading = Reading { plan, ..reading };
-        let mut answers = answers.to_shorter(plan);
+        let mut answers = answers.cut_to(plan);
         let new_by_topic = answers.new_by_topic();
         let copies_unknown = answers.copies_unknown;
         let expected = Expected { plan, before, topics_may_be_old, new_by_topic, copies_unknown };
