@@ -33,8 +33,8 @@ const RECENT_IDS_MAX: usize = 65_536;
 /// While the store is away: how often the queue is searched for requests that have waited too long, and how
 /// often an idle writer asks whether it takes writes again.
 const QUEUE_CHECK_INTERVAL: Duration = Duration::from_millis(500);
-/// A group that is under way for this long has reached the store: its statements are sent and not yet answered.
-const CRASH_IN_HAND_AFTER: Duration = Duration::from_millis(1);
+/// A group that is under way for this long has reached the store, and few are through by then.
+const CRASH_IN_HAND_AFTER: Duration = Duration::from_micros(200);
 
 /// A whole request, from the shard that finished it last.
 #[derive(Message)]
@@ -213,9 +213,6 @@ impl WriterActor {
         self.committing = true;
         self.last_group.group_no += 1;
         self.vitals.note_in_hand(requests.len());
-        if self.crash_in_hand {
-            self.crash_while_storing(ctx);
-        }
         let group = Group::form(requests, self.sight.epoch(), &mut self.recent);
         let terms = Terms {
             id: self.last_group,
@@ -229,19 +226,29 @@ impl WriterActor {
             Ok(done) => guarded(writer, ctx, |writer, ctx| writer.finish(done, ctx)),
             Err(panic) => supervision::end(writer, ctx, panic),
         }));
+        if self.crash_in_hand {
+            self.crash_while_storing(ctx);
+        }
     }
 
     /// Crashes if this group is still under way in a moment; else one of the next is.
     fn crash_while_storing(&mut self, ctx: &mut Context<Self>) {
         let group_no = self.last_group.group_no;
-        ctx.run_later(CRASH_IN_HAND_AFTER, move |writer, ctx| {
+        let moment = async {
+            // It is first polled behind the commit; and a timer would only count milliseconds.
+            let begun = Instant::now();
+            while begun.elapsed() < CRASH_IN_HAND_AFTER {
+                tokio::task::yield_now().await;
+            }
+        };
+        ctx.spawn(moment.into_actor(self).map(move |(), writer: &mut Self, ctx| {
             guarded(writer, ctx, |writer, _| {
                 if writer.crash_in_hand && writer.committing && writer.last_group.group_no == group_no {
                     writer.crash_in_hand = false;
                     panic!("{CRASH_INJECTED}");
                 }
             });
-        });
+        }));
     }
 
     /// Requests for one group: up to the limits in events and bytes, or a larger one alone.

@@ -73,7 +73,7 @@ fn assert_shows_what_it_promises(report: &Value) {
     assert_eq!(crashed(writer), ["writer"]);
     assert!(number(&writer["crashes"][0]["in_hand"]) >= 1);
     assert!(
-        writer["crashes"][0]["in_hand_ms"].as_f64().unwrap() >= 1.0,
+        writer["crashes"][0]["in_hand_ms"].as_f64().unwrap() >= 0.2,
         "its transaction was open: {writer}"
     );
     assert_eq!(crashed(stats), ["stats"]);
@@ -146,7 +146,7 @@ fn it_needs_no_set_up_tells_what_happens_and_leaves_nothing_behind() {
         "s  retry   1 request is told to try again (503: the request was interrupted",
         "s  again   request ",
         "s  crash   writer panics with ",
-        ", their transaction open for ",
+        ", in a transaction under way for ",
         "s  asked   GET /stats, asked as it died, answers after ",
         "s  proof   ",
         "while rooms crashed 14 times",

@@ -1,9 +1,10 @@
 //! `sekali demo`: what the service withstands, for people to see.
 //!
-//! In reading order: the [`stage`], on which the service runs in this process, the [`show`], the [`timeline`] that
-//! is printed meanwhile, and the [`report`] at the end. The load and its proof are those of `sekali simulate`.
+//! In reading order: the [`stage`], on which the service runs in this process, the [`show`] and what is [`seen`] of
+//! it, the [`timeline`] that is printed meanwhile, and the [`report`] at the end. The load and its proof are those of `sekali simulate`.
 
 mod report;
+mod seen;
 mod show;
 mod stage;
 mod timeline;

@@ -3,7 +3,7 @@
 use indicatif::HumanCount;
 use serde::Serialize;
 
-use super::show::{Act, Counted};
+use super::seen::{Act, Counted};
 use crate::cli::simulate;
 
 #[derive(Serialize)]

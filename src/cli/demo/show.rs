@@ -7,10 +7,15 @@ use std::{
 };
 
 use indicatif::HumanCount;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use tokio::time::sleep;
 
-use super::{DemoFailure, stage::Stage, timeline::Timeline};
+use super::{
+    DemoFailure,
+    seen::{self, Act, Counted, CrashSeen, RetrySeen, StatsAsked},
+    stage::Stage,
+    timeline::Timeline,
+};
 use crate::{
     actors::{Crash, PublishError, RestartPolicy, RoomName, RoomReport},
     cli::{
@@ -27,64 +32,6 @@ const CRASHES_IN_A_ROW: usize = 7;
 const LOOK_EVERY: Duration = Duration::from_millis(1);
 /// What must happen happens within this, or is a fault.
 const PATIENCE: Duration = Duration::from_secs(20);
-
-/// One act, as it was seen.
-#[derive(Serialize)]
-pub struct Act {
-    pub title: &'static str,
-    pub crashes: Vec<CrashSeen>,
-    /// The requests that were told to try again, in the order of their acknowledgements.
-    pub told_to_retry: Vec<RetrySeen>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub stats_asked: Option<StatsAsked>,
-    #[serde(skip)]
-    pub faults: Vec<String>,
-}
-
-/// One room's crash and return.
-#[derive(Serialize)]
-pub struct CrashSeen {
-    pub room: String,
-    pub at_seconds: f64,
-    /// As `/stats` names it.
-    pub ending: String,
-    /// Requests that it had in hand: they are told to try again.
-    pub in_hand: usize,
-    /// How long it had been at them.
-    pub in_hand_ms: Option<f64>,
-    pub recovery_ms: f64,
-    /// Requests that had waited for it in its mailbox, or the writer's queue, when it was back.
-    pub waited: usize,
-}
-
-/// One request that was told to try again.
-#[derive(Serialize)]
-pub struct RetrySeen {
-    pub request: usize,
-    pub told_at_seconds: Vec<f64>,
-    pub told: Vec<String>,
-    pub acknowledged_at_seconds: f64,
-    pub stored: u64,
-    pub duplicates: u64,
-}
-
-/// What `/stats` answered who asked while the counters were away.
-#[derive(Serialize)]
-pub struct StatsAsked {
-    /// Events that were acknowledged before the question.
-    pub acknowledged: u64,
-    /// Events of the run that the answer counts.
-    pub received: u64,
-    pub answered_after_ms: f64,
-}
-
-/// The run's events, as `/stats` counts them.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
-pub struct Counted {
-    pub received: u64,
-    pub unique: u64,
-    pub duplicates: u64,
-}
 
 pub struct Show<'a> {
     pub stage: &'a Stage,
@@ -182,12 +129,12 @@ impl Show<'_> {
             futures::try_join!(self.crash(&[RoomName::Stats], Crash::Now), asking)?;
         let words = format!(
             "GET /stats, asked as it died, answers after {}: {} events, where {} had been acknowledged",
-            shown(time),
+            seen::shown(time),
             HumanCount(received),
             HumanCount(acknowledged)
         );
         self.timeline.line("asked", &words)?;
-        let asked = StatsAsked { acknowledged, received, answered_after_ms: millis(time) };
+        let asked = StatsAsked { acknowledged, received, answered_after_ms: seen::millis(time) };
         self.closes(TITLE, crashes, Some(asked)).await
     }
 
@@ -222,7 +169,7 @@ impl Show<'_> {
                     *seen = Seen::Crashed;
                 }
                 if *seen == Seen::Crashed && report.running {
-                    crashes.push(self.tell_return(&report)?);
+                    crashes.push(self.tell_return(*room, &report)?);
                     *seen = Seen::Back;
                 }
             }
@@ -241,47 +188,19 @@ impl Show<'_> {
     }
 
     fn tell_crash(&self, room: RoomName, report: &RoomReport) -> Result<(), CliError> {
-        let name = &report.name;
-        let in_hand = match report.last_in_hand {
-            None => "nothing in its hands".to_owned(),
-            Some(hand) => match room {
-                RoomName::Writer => format!(
-                    "{} in its hands, their transaction open for {}",
-                    plural(hand.requests, "request"),
-                    shown(hand.time)
-                ),
-                RoomName::Shard(_) | RoomName::Stats => {
-                    format!("{} in its hands", plural(hand.requests, "request"))
-                }
-            },
-        };
         let seconds = self.timeline.seconds_at(report.last_ended_at.unwrap_or_else(Instant::now));
-        self.timeline.line_at(seconds, "crash", &format!("{name} panics with {in_hand}"))
+        self.timeline.line_at(seconds, "crash", &seen::crash_in_words(room, report))
     }
 
-    fn tell_return(&self, report: &RoomReport) -> Result<CrashSeen, CliError> {
+    fn tell_return(&self, room: RoomName, report: &RoomReport) -> Result<CrashSeen, CliError> {
         let ended_at = report.last_ended_at.unwrap_or_else(Instant::now);
-        let recovery = report.last_recovery.unwrap_or_default();
-        let (room, waited) = (report.name.clone(), report.last_waited);
-        let waiting = match room.as_str() {
-            "stats" => "reads its counters from the store".to_owned(),
-            "writer" => format!("takes up {} that waited in its queue", plural(waited, "request")),
-            _ => format!("takes up {} that waited in its mailbox", plural(waited, "request")),
-        };
-        let words = format!("{room} is back after {} and {waiting}", shown(recovery));
-        self.timeline.line_at(self.timeline.seconds_at(ended_at + recovery), "back", &words)?;
-        Ok(CrashSeen {
-            room,
-            at_seconds: self.timeline.seconds_at(ended_at),
-            ending: report.last_ending.as_ref().map(ToString::to_string).unwrap_or_default(),
-            in_hand: report.last_in_hand.map_or(0, |hand| hand.requests),
-            in_hand_ms: report.last_in_hand.map(|hand| millis(hand.time)),
-            recovery_ms: millis(recovery),
-            waited,
-        })
+        let back_at = ended_at + report.last_recovery.unwrap_or_default();
+        let words = seen::return_in_words(room, report);
+        self.timeline.line_at(self.timeline.seconds_at(back_at), "back", &words)?;
+        Ok(CrashSeen::new(room, report, self.timeline.seconds_at(ended_at)))
     }
 
-    /// Waits until all that were told to try again are acknowledged; they must be those that were in hand.
+    /// Waits until all that was sent is acknowledged. What had to be sent again must be what was in hand.
     async fn closes(
         &self,
         title: &'static str,
@@ -290,8 +209,11 @@ impl Show<'_> {
     ) -> Result<Act, CliError> {
         let in_hand: usize = crashes.iter().map(|crash| crash.in_hand).sum();
         let some_waited = crashes.iter().any(|crash| crash.waited > 0);
-        let told_to_retry = self.retries(in_hand).await?;
+        let (told_to_retry, all_acknowledged) = self.retries(in_hand).await?;
         let mut faults = Vec::new();
+        if !all_acknowledged {
+            faults.push(format!("{title}: not everything that was sent is acknowledged after {PATIENCE:?}"));
+        }
         if let Some(asked) = &stats_asked
             && asked.received < asked.acknowledged
         {
@@ -309,21 +231,21 @@ impl Show<'_> {
                 "{title}: {in_hand} requests were in hand, and {interrupted} were interrupted"
             ));
         }
-        let writer_had_some = crashes.iter().any(|crash| crash.room == "writer" && crash.in_hand > 0);
-        if writer_had_some && let Some(words) = fate_of_the_transaction(&told_to_retry) {
-            self.timeline.line("so", words)?;
+        let interrupts = |crash: &CrashSeen| crash.name == RoomName::Writer && crash.in_hand > 0;
+        if faults.is_empty() && crashes.iter().any(interrupts) {
+            self.timeline.line("so", seen::fate_of_the_transaction(&told_to_retry))?;
         }
         // By now all that was sent before is acknowledged, and only what was in hand was interrupted.
-        if some_waited && faults.is_empty() {
+        if faults.is_empty() && some_waited {
             let words = "all that waited is answered now, and none of it had to be sent again";
             self.timeline.line("so", words)?;
         }
         Ok(Act { title, crashes, told_to_retry, stats_asked, faults })
     }
 
-    /// Waits for the requests that were in hand to be told to try again, and for all that have been sent so far to
-    /// be acknowledged.
-    async fn retries(&self, in_hand: usize) -> Result<Vec<RetrySeen>, CliError> {
+    /// Waits for the requests that were in hand to be told to try again, and for all that were sent so far to be
+    /// acknowledged; answers the former, and whether the latter came about.
+    async fn retries(&self, in_hand: usize) -> Result<(Vec<RetrySeen>, bool), CliError> {
         let Onlooker { retries, retried, under_way, .. } = self.onlooker;
         let told = || retries.count() - self.retries_told.get();
         // Whatever is not as it must be is found when the act closes.
@@ -333,18 +255,20 @@ impl Show<'_> {
             // In front of it stands the address, which is always the same.
             let why = last.split_once(" answered ").map_or(&*last, |(_, why)| why);
             let why = why.replacen(" Service Unavailable", "", 1);
-            let words = format!("{} told to try again ({why})", plural_is(told() as usize, "request"));
+            let told = told() as usize;
+            let are = if told == 1 { "is" } else { "are" };
+            let words = format!("{} {are} told to try again ({why})", seen::plural(told, "request"));
             self.timeline.line("retry", &words)?;
         }
         let last_sent = under_way.borrow().last().copied();
-        self.until(|| under_way.borrow().first().copied().is_none_or(|first| Some(first) > last_sent))
-            .await?;
+        let all_acknowledged =
+            self.until(|| under_way.borrow().first().is_none_or(|first| Some(*first) > last_sent)).await?;
         self.retries_told.set(retries.count());
         let seen: Vec<RetrySeen> = retried.take().iter().map(|request| self.retry(request)).collect();
         if !seen.is_empty() {
-            self.timeline.line("again", &acknowledged_again(&seen))?;
+            self.timeline.line("again", &seen::acknowledged_again(&seen))?;
         }
-        Ok(seen)
+        Ok((seen, all_acknowledged))
     }
 
     fn retry(&self, request: &RetriedRequest) -> RetrySeen {
@@ -359,16 +283,19 @@ impl Show<'_> {
         }
     }
 
-    /// Waits for a condition, but not for ever.
-    async fn until(&self, condition: impl Fn() -> bool) -> Result<(), CliError> {
+    /// Waits for a condition, but not for ever; answers whether it came about.
+    async fn until(&self, condition: impl Fn() -> bool) -> Result<bool, CliError> {
         let begun = Instant::now();
-        while !condition() && begun.elapsed() < PATIENCE {
+        while begun.elapsed() < PATIENCE {
+            if condition() {
+                return Ok(true);
+            }
             if self.stage.is_over() {
                 return Err(DemoFailure::ServiceEnded.into());
             }
             sleep(LOOK_EVERY).await;
         }
-        Ok(())
+        Ok(false)
     }
 
     fn report(&self, room: RoomName) -> RoomReport {
@@ -376,59 +303,9 @@ impl Show<'_> {
     }
 }
 
-fn acknowledged_again(seen: &[RetrySeen]) -> String {
-    const NAMED_MAX: usize = 4;
-    let names: Vec<String> = seen.iter().take(NAMED_MAX).map(|retry| retry.request.to_string()).collect();
-    let more = seen.len().saturating_sub(NAMED_MAX);
-    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    let s = if seen.len() == 1 { "" } else { "s" };
-    let time = |retry: &RetrySeen| {
-        retry.acknowledged_at_seconds - retry.told_at_seconds.first().copied().unwrap_or_default()
-    };
-    let longest = seen.iter().map(time).fold(0.0, f64::max);
-    let stored: u64 = seen.iter().map(|retry| retry.stored).sum();
-    let duplicates: u64 = seen.iter().map(|retry| retry.duplicates).sum();
-    format!(
-        "request{s} {}{more}, sent again and acknowledged within {longest:.2} s: {stored} events stored, {duplicates} duplicates",
-        names.join(", ")
-    )
-}
-
-/// What became of a transaction that was open at the crash, as the second attempts show.
-fn fate_of_the_transaction(told_to_retry: &[RetrySeen]) -> Option<&'static str> {
-    if told_to_retry.is_empty() {
-        return None;
-    }
-    // Of requests that are in the main new, some would be stored now if they had not been before.
-    Some(match told_to_retry.iter().any(|retry| retry.stored > 0) {
-        true => "the open transaction was rolled back, and the second attempt stored its events",
-        false => "the database committed the open transaction all the same; the second attempt says so",
-    })
-}
-
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Seen {
     Running,
     Crashed,
     Back,
-}
-
-fn plural_is(count: usize, what: &str) -> String {
-    format!("{} {}", plural(count, what), if count == 1 { "is" } else { "are" })
-}
-
-fn plural(count: usize, what: &str) -> String {
-    let s = if count == 1 { "" } else { "s" };
-    format!("{} {what}{s}", HumanCount(count as u64))
-}
-
-fn shown(time: Duration) -> String {
-    match time < Duration::from_secs(1) {
-        true => format!("{:.1} ms", millis(time)),
-        false => format!("{:.2} s", time.as_secs_f64()),
-    }
-}
-
-fn millis(time: Duration) -> f64 {
-    (time.as_secs_f64() * 1_000_000.0).round() / 1_000.0
 }
