@@ -77,6 +77,8 @@ pub enum DemoFailure {
     Folder(#[source] io::Error),
     #[error("the service was not ready within {0:?}; is its database there?")]
     NotReady(Duration),
+    #[error("the service acknowledged nothing within {waited:?}: {why}")]
+    NotServed { waited: Duration, why: String },
     #[error("the service ended in the middle of the demonstration")]
     ServiceEnded,
     #[error("{room} did not come back within {waited:?}")]

@@ -46,9 +46,17 @@ impl Report {
     pub fn words(&self) -> String {
         let count = |number: u64| HumanCount(number).to_string();
         let crashes: usize = self.acts.iter().map(|act| act.crashes.len()).sum();
+        let proof = &self.proof;
+        if self.verdict == simulate::Report::FAILED {
+            let faults: String = self.faults.iter().map(|fault| format!("\n- {fault}")).collect();
+            return format!(
+                "\n{} of {} events were acknowledged, while rooms crashed {crashes} times.\n\nFAILED: the result is not what it must be.{faults}",
+                count(proof.accepted),
+                count(proof.events),
+            );
+        }
         let told: usize = self.acts.iter().map(|act| act.told_to_retry.len()).sum();
         let waited = self.acts.iter().flat_map(|act| &act.crashes).map(|crash| crash.waited).max();
-        let proof = &self.proof;
         let what = format!(
             "
 {} events were published in {} requests, {} of them repeats, while rooms crashed {crashes} times.
@@ -60,10 +68,6 @@ Up to {} requests waited for a room that was away, and were answered as if nothi
             count(proof.events - proof.unique),
             waited.unwrap_or(0),
         );
-        if self.verdict == simulate::Report::FAILED {
-            let faults: String = self.faults.iter().map(|fault| format!("\n- {fault}")).collect();
-            return format!("{what}\nFAILED: the result is not what it must be.{faults}");
-        }
         let Counted { received, unique, duplicates } = self.counted;
         let again = received - proof.events;
         let again = match again {
