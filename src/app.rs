@@ -133,7 +133,7 @@ async fn run(config: Config, hooks: Hooks, mut stops: mpsc::UnboundedReceiver<()
     }
     tokio::select! {
         _ = stops.recv() => {}
-        room = rooms.given_up() => {
+        room = rooms.lost() => {
             server.stop(false).await;
             stop_rooms(&rooms).await;
             return Err(AppError::RoomLost(room));

@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 
 pub use self::{
     publish::{Again, AnswerDetail, Attempt, Refusal, RefusedEvent},
-    retry::{NotPublished, Published, Retries},
+    retry::{EarlierAttempt, NotPublished, Published, Retries},
 };
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);

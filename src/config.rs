@@ -8,7 +8,7 @@ mod args;
 mod values;
 
 pub use args::{DatabaseArgs, LogArgs, ServeArgs};
-pub use values::duration;
+pub use values::{database_url, duration};
 
 use std::{fmt, time::Duration};
 

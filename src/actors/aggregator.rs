@@ -20,7 +20,8 @@ use super::{
     ledger_sight::LedgerSight,
     request::{PublishError, PublishRequest},
     stats::{Ask, CountersReport, StatsActor},
-    supervision::{Crash, RoomReport, Vitals},
+    store_link::{StoreLink, StoreReport},
+    supervision::{Crash, Ending, RoomReport, Vitals},
     writer::WriterActor,
 };
 use crate::{
@@ -46,12 +47,20 @@ pub(super) struct Rooms {
     pub(super) admission: Admission,
     pub(super) digester: Digester,
     pub(super) sight: Arc<LedgerSight>,
+    pub(super) link: Arc<StoreLink>,
     pub(super) shards: Vec<(Addr<DedupActor>, Arc<ShardGauges>)>,
     pub(super) writer: (Addr<WriterActor>, Arc<Vitals>),
     pub(super) stats: (Addr<StatsActor>, Arc<Vitals>),
     pub(super) arbiters: Vec<Arbiter>,
     pub(super) watch: JoinHandle<()>,
-    pub(super) given_up: tokio::sync::Mutex<mpsc::UnboundedReceiver<String>>,
+    pub(super) lost: tokio::sync::Mutex<mpsc::UnboundedReceiver<String>>,
+}
+
+impl Rooms {
+    fn vitals(&self) -> impl Iterator<Item = &Arc<Vitals>> {
+        let shards = self.shards.iter().map(|(_, gauges)| &gauges.vitals);
+        shards.chain([&self.writer.1, &self.stats.1])
+    }
 }
 
 /// A room, to name it from outside.
@@ -80,6 +89,7 @@ pub struct NodeReport {
     pub shards: Vec<(RoomReport, usize)>,
     pub writer: RoomReport,
     pub stats: RoomReport,
+    pub store: StoreReport,
     pub events_in_flight: usize,
     pub bytes_in_flight: usize,
     /// Times that the database proved to be restored to an older copy.
@@ -194,6 +204,7 @@ impl Aggregator {
             shards: rooms.shards.iter().map(shard).collect(),
             writer: rooms.writer.1.report(),
             stats: rooms.stats.1.report(),
+            store: rooms.link.report(),
             events_in_flight: rooms.admission.events_in_flight(),
             bytes_in_flight: rooms.admission.bytes_in_flight(),
             restored: rooms.sight.restored(),
@@ -203,12 +214,11 @@ impl Aggregator {
     /// Whether every room runs and the store takes what it is given.
     pub async fn ready(&self) -> Result<(), NotReady> {
         let rooms = &*self.0;
-        let shards = rooms.shards.iter().map(|(_, gauges)| &gauges.vitals);
-        if let Some(down) = shards.chain([&rooms.writer.1, &rooms.stats.1]).find(|room| !room.is_running()) {
+        if let Some(down) = rooms.vitals().find(|room| !room.is_running()) {
             return Err(NotReady::RoomDown(down.name.clone()));
         }
         self.ping().await.map_err(|_| NotReady::StoreAway)?;
-        if rooms.sight.store_failing() { Err(NotReady::StoreFailing) } else { Ok(()) }
+        if rooms.link.is_lost() { Err(NotReady::StoreFailing) } else { Ok(()) }
     }
 
     /// Waits until nothing is in flight any more.
@@ -219,19 +229,33 @@ impl Aggregator {
     }
 
     /// Waits for a room that cannot be brought back; answers its name.
-    pub async fn given_up(&self) -> String {
-        match self.0.given_up.lock().await.recv().await {
+    pub async fn lost(&self) -> String {
+        match self.0.lost.lock().await.recv().await {
             Some(room) => room,
             None => std::future::pending().await,
         }
     }
 
+    /// What is known of a room, whatever state it and the others are in.
+    pub fn room(&self, room: RoomName) -> RoomReport {
+        match room {
+            RoomName::Shard(shard) => self.0.shards[shard].1.vitals.report(),
+            RoomName::Writer => self.0.writer.1.report(),
+            RoomName::Stats => self.0.stats.1.report(),
+        }
+    }
+
     /// Makes a room panic; for demonstrations and tests, and out of reach from outside.
     pub fn crash(&self, room: RoomName) {
+        self.crash_by(room, Crash::Now);
+    }
+
+    /// As [`crash`](Self::crash), in one of several ways.
+    pub fn crash_by(&self, room: RoomName, crash: Crash) {
         match room {
-            RoomName::Shard(shard) => self.0.shards[shard].0.do_send(Crash),
-            RoomName::Writer => self.0.writer.0.do_send(Crash),
-            RoomName::Stats => self.0.stats.0.do_send(Crash),
+            RoomName::Shard(shard) => self.0.shards[shard].0.do_send(crash),
+            RoomName::Writer => self.0.writer.0.do_send(crash),
+            RoomName::Stats => self.0.stats.0.do_send(crash),
         }
     }
 
@@ -241,6 +265,7 @@ impl Aggregator {
         self.0.arbiters.iter().for_each(|arbiter| {
             arbiter.stop();
         });
+        self.0.vitals().for_each(|room| room.note_ending(Ending::Stopped));
         self.0.store.close().await;
     }
 }

@@ -5,14 +5,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tracing::{info, warn};
 use uuid::Uuid;
 
 use super::{
     group::{Group, Settled},
-    ledger_sight::LedgerSight,
     request::PublishError,
     stats::Told,
+    store_link::{StoreLink, StoreLoss},
 };
 use crate::store::{Append, AppendGroup, Committed, EventStore, Head, LedgerMark, StoreError, StoreWriter};
 
@@ -75,9 +74,9 @@ pub(super) async fn commit(
     group: Group,
     terms: Terms,
     store: Arc<dyn EventStore>,
-    sight: Arc<LedgerSight>,
+    link: Arc<StoreLink>,
 ) -> Done {
-    let result = try_until_settled(&mut connection, &group, &terms, &*store, &sight).await;
+    let result = try_until_settled(&mut connection, &group, &terms, &*store, &link).await;
     Done { connection, group, result }
 }
 
@@ -86,7 +85,7 @@ async fn try_until_settled(
     group: &Group,
     terms: &Terms,
     store: &dyn EventStore,
-    sight: &LedgerSight,
+    link: &StoreLink,
 ) -> Result<CommittedGroup, CommitFailure> {
     let candidates = group.candidates();
     let counts = group.counts();
@@ -102,9 +101,6 @@ async fn try_until_settled(
     loop {
         match try_once(connection, store, &append).await {
             Ok(Append::Committed(committed)) => {
-                if sight.store_failing() {
-                    info!("the store takes writes again");
-                }
                 return Ok(settle(group, &append, &committed, started.elapsed()));
             }
             Ok(Append::Restored(found)) => return Err(CommitFailure::Restored(found)),
@@ -112,10 +108,7 @@ async fn try_until_settled(
             Err(error @ StoreError::Rejected(_)) => return Err(CommitFailure::Refused(error)),
             Err(error @ StoreError::Broken(_)) => return Err(CommitFailure::Broken(error)),
             Err(error @ (StoreError::Unavailable(_) | StoreError::TimedOut(_))) => {
-                if !sight.store_failing() {
-                    warn!(error = &error as &dyn std::error::Error, "the store is away; trying on");
-                }
-                sight.note_store(true);
+                link.note_lost(StoreLoss::Away, &error);
             }
         }
         if !anyone_waits(group, terms.store_patience) {

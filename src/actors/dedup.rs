@@ -10,7 +10,7 @@ use actix::prelude::*;
 use super::{
     dedup_window::{DedupWindow, Digest},
     request::PublishRequest,
-    supervision::{self, Crash, Room, Vitals, guarded},
+    supervision::{self, CRASH_INJECTED, Crash, Room, Vitals, guarded},
     warm_up::WarmUp,
     writer::{Append, Subscribe, WriterActor},
 };
@@ -53,6 +53,8 @@ pub(super) struct DedupActor {
     pub(super) writer_vitals: Arc<Vitals>,
     pub(super) warm_up: Arc<WarmUp>,
     pub(super) gauges: Arc<ShardGauges>,
+    /// Asked to crash with a request in hand.
+    pub(super) crash_in_hand: bool,
 }
 
 /// What is shown of a shard.
@@ -93,6 +95,11 @@ impl Handler<Admit> for DedupActor {
         self.gauges.vitals.queue.fetch_sub(1, Ordering::Relaxed);
         guarded(self, ctx, |shard, _| {
             let Admit { request, places } = message;
+            if shard.crash_in_hand {
+                shard.crash_in_hand = false;
+                shard.gauges.vitals.note_in_hand(1);
+                panic!("{CRASH_INJECTED}");
+            }
             for place in places {
                 if let Some(seq) = shard.window.seq(request.digests[place as usize]) {
                     request.mark_known(place, seq);
@@ -150,8 +157,11 @@ impl Handler<Forget> for DedupActor {
 impl Handler<Crash> for DedupActor {
     type Result = ();
 
-    fn handle(&mut self, _: Crash, ctx: &mut Self::Context) {
-        guarded(self, ctx, |_, _| panic!("crash injected"));
+    fn handle(&mut self, crash: Crash, ctx: &mut Self::Context) {
+        match crash {
+            Crash::InHand => self.crash_in_hand = true,
+            Crash::Now | Crash::PastGuard => crash.strike(self, ctx),
+        }
     }
 }
 

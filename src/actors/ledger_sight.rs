@@ -1,6 +1,6 @@
 //! What this node has seen of the ledger: the measure by which a restored database is noticed.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::watch;
 
@@ -16,7 +16,6 @@ pub(super) struct LedgerSight {
     head: watch::Sender<Option<Head>>,
     epoch: AtomicU64,
     restored: AtomicU64,
-    store_failing: AtomicBool,
 }
 
 /// Where the ledger ended, when it was looked at by one that had seen some of it.
@@ -71,15 +70,5 @@ impl LedgerSight {
     /// Times that the database proved to be restored to an older copy.
     pub(super) fn restored(&self) -> u64 {
         self.restored.load(Ordering::Relaxed)
-    }
-
-    /// Notes whether the last append failed for the store's sake.
-    pub(super) fn note_store(&self, failing: bool) {
-        self.store_failing.store(failing, Ordering::Relaxed);
-    }
-
-    /// Whether the last append failed for the store's sake.
-    pub(super) fn store_failing(&self) -> bool {
-        self.store_failing.load(Ordering::Relaxed)
     }
 }

@@ -23,6 +23,7 @@ mod group;
 mod ledger_sight;
 mod request;
 mod stats;
+mod store_link;
 mod supervision;
 mod topic_table;
 mod warm_up;
@@ -44,9 +45,10 @@ use self::{
     dedup_window::{DedupWindow, Digester},
     ledger_sight::LedgerSight,
     stats::StatsActor,
-    supervision::Vitals,
+    store_link::StoreLink,
+    supervision::{Room, Vitals},
     warm_up::{Source, WarmUp},
-    watch::Watch,
+    watch::{RoomConnection, Watch},
     writer::{WriterActor, WriterLimits},
 };
 pub use self::{
@@ -55,7 +57,8 @@ pub use self::{
     figures::FiguresReport,
     request::PublishError,
     stats::CountersReport,
-    supervision::{Ending, RestartPolicy, RoomReport},
+    store_link::{StoreLoss, StoreReport},
+    supervision::{CRASH_INJECTED, Crash, Ending, EndingCounts, InHand, RestartPolicy, RoomReport},
 };
 use crate::store::EventStore;
 
@@ -80,9 +83,10 @@ pub struct RoomLimits {
 pub fn start(store: Arc<dyn EventStore>, limits: RoomLimits) -> Aggregator {
     let runtime = Runtime::current();
     let sight = Arc::new(LedgerSight::default());
+    let link = Arc::new(StoreLink::default());
     let digester = Digester::new(store.scope());
-    let (given_up, given_up_received) = mpsc::unbounded_channel();
-    let new_vitals = |name: String| Vitals::new(name, limits.restarts.clone(), given_up.clone());
+    let (lost, lost_received) = mpsc::unbounded_channel();
+    let new_vitals = |name: String| Vitals::new(name, limits.restarts.clone(), lost.clone());
     let arbiter = Arbiter::new();
 
     let stats_vitals = new_vitals("stats".to_owned());
@@ -97,6 +101,7 @@ pub fn start(store: Arc<dyn EventStore>, limits: RoomLimits) -> Aggregator {
             stats.clone(),
             limits.shards,
             Arc::clone(&sight),
+            Arc::clone(&link),
             WriterLimits {
                 group_events_max: limits.group_events_max,
                 group_bytes_max: limits.group_bytes_max,
@@ -125,6 +130,7 @@ pub fn start(store: Arc<dyn EventStore>, limits: RoomLimits) -> Aggregator {
             writer_vitals: Arc::clone(&writer_vitals),
             warm_up: Arc::clone(&warm_up),
             gauges: Arc::clone(&gauges),
+            crash_in_hand: false,
         };
         (Supervisor::start_in_arbiter(&arbiter.handle(), |_| actor), gauges)
     };
@@ -135,8 +141,7 @@ pub fn start(store: Arc<dyn EventStore>, limits: RoomLimits) -> Aggregator {
         sight: Arc::clone(&sight),
         writer: writer.clone(),
         stats: stats.clone(),
-        rooms: connections(&shards, &writer, &stats),
-        given_up,
+        rooms: connections(&shards, (&writer, &writer_vitals), (&stats, &stats_vitals)),
     };
     Aggregator::new(Rooms {
         store,
@@ -144,29 +149,25 @@ pub fn start(store: Arc<dyn EventStore>, limits: RoomLimits) -> Aggregator {
         admission: Admission::new(limits.events_in_flight_max, limits.bytes_in_flight_max),
         digester,
         sight,
+        link,
         shards,
         writer: (writer, writer_vitals),
         stats: (stats, stats_vitals),
         arbiters: vec![arbiter],
         watch: tokio::spawn(watch.keep()),
-        given_up: tokio::sync::Mutex::new(given_up_received),
+        lost: tokio::sync::Mutex::new(lost_received),
     })
 }
 
-type RoomConnection = (String, Box<dyn Fn() -> bool + Send + Sync>);
-
 fn connections(
     shards: &[(Addr<DedupActor>, Arc<ShardGauges>)],
-    writer: &Addr<WriterActor>,
-    stats: &Addr<StatsActor>,
+    writer: (&Addr<WriterActor>, &Arc<Vitals>),
+    stats: (&Addr<StatsActor>, &Arc<Vitals>),
 ) -> Vec<RoomConnection> {
-    let mut rooms: Vec<RoomConnection> = Vec::new();
-    for (address, gauges) in shards {
+    fn connection<R: Room>(address: &Addr<R>, vitals: &Arc<Vitals>) -> RoomConnection {
         let address = address.clone();
-        rooms.push((gauges.vitals.name.clone(), Box::new(move || address.connected())));
+        (Arc::clone(vitals), Box::new(move || address.connected()))
     }
-    let (writer, stats) = (writer.clone(), stats.clone());
-    rooms.push(("writer".to_owned(), Box::new(move || writer.connected())));
-    rooms.push(("stats".to_owned(), Box::new(move || stats.connected())));
-    rooms
+    let shards = shards.iter().map(|(address, gauges)| connection(address, &gauges.vitals));
+    shards.chain([connection(writer.0, writer.1), connection(stats.0, stats.1)]).collect()
 }

@@ -226,8 +226,8 @@ impl Handler<Loaded> for StatsActor {
 impl Handler<Crash> for StatsActor {
     type Result = ();
 
-    fn handle(&mut self, _: Crash, ctx: &mut Self::Context) {
-        guarded(self, ctx, |_, _| panic!("crash injected"));
+    fn handle(&mut self, crash: Crash, ctx: &mut Self::Context) {
+        crash.strike(self, ctx);
     }
 }
 

@@ -42,13 +42,32 @@ impl Default for RestartPolicy {
     }
 }
 
-/// Why a room ended.
+/// Every way in which a room ends.
+///
+/// A store that is lost is not among them: the writer lives through it, and only its connection ends; see
+/// [`StoreLoss`](super::StoreLoss).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// A handler or a future of it panicked, with this message.
+    /// A handler or a future of it panicked, with this message. The room starts again.
     Panicked(String),
-    /// It died more often than the policy allows; the service exits.
+    /// It panicked more often than the policy allows. The service exits.
     GivenUp,
+    /// It was found dead: something got past its guard, and took its mailbox along. The service exits.
+    Died,
+    /// It was told to stop with the service.
+    Stopped,
+}
+
+impl Ending {
+    /// Whether the room is gone for good.
+    fn is_final(&self) -> bool {
+        !matches!(self, Ending::Panicked(_))
+    }
+
+    /// Whether the service cannot go on.
+    fn ends_the_service(&self) -> bool {
+        matches!(self, Ending::GivenUp | Ending::Died)
+    }
 }
 
 impl fmt::Display for Ending {
@@ -56,19 +75,31 @@ impl fmt::Display for Ending {
         match self {
             Ending::Panicked(message) => write!(f, "panicked: {message}"),
             Ending::GivenUp => f.write_str("given up after too many restarts"),
+            Ending::Died => f.write_str("died in spite of its supervisor"),
+            Ending::Stopped => f.write_str("stopped"),
         }
     }
+}
+
+/// How often a room has ended, by the way it did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EndingCounts {
+    pub panicked: u64,
+    pub given_up: u64,
+    pub died: u64,
+    pub stopped: u64,
 }
 
 /// What is known of a room from outside; it outlives every restart.
 pub(super) struct Vitals {
     pub(super) name: String,
-    /// Messages sent and not yet handled.
+    /// Requests that were sent to it and that it has not yet taken in hand.
     pub(super) queue: AtomicUsize,
     running: AtomicBool,
     policy: RestartPolicy,
     history: Mutex<History>,
-    given_up: mpsc::UnboundedSender<String>,
+    /// Told the name of a room that cannot be brought back.
+    lost: mpsc::UnboundedSender<String>,
 }
 
 #[derive(Default)]
@@ -76,35 +107,60 @@ struct History {
     restarts: u64,
     /// The newest last, none older than the policy's window.
     recent: VecDeque<Instant>,
+    endings: EndingCounts,
     last_ending: Option<Ending>,
+    last_ended_at: Option<Instant>,
+    /// Set from an ending until the room is back.
     ended_at: Option<Instant>,
     last_recovery: Option<Duration>,
+    /// How many requests it has in hand, and since when.
+    in_hand: Option<(usize, Instant)>,
+    last_in_hand: Option<InHand>,
+    last_waited: usize,
 }
 
-/// A room's record of restarts.
+impl History {
+    /// Whether nothing follows: a room that is gone for good neither comes back nor ends a second time.
+    fn is_over(&self) -> bool {
+        self.last_ending.as_ref().is_some_and(Ending::is_final)
+    }
+}
+
+/// What a room had in hand when it ended: requests that were answered "try again".
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InHand {
+    pub requests: usize,
+    /// How long it had been at them.
+    pub time: Duration,
+}
+
+/// A room's record of endings and restarts.
 #[derive(Clone, Debug)]
 pub struct RoomReport {
     pub name: String,
     pub queue: usize,
     pub running: bool,
     pub restarts: u64,
+    pub endings: EndingCounts,
     pub last_ending: Option<Ending>,
+    pub last_ended_at: Option<Instant>,
+    /// How long the room was away when it last came back.
     pub last_recovery: Option<Duration>,
+    /// What it had in hand when it last ended.
+    pub last_in_hand: Option<InHand>,
+    /// Requests that were waiting for it when it last came back.
+    pub last_waited: usize,
 }
 
 impl Vitals {
-    pub(super) fn new(
-        name: String,
-        policy: RestartPolicy,
-        given_up: mpsc::UnboundedSender<String>,
-    ) -> Arc<Self> {
+    pub(super) fn new(name: String, policy: RestartPolicy, lost: mpsc::UnboundedSender<String>) -> Arc<Self> {
         Arc::new(Self {
             name,
             queue: AtomicUsize::new(0),
             running: AtomicBool::new(false),
             policy,
             history: Mutex::default(),
-            given_up,
+            lost,
         })
     }
 
@@ -119,17 +175,51 @@ impl Vitals {
             queue: self.queue.load(Ordering::Relaxed),
             running: self.is_running(),
             restarts: history.restarts,
+            endings: history.endings,
             last_ending: history.last_ending.clone(),
+            last_ended_at: history.last_ended_at,
             last_recovery: history.last_recovery,
+            last_in_hand: history.last_in_hand,
+            last_waited: history.last_waited,
         }
     }
 
-    fn note_ending(&self, ending: Ending) {
-        self.running.store(false, Ordering::Relaxed);
-        error!(room = self.name, %ending, "a room ended");
+    /// Notes that the room has so many requests in hand from now on.
+    pub(super) fn note_in_hand(&self, requests: usize) {
+        let in_hand = (requests > 0).then(|| (requests, Instant::now()));
+        self.history.lock().unwrap_or_else(PoisonError::into_inner).in_hand = in_hand;
+    }
+
+    /// Counts an ending and logs it.
+    pub(super) fn note_ending(&self, ending: Ending) {
         let mut history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
-        history.last_ending = Some(ending);
-        history.ended_at = Some(Instant::now());
+        if history.is_over() {
+            return;
+        }
+        self.running.store(false, Ordering::Relaxed);
+        let count = match ending {
+            Ending::Panicked(_) => &mut history.endings.panicked,
+            Ending::GivenUp => &mut history.endings.given_up,
+            Ending::Died => &mut history.endings.died,
+            Ending::Stopped => &mut history.endings.stopped,
+        };
+        *count += 1;
+        let in_hand = history.in_hand.take();
+        history.last_in_hand = in_hand.map(|(requests, since)| InHand { requests, time: since.elapsed() });
+        history.last_ending = Some(ending.clone());
+        history.last_ended_at = Some(Instant::now());
+        history.ended_at = history.last_ended_at;
+        drop(history);
+        let in_hand = in_hand.map_or(0, |(requests, _)| requests);
+        let queue = self.queue.load(Ordering::Relaxed);
+        match ending {
+            Ending::Stopped => info!(room = self.name, %ending, in_hand, queue, "a room ended"),
+            _ => error!(room = self.name, %ending, in_hand, queue, "a room ended"),
+        }
+        if ending.ends_the_service() {
+            // Nobody listens any more only when the service is ending already.
+            let _ = self.lost.send(self.name.clone());
+        }
     }
 
     /// Counts a restart; answers the pause before it, or none when there were too many.
@@ -143,7 +233,6 @@ impl Vitals {
         history.restarts += 1;
         let recent = history.recent.len();
         if recent > self.policy.restarts_max {
-            history.last_ending = Some(Ending::GivenUp);
             return None;
         }
         let doublings = u32::try_from(recent - 1).unwrap_or(u32::MAX).min(20);
@@ -151,12 +240,16 @@ impl Vitals {
     }
 
     fn note_running(&self) {
-        self.running.store(true, Ordering::Relaxed);
         let mut history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
+        if history.is_over() {
+            return;
+        }
+        self.running.store(true, Ordering::Relaxed);
         if let Some(ended_at) = history.ended_at.take() {
-            let recovery = ended_at.elapsed();
-            history.last_recovery = Some(recovery);
-            info!(room = self.name, recovery_ms = recovery.as_millis() as u64, "a room is back");
+            let (recovery, waited) = (ended_at.elapsed(), self.queue.load(Ordering::Relaxed));
+            (history.last_recovery, history.last_waited) = (Some(recovery), waited);
+            drop(history);
+            info!(room = self.name, recovery_ms = recovery.as_millis() as u64, waited, "a room is back");
         }
     }
 }
@@ -178,9 +271,7 @@ pub(super) fn start<R: Room>(room: &mut R, ctx: &mut Context<R>) {
         return;
     }
     let Some(pause) = vitals.note_restart() else {
-        error!(room = vitals.name, "a room died too often and is given up; the service ends");
-        // Nobody listens any more only when the service is ending already.
-        let _ = vitals.given_up.send(vitals.name.clone());
+        vitals.note_ending(Ending::GivenUp);
         ctx.wait(futures::future::pending::<()>().into_actor(room));
         return;
     };
@@ -216,6 +307,27 @@ fn message_of(panic: &(dyn Any + Send)) -> String {
 }
 
 /// Makes the room that takes it panic; for demonstrations and tests.
-#[derive(Message)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Message)]
 #[rtype(result = "()")]
-pub(super) struct Crash;
+pub enum Crash {
+    /// At once.
+    Now,
+    /// With the next work in its hands: a shard with a request, the writer with a transaction open. A room that
+    /// holds none crashes at once.
+    InHand,
+    /// At once, and past the guard, which kills the room for good.
+    PastGuard,
+}
+
+impl Crash {
+    /// The panic, as the handler of a room that asks for nothing more.
+    pub(super) fn strike<R: Room>(self, room: &mut R, ctx: &mut Context<R>) {
+        match self {
+            Crash::PastGuard => panic!("{CRASH_INJECTED}"),
+            Crash::Now | Crash::InHand => guarded(room, ctx, |_, _| panic!("{CRASH_INJECTED}")),
+        }
+    }
+}
+
+/// The message of a panic that [`Crash`] brought about.
+pub const CRASH_INJECTED: &str = "crash injected";

@@ -4,12 +4,11 @@
 use std::{sync::Arc, time::Duration};
 
 use actix::Addr;
-use tokio::sync::mpsc;
-use tracing::error;
 
 use super::{
     ledger_sight::{LedgerSight, Look},
     stats::{HeadSeen, StatsActor},
+    supervision::{Ending, Vitals},
     writer::{Looked, WriterActor},
 };
 use crate::store::EventStore;
@@ -24,10 +23,11 @@ pub(super) struct Watch {
     pub(super) sight: Arc<LedgerSight>,
     pub(super) writer: Addr<WriterActor>,
     pub(super) stats: Addr<StatsActor>,
-    /// Whether each room's address still leads somewhere, by name.
-    pub(super) rooms: Vec<(String, Box<dyn Fn() -> bool + Send + Sync>)>,
-    pub(super) given_up: mpsc::UnboundedSender<String>,
+    /// Each room, and whether its address still leads somewhere.
+    pub(super) rooms: Vec<RoomConnection>,
 }
+
+pub(super) type RoomConnection = (Arc<Vitals>, Box<dyn Fn() -> bool + Send + Sync>);
 
 impl Watch {
     /// Polls until it is aborted.
@@ -36,10 +36,8 @@ impl Watch {
         polls.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             polls.tick().await;
-            if let Some((room, _)) = self.rooms.iter().find(|(_, connected)| !connected()) {
-                error!(room, "a room is dead in spite of its supervisor; the service ends");
-                let _ = self.given_up.send(room.clone());
-                return;
+            for (room, _) in self.rooms.iter().filter(|(_, connected)| !connected()) {
+                room.note_ending(Ending::Died);
             }
             self.poll_ledger().await;
         }

@@ -12,7 +12,7 @@ use std::{
 
 use actix::prelude::*;
 use futures::FutureExt;
-use tracing::{debug, error, warn};
+use tracing::{error, warn};
 use uuid::Uuid;
 
 use super::{
@@ -23,7 +23,8 @@ use super::{
     ledger_sight::{LedgerSight, Look},
     request::{PublishError, PublishRequest},
     stats::{Rebuild, StatsActor},
-    supervision::{self, Crash, Room, Vitals, guarded},
+    store_link::{StoreLink, StoreLoss},
+    supervision::{self, CRASH_INJECTED, Crash, Room, Vitals, guarded},
 };
 use crate::store::{EventStore, Head, StoreError};
 
@@ -32,6 +33,8 @@ const RECENT_IDS_MAX: usize = 65_536;
 /// While the store is away: how often the queue is searched for requests that have waited too long, and how
 /// often an idle writer asks whether it takes writes again.
 const QUEUE_CHECK_INTERVAL: Duration = Duration::from_millis(500);
+/// A group that is under way for this long has reached the store, and few are through by then.
+const CRASH_IN_HAND_AFTER: Duration = Duration::from_micros(200);
 
 /// A whole request, from the shard that finished it last.
 #[derive(Message)]
@@ -65,6 +68,7 @@ pub(super) struct WriterActor {
     stats: Addr<StatsActor>,
     shards: Vec<Option<Addr<DedupActor>>>,
     sight: Arc<LedgerSight>,
+    link: Arc<StoreLink>,
     limits: WriterLimits,
     vitals: Arc<Vitals>,
     queue: VecDeque<Arc<PublishRequest>>,
@@ -75,6 +79,8 @@ pub(super) struct WriterActor {
     /// Of the last group that was taken in hand.
     last_group: GroupId,
     committing: bool,
+    /// Asked to crash with a transaction open.
+    crash_in_hand: bool,
 }
 
 impl WriterActor {
@@ -83,6 +89,7 @@ impl WriterActor {
         stats: Addr<StatsActor>,
         shards: usize,
         sight: Arc<LedgerSight>,
+        link: Arc<StoreLink>,
         limits: WriterLimits,
         vitals: Arc<Vitals>,
     ) -> Self {
@@ -90,10 +97,12 @@ impl WriterActor {
             connection: None,
             last_group: GroupId { writer_id: Uuid::new_v4(), group_no: 0 },
             committing: false,
+            crash_in_hand: false,
             store,
             stats,
             shards: vec![None; shards],
             sight,
+            link,
             limits,
             vitals,
             queue: VecDeque::new(),
@@ -173,8 +182,11 @@ impl Handler<Looked> for WriterActor {
 impl Handler<Crash> for WriterActor {
     type Result = ();
 
-    fn handle(&mut self, _: Crash, ctx: &mut Self::Context) {
-        guarded(self, ctx, |_, _| panic!("crash injected"));
+    fn handle(&mut self, crash: Crash, ctx: &mut Self::Context) {
+        match crash {
+            Crash::InHand => self.crash_in_hand = true,
+            Crash::Now | Crash::PastGuard => crash.strike(self, ctx),
+        }
     }
 }
 
@@ -192,7 +204,7 @@ impl WriterActor {
     /// A store that failed is ready again only when it has taken a write, and a service that is not ready may
     /// be sent none: so an idle writer commits an empty group.
     fn probe_store(&mut self, ctx: &mut Context<Self>) {
-        if self.sight.store_failing() && !self.committing {
+        if self.link.is_lost() && !self.committing {
             self.commit(Vec::new(), ctx);
         }
     }
@@ -200,18 +212,42 @@ impl WriterActor {
     fn commit(&mut self, requests: Vec<Arc<PublishRequest>>, ctx: &mut Context<Self>) {
         self.committing = true;
         self.last_group.group_no += 1;
+        self.vitals.note_in_hand(requests.len());
         let group = Group::form(requests, self.sight.epoch(), &mut self.recent);
         let terms = Terms {
             id: self.last_group,
             seen: self.sight.seen(),
             store_patience: self.limits.store_patience,
         };
-        let (store, sight) = (Arc::clone(&self.store), Arc::clone(&self.sight));
-        let committing = commit(self.connection.take(), group, terms, store, sight);
+        let (store, link) = (Arc::clone(&self.store), Arc::clone(&self.link));
+        let committing = commit(self.connection.take(), group, terms, store, link);
         let committing = AssertUnwindSafe(committing).catch_unwind().into_actor(self);
         ctx.spawn(committing.map(|done, writer: &mut Self, ctx| match done {
             Ok(done) => guarded(writer, ctx, |writer, ctx| writer.finish(done, ctx)),
             Err(panic) => supervision::end(writer, ctx, panic),
+        }));
+        if self.crash_in_hand {
+            self.crash_while_storing(ctx);
+        }
+    }
+
+    /// Crashes if this group is still under way in a moment; else one of the next is.
+    fn crash_while_storing(&mut self, ctx: &mut Context<Self>) {
+        let group_no = self.last_group.group_no;
+        let moment = async {
+            // It is first polled behind the commit; and a timer would only count milliseconds.
+            let begun = Instant::now();
+            while begun.elapsed() < CRASH_IN_HAND_AFTER {
+                tokio::task::yield_now().await;
+            }
+        };
+        ctx.spawn(moment.into_actor(self).map(move |(), writer: &mut Self, ctx| {
+            guarded(writer, ctx, |writer, _| {
+                if writer.crash_in_hand && writer.committing && writer.last_group.group_no == group_no {
+                    writer.crash_in_hand = false;
+                    panic!("{CRASH_INJECTED}");
+                }
+            });
         }));
     }
 
@@ -238,11 +274,12 @@ impl WriterActor {
     fn finish(&mut self, done: Done, ctx: &mut Context<Self>) {
         self.connection = done.connection;
         self.committing = false;
+        self.vitals.note_in_hand(0);
         match done.result {
             Ok(committed) => {
                 let learned = committed.settled.learned;
                 self.sight.move_on(committed.told.head);
-                self.sight.note_store(false);
+                self.link.note_taken();
                 self.stats.do_send(committed.told);
                 learned.iter().for_each(|(digest, seq)| self.recent.learn(*digest, *seq));
                 // The next group is on its way to the store before this one's clients are told.
@@ -282,13 +319,8 @@ impl WriterActor {
                 warn!(error = &error as &dyn std::error::Error, "the store refuses a request");
                 answer_all(group, PublishError::Refused(innermost(&error)));
             }
-            // What a probe finds is known already, and would fill the log.
-            CommitFailure::Broken(error) if group.requests().is_empty() => {
-                debug!(error = &error as &dyn std::error::Error, "the store still cannot be written");
-            }
             CommitFailure::Broken(error) => {
-                error!(error = &error as &dyn std::error::Error, "the store cannot be written");
-                self.sight.note_store(true);
+                self.link.note_lost(StoreLoss::Unwritable, &error);
                 answer_all(group, PublishError::StoreBroken);
             }
             CommitFailure::Away => answer_all(group, PublishError::StoreAway),
@@ -327,7 +359,7 @@ impl WriterActor {
 
     /// While the store is away, a request waits no longer than the store's patience, in hand or in the queue.
     fn answer_the_impatient(&mut self) {
-        if !self.sight.store_failing() {
+        if !self.link.is_lost() {
             return;
         }
         let now = Instant::now();

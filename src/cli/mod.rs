@@ -1,5 +1,6 @@
 //! The command line: what can be asked for, and one file for each subcommand.
 
+mod demo;
 mod events;
 mod healthcheck;
 mod logging;
@@ -54,6 +55,8 @@ enum Command {
     Events(events::EventsArgs),
     /// Print what a running service has counted
     Stats(stats::StatsArgs),
+    /// Show what the service withstands
+    Demo(demo::DemoArgs),
     /// Bring the database's schema up to date, and do nothing else
     Migrate(migrate::MigrateArgs),
     /// Ask a running service whether it is ready; silent if it is
@@ -69,6 +72,7 @@ pub fn run(cli: Cli) -> Result<(), CliError> {
         Some(Command::Publish(args)) => publish::run(&args),
         Some(Command::Events(args)) => events::run(&args),
         Some(Command::Stats(args)) => stats::run(&args),
+        Some(Command::Demo(args)) => demo::run(&args),
         Some(Command::Migrate(args)) => migrate::run(&args),
         Some(Command::Healthcheck(args)) => healthcheck::run(&args),
     };
@@ -94,6 +98,9 @@ pub enum CliError {
     /// Not everything was published.
     #[error(transparent)]
     Publish(#[from] publish::PublishFailure),
+    /// A demonstration could not be given.
+    #[error(transparent)]
+    Demo(#[from] demo::DemoFailure),
     /// The simulation found something that must not be.
     #[error("the result is wrong: {0}")]
     NotProven(String),
@@ -266,6 +273,7 @@ mod tests {
                 "1",
             ],
             &["publish", "-", "--batch", "1", "--give-up-after", "10s"],
+            &["demo", "supervisor-restart", "--pause", "1s", "--json", "--database-url", "sqlite://a.db"],
         ] {
             assert!(parse(args).is_ok(), "{args:?}");
         }

@@ -19,7 +19,7 @@ pub const TICK_EVERY: Duration = Duration::from_millis(500);
 /// One piece of work under way. Dropping it takes the bar away.
 pub struct Progress {
     bar: ProgressBar,
-    is_terminal: bool,
+    prints_lines: bool,
     doing: &'static str,
     total: Option<u64>,
     begun: Instant,
@@ -37,6 +37,15 @@ impl Progress {
             true => ProgressDrawTarget::stderr_with_hz(DRAWS_HZ),
             false => ProgressDrawTarget::hidden(),
         };
+        Self::draw(doing, total, target, !is_terminal)
+    }
+
+    /// Work of which somebody else tells.
+    pub fn silent(doing: &'static str, total: Option<u64>) -> Self {
+        Self::draw(doing, total, ProgressDrawTarget::hidden(), false)
+    }
+
+    fn draw(doing: &'static str, total: Option<u64>, target: ProgressDrawTarget, prints_lines: bool) -> Self {
         let bar = ProgressBar::with_draw_target(total, target);
         let template = match total {
             Some(_) => "{prefix} [{bar:20}] {human_pos} of {human_len}, {rate}, {eta} left {msg}",
@@ -52,7 +61,7 @@ impl Progress {
         let now = Instant::now();
         Self {
             bar,
-            is_terminal,
+            prints_lines,
             doing,
             total,
             begun: now,
@@ -86,7 +95,7 @@ impl Progress {
     }
 
     fn print_line_if_due(&mut self, trouble: &str) {
-        if self.is_terminal {
+        if !self.prints_lines {
             return;
         }
         let since_line = self.line_at.elapsed();

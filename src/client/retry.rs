@@ -2,11 +2,11 @@
 
 use std::{
     cell::{Cell, RefCell},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 use uuid::Uuid;
 
 use super::{
@@ -22,8 +22,22 @@ const BACKOFF_MAX: Duration = Duration::from_secs(5);
 pub struct Published {
     /// The answer's body.
     pub answer: Vec<u8>,
+    /// The attempts before the answered one.
+    pub earlier: Vec<EarlierAttempt>,
+}
+
+/// An attempt that had to be followed by another one.
+#[derive(Debug)]
+pub struct EarlierAttempt {
+    pub ended_at: Instant,
+    pub again: Again,
+}
+
+impl Published {
     /// Attempts before the answered one after which the events may or may not have been stored.
-    pub unknown_outcomes: u64,
+    pub fn unknown_outcomes(&self) -> u64 {
+        self.earlier.iter().filter(|attempt| attempt.again.outcome_unknown).count() as u64
+    }
 }
 
 /// A publish that was not acknowledged.
@@ -78,19 +92,20 @@ impl Client {
         retries: &Retries,
     ) -> Result<Published, NotPublished> {
         let mut patience = Patience::new(give_up_after);
-        let mut unknown_outcomes = 0;
+        let mut earlier = Vec::new();
         loop {
             let again = match self.publish(body.clone(), detail).await {
-                Attempt::Answered(answer) => return Ok(Published { answer, unknown_outcomes }),
+                Attempt::Answered(answer) => return Ok(Published { answer, earlier }),
                 Attempt::Refused(refusal) => return Err(refusal.into()),
                 Attempt::Again(again) => again,
             };
             retries.note(&again);
-            unknown_outcomes += u64::from(again.outcome_unknown);
+            let ended_at = Instant::now();
             if !patience.wait(again.retry_after).await {
                 let (attempts, time) = (patience.waits + 1, patience.begun.elapsed());
                 return Err(NotPublished::GaveUp { attempts, time, why: again.why });
             }
+            earlier.push(EarlierAttempt { ended_at, again });
         }
     }
 

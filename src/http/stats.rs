@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer, ser::SerializeMap};
 
 use super::{Limits, error::Problem, gate::Gate};
 use crate::{
-    actors::{NodeReport, RoomReport},
+    actors::{EndingCounts, NodeReport, RoomReport, StoreReport},
     store::TopicTotal,
 };
 
@@ -41,6 +41,7 @@ struct Node<'a> {
     writer: Room<'a>,
     stats: Room<'a>,
     restarts: u64,
+    store: Store,
     rates: Rates,
     commits: u64,
     commit_latency_ms: CommitLatency,
@@ -62,7 +63,26 @@ struct Room<'a> {
     running: bool,
     queue: usize,
     restarts: u64,
+    endings: Endings,
     last_ending: Option<String>,
+    last_recovery_ms: Option<f64>,
+}
+
+/// How often a room has ended, by the way it did.
+#[derive(Serialize)]
+struct Endings {
+    panicked: u64,
+    given_up: u64,
+    died: u64,
+    stopped: u64,
+}
+
+/// The writer's link to the store, which can be lost without the end of a room.
+#[derive(Serialize)]
+struct Store {
+    lost: bool,
+    losses: u64,
+    last_loss: Option<String>,
     last_recovery_ms: Option<f64>,
 }
 
@@ -120,6 +140,7 @@ impl<'a> Node<'a> {
             writer: Room::new(&report.writer),
             stats: Room::new(&report.stats),
             restarts: rooms.map(|room| room.restarts).sum(),
+            store: Store::new(&report.store),
             rates: Rates {
                 events_per_second: tenths(figures.events_per_second),
                 commits_per_second: tenths(figures.commits_per_second),
@@ -144,7 +165,26 @@ impl<'a> Room<'a> {
             running: report.running,
             queue: report.queue,
             restarts: report.restarts,
+            endings: Endings::new(report.endings),
             last_ending: report.last_ending.as_ref().map(ToString::to_string),
+            last_recovery_ms: report.last_recovery.map(millis),
+        }
+    }
+}
+
+impl Endings {
+    fn new(counts: EndingCounts) -> Self {
+        let EndingCounts { panicked, given_up, died, stopped } = counts;
+        Self { panicked, given_up, died, stopped }
+    }
+}
+
+impl Store {
+    fn new(report: &StoreReport) -> Self {
+        Self {
+            lost: report.lost,
+            losses: report.losses,
+            last_loss: report.last_loss.map(|loss| loss.to_string()),
             last_recovery_ms: report.last_recovery.map(millis),
         }
     }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use sekali::{
-    actors::{NodeReport, NotReady, RestartPolicy, RoomName},
+    actors::{Ending, EndingCounts, NodeReport, NotReady, RestartPolicy, RoomName},
     app::AppError,
 };
 use serde_json::{Value, json};
@@ -341,7 +341,10 @@ fn a_room_that_keeps_dying_ends_the_service() {
             };
             let (ended, database) = service.ended().await;
             assert!(matches!(&ended, Err(AppError::RoomLost(lost)) if *lost == name), "{ended:?}");
-            assert_eq!(rooms.ready().await, Err(NotReady::RoomDown(name)));
+            assert!(matches!(rooms.ready().await, Err(NotReady::RoomDown(_))));
+            let record = rooms.room(room);
+            assert_eq!(record.last_ending, Some(Ending::GivenUp));
+            assert_eq!(record.endings, EndingCounts { panicked: 4, given_up: 1, ..EndingCounts::default() });
             database.assert_sound().await;
 
             // What comes next finds everything.
@@ -359,6 +362,8 @@ fn the_service_is_not_ready_while_a_room_restarts_and_serves_what_waited_then() 
         settings.restarts.backoff_max = settings.restarts.backoff_min;
     };
     on_both_stores_with(change, async |service| {
+        // Another room that has not even started would be named just as well.
+        wait_for_restarts(&service, 0).await;
         for (room, name) in
             [(RoomName::Shard(0), "shard 0"), (RoomName::Shard(1), "shard 1"), (RoomName::Writer, "writer")]
         {
@@ -404,6 +409,8 @@ fn stats_tell_of_restarts_with_their_cause_and_the_time_to_recover() {
         for room in [&node["shards"][1], &node["writer"], &node["stats"]] {
             assert_eq!(room["running"], json!(true));
             assert_eq!(room["last_ending"], json!("panicked: crash injected"));
+            let endings = json!({"panicked": room["restarts"], "given_up": 0, "died": 0, "stopped": 0});
+            assert_eq!(room["endings"], endings);
             let pause = if room["name"] == "writer" { 20.0 } else { 10.0 };
             assert!(room["last_recovery_ms"].as_f64().unwrap() >= pause, "{room}");
         }

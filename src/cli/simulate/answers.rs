@@ -67,6 +67,18 @@ impl<'a> Answers<'a> {
         }
     }
 
+    /// The same answers, to a plan that ends earlier and that they are all about.
+    pub fn cut_to<'b>(self, plan: &'b Plan) -> Answers<'b>
+    where
+        'a: 'b,
+    {
+        let mut answers: Answers<'b> = self;
+        answers.plan = plan;
+        answers.seqs.truncate(plan.unique as usize);
+        answers.marks.truncate(plan.unique as usize);
+        answers
+    }
+
     /// What is answered about.
     pub fn plan(&self) -> &Plan {
         self.plan

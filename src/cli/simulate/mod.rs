@@ -29,8 +29,12 @@ use self::{
     ids::IdKind,
     plan::Plan,
     proof::Reading,
-    report::{Latency, Report},
+    report::Latency,
     sending::{Measured, Sending},
+};
+pub use self::{
+    report::Report,
+    sending::{Onlooker, RetriedRequest},
 };
 use super::{CliError, ServerArgs, block_on};
 use crate::{
@@ -100,18 +104,50 @@ pub struct SimulateArgs {
     #[arg(long)]
     json: bool,
 
+    /// Whether somebody else tells of the progress.
+    #[arg(skip)]
+    silent: bool,
+
     #[command(flatten)]
     server: ServerArgs,
 }
 
+/// A load for a demonstration: `requests` of `batch` events each, so many a second, over connections enough that
+/// a service that pauses for a moment meets no silence.
+pub struct SteadyLoad {
+    pub requests: u32,
+    pub requests_per_second: u32,
+    pub batch: u32,
+    pub duplicates: f64,
+    pub connections: u32,
+}
+
+impl SteadyLoad {
+    /// The flags that ask for it.
+    pub fn args(&self, url: String) -> SimulateArgs {
+        SimulateArgs {
+            events: self.requests * self.batch,
+            duplicates: self.duplicates,
+            batch: self.batch,
+            concurrency: self.connections,
+            topics: 8,
+            ids: IdKind::Uuid4,
+            payload_bytes: 100,
+            rate: f64::from(self.requests_per_second),
+            seed: None,
+            run: None,
+            give_up_after: Duration::from_secs(60),
+            ready_timeout: Duration::from_secs(30),
+            json: false,
+            silent: true,
+            server: ServerArgs { url },
+        }
+    }
+}
+
 /// Sends, proves and reports; an error if anything is not as it must be.
 pub fn run(args: &SimulateArgs) -> Result<(), CliError> {
-    let run = args.run.clone().unwrap_or_else(|| Uuid::new_v4().simple().to_string()[..12].to_owned());
-    let seed = args.seed.unwrap_or_else(|| u64::from(Uuid::new_v4().as_fields().0));
-    check_request_size(args)?;
-    let plan = Plan::new(args, &run, seed, timestamp_now())?;
-    let client = args.server.client()?;
-    let report = block_on(simulate(args, &plan, &client, run, seed))?;
+    let report = block_on(Run::new(args)?.simulate(&Onlooker::default()))?;
     let shown = if args.json { report.json() } else { report.table() };
     writeln!(io::stdout(), "{}", shown.trim_end()).map_err(CliError::Output)?;
     match report.faults.is_empty() {
@@ -120,43 +156,75 @@ pub fn run(args: &SimulateArgs) -> Result<(), CliError> {
     }
 }
 
-async fn simulate(
-    args: &SimulateArgs,
-    plan: &Plan,
-    client: &Client,
-    run: String,
+/// One run, planned.
+pub struct Run<'a> {
+    args: &'a SimulateArgs,
+    client: Client,
+    name: String,
     seed: u64,
-) -> Result<Report, CliError> {
-    super::wait_until_ready(client, args.ready_timeout).await?;
-    let reading = Reading { plan, client, give_up_after: args.give_up_after };
-    let mut answers = Answers::new(plan, reading.last_seq().await?);
-    let before = counts::stats(client, args.give_up_after).await?;
-    let topics_may_be_old = args.run.is_some();
-    if topics_may_be_old {
-        reading.note_before(&mut answers).await?;
-    }
-    let rate = (args.rate > 0.0).then_some(args.rate);
-    let concurrency = args.concurrency as usize;
-    let sending = Sending { plan, client, concurrency, rate, give_up_after: args.give_up_after };
-    let measured = sending.run(&mut answers).await;
+    plan: Plan,
+}
 
-    let new_by_topic = answers.new_by_topic();
-    let copies_unknown = answers.copies_unknown;
-    let expected = Expected { plan, before, topics_may_be_old, new_by_topic, copies_unknown };
-    let mut read_back = 0;
-    let mut unproven = Vec::new();
-    // What was not sent cannot be there.
-    if measured.events == plan.events() {
-        answers.check_sum();
-        match prove(&reading, &expected, &mut answers).await {
-            Ok((events, verdict)) => {
-                (read_back, unproven) = (events, verdict.unproven);
-                answers.faults.extend(verdict.faults);
-            }
-            Err(error) => answers.faults.add("the result could not be read back", || error.to_string()),
-        }
+impl<'a> Run<'a> {
+    /// The run that the flags ask for, or what is wrong with them.
+    pub fn new(args: &'a SimulateArgs) -> Result<Self, CliError> {
+        let name = args.run.clone().unwrap_or_else(|| Uuid::new_v4().simple().to_string()[..12].to_owned());
+        let seed = args.seed.unwrap_or_else(|| u64::from(Uuid::new_v4().as_fields().0));
+        check_request_size(args)?;
+        let plan = Plan::new(args, &name, seed, timestamp_now())?;
+        Ok(Self { args, client: args.server.client()?, name, seed, plan })
     }
-    Ok(report(run, seed, &answers, &measured, read_back, unproven))
+
+    /// What it asks the service by.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// The topics of its events, which are no other run's.
+    pub fn topics(&self) -> &[String] {
+        &self.plan.topics
+    }
+
+    /// Sends, until all is sent or the onlooker has seen enough, and proves what was sent.
+    pub async fn simulate(&self, onlooker: &Onlooker) -> Result<Report, CliError> {
+        let Self { args, client, plan, .. } = self;
+        let give_up_after = args.give_up_after;
+        super::wait_until_ready(client, args.ready_timeout).await?;
+        let reading = Reading { plan, client, give_up_after, silent: args.silent };
+        let mut answers = Answers::new(plan, reading.last_seq().await?);
+        let before = counts::stats(client, give_up_after).await?;
+        let topics_may_be_old = args.run.is_some();
+        if topics_may_be_old {
+            reading.note_before(&mut answers).await?;
+        }
+        let rate = (args.rate > 0.0).then_some(args.rate);
+        let concurrency = args.concurrency as usize;
+        let sending =
+            Sending { plan, client, concurrency, rate, give_up_after, silent: args.silent, onlooker };
+        let measured = sending.run(&mut answers).await;
+
+        let sent = onlooker.enough.get().then(|| plan.first_requests(onlooker.begun.get()));
+        let plan = sent.as_ref().unwrap_or(plan);
+        let reading = Reading { plan, ..reading };
+        let mut answers = answers.cut_to(plan);
+        let new_by_topic = answers.new_by_topic();
+        let copies_unknown = answers.copies_unknown;
+        let expected = Expected { plan, before, topics_may_be_old, new_by_topic, copies_unknown };
+        let mut read_back = 0;
+        let mut unproven = Vec::new();
+        // What was not sent cannot be there.
+        if measured.events == plan.events() {
+            answers.check_sum();
+            match prove(&reading, &expected, &mut answers).await {
+                Ok((events, verdict)) => {
+                    (read_back, unproven) = (events, verdict.unproven);
+                    answers.faults.extend(verdict.faults);
+                }
+                Err(error) => answers.faults.add("the result could not be read back", || error.to_string()),
+            }
+        }
+        Ok(report(self.name.clone(), self.seed, &answers, &measured, read_back, unproven))
+    }
 }
 
 /// How many events were read back, and what is to be said of the counts.

@@ -41,6 +41,18 @@ impl Plan {
         })
     }
 
+    /// The plan of a run that ends after so many requests.
+    pub fn first_requests(&self, requests: usize) -> Self {
+        let order = self.order[..self.order.len().min(requests * self.batch)].to_vec();
+        Self {
+            unique: order.iter().max().map_or(0, |number| number + 1),
+            order,
+            topics: self.topics.clone(),
+            timestamp: self.timestamp.clone(),
+            ..*self
+        }
+    }
+
     /// Events to send.
     pub fn events(&self) -> u64 {
         self.order.len() as u64
@@ -118,6 +130,22 @@ fn order(events: usize, unique: u32, batch: usize, concurrency: usize, seed: u64
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::simulate::tests::plan;
+
+    #[test]
+    fn a_plan_that_ends_earlier_begins_alike_and_counts_what_is_left() {
+        let plan = plan(&["--events=1000", "--batch=30"]);
+        for requests in [0, 1, 7, 34, 50] {
+            let shorter = plan.first_requests(requests);
+            assert_eq!(shorter.requests(), requests.min(34));
+            assert!((0..shorter.requests()).all(|place| shorter.request(place) == plan.request(place)));
+            let different: std::collections::HashSet<_> = shorter.order.iter().collect();
+            assert_eq!(different.len(), shorter.unique as usize);
+            let counted =
+                shorter.by_topic().into_iter().fold((0, 0), |sum, topic| (sum.0 + topic.0, sum.1 + topic.1));
+            assert_eq!(counted, (u64::from(shorter.unique), shorter.events()));
+        }
+    }
 
     #[test]
     fn as_many_are_repeats_as_planned_and_each_follows_its_first_copy() {

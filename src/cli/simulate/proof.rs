@@ -34,6 +34,8 @@ pub struct Reading<'a> {
     pub plan: &'a Plan,
     pub client: &'a Client,
     pub give_up_after: Duration,
+    /// Whether no progress is shown.
+    pub silent: bool,
 }
 
 impl Reading<'_> {
@@ -50,7 +52,7 @@ impl Reading<'_> {
 
     /// Notes what the run's topics hold before anything is sent: a run of this name may have been here.
     pub async fn note_before(&self, answers: &mut Answers<'_>) -> Result<(), ClientError> {
-        self.each_event(Progress::start("looking for what is there", None), |_, event, _| {
+        self.each_event(self.progress("looking for what is there", None), |_, event, _| {
             if let Some(number) = self.plan.number(&event.event_id) {
                 answers.note_before(number, event.seq);
             }
@@ -60,7 +62,7 @@ impl Reading<'_> {
 
     /// Reads everything back, and notes what is wrong in the answers' faults.
     pub async fn check_events(&self, answers: &mut Answers<'_>) -> Result<(), ClientError> {
-        let progress = Progress::start("reading back", Some(u64::from(self.plan.unique)));
+        let progress = self.progress("reading back", Some(u64::from(self.plan.unique)));
         let mut order = Faults::default();
         self.each_event(progress, |topic, event, previous| {
             if event.seq <= previous {
@@ -71,6 +73,10 @@ impl Reading<'_> {
         .await?;
         answers.faults.extend(order);
         Ok(())
+    }
+
+    fn progress(&self, doing: &'static str, total: Option<u64>) -> Progress {
+        if self.silent { Progress::silent(doing, total) } else { Progress::start(doing, total) }
     }
 
     fn check_event(&self, topic: usize, event: &ReadEvent<'_>, answers: &mut Answers<'_>) {

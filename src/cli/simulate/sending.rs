@@ -1,6 +1,8 @@
 //! Sends the plan over a number of connections, and measures.
 
 use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeSet,
     pin::pin,
     time::{Duration, Instant},
 };
@@ -12,7 +14,7 @@ use tokio::time::{interval, sleep_until};
 use super::{answers::Answers, body::request_body, plan::Plan};
 use crate::{
     cli::progress::{Progress, TICK_EVERY},
-    client::{AnswerDetail, Client, NotPublished, Published, Retries},
+    client::{AnswerDetail, Client, EarlierAttempt, NotPublished, Published, Retries},
 };
 
 /// How to send.
@@ -23,6 +25,37 @@ pub struct Sending<'a> {
     /// Requests a second; none sends as fast as answers come.
     pub rate: Option<f64>,
     pub give_up_after: Duration,
+    /// Whether no progress is shown.
+    pub silent: bool,
+    pub onlooker: &'a Onlooker,
+}
+
+/// Looks on while requests are sent, and may say that it is enough.
+#[derive(Default)]
+pub struct Onlooker {
+    /// Set by whoever looks on: no further request is begun.
+    pub enough: Cell<bool>,
+    /// Requests that were begun.
+    pub begun: Cell<usize>,
+    /// The places of the requests that were sent and are not acknowledged yet.
+    pub under_way: RefCell<BTreeSet<usize>>,
+    /// Requests that were acknowledged, and their events.
+    pub acknowledged: Cell<(usize, u64)>,
+    /// Retries, as they happen.
+    pub retries: Retries,
+    /// The requests that were acknowledged after retries.
+    pub retried: RefCell<Vec<RetriedRequest>>,
+}
+
+/// A request that was not acknowledged at its first attempt.
+pub struct RetriedRequest {
+    /// Its place in the order of sending, from 1.
+    pub number: usize,
+    pub earlier: Vec<EarlierAttempt>,
+    pub acknowledged_at: Instant,
+    /// As it was answered in the end.
+    pub stored: u64,
+    pub duplicates: u64,
 }
 
 /// What was measured.
@@ -45,27 +78,25 @@ struct Done {
 impl Sending<'_> {
     /// Sends everything, or stops at the first request that will not be taken.
     pub async fn run(&self, answers: &mut Answers<'_>) -> Measured {
-        let retries = Retries::default();
+        let retries = &self.onlooker.retries;
         let mut measured = Measured::new();
         let begun = Instant::now();
-        let mut progress = Progress::start("sending", Some(self.plan.events()));
+        let start = if self.silent { Progress::silent } else { Progress::start };
+        let mut progress = start("sending", Some(self.plan.events()));
         let mut ticks = interval(TICK_EVERY);
-        let mut requests = pin!(self.requests(begun, &retries));
+        let mut requests = pin!(self.requests(begun, retries));
         loop {
             let done = tokio::select! {
                 done = requests.next() => done,
                 _ = ticks.tick() => {
-                    progress.tick(&retries);
+                    progress.tick(retries);
                     continue;
                 }
             };
             let Some(Done { place, latency, published }) = done else { break };
             let events = self.plan.request(place).len() as u64;
             match published {
-                Ok(Published { answer, unknown_outcomes }) => {
-                    answers.note_unknown(place, unknown_outcomes);
-                    answers.note_answer(place, &answer);
-                }
+                Ok(published) => self.note(place, published, answers),
                 Err(error) => {
                     answers
                         .faults
@@ -83,9 +114,28 @@ impl Sending<'_> {
         measured
     }
 
+    fn note(&self, place: usize, published: Published, answers: &mut Answers<'_>) {
+        let (stored, duplicates) = (answers.stored, answers.duplicates);
+        answers.note_unknown(place, published.unknown_outcomes());
+        answers.note_answer(place, &published.answer);
+        self.onlooker.under_way.borrow_mut().remove(&place);
+        let (requests, events) = self.onlooker.acknowledged.get();
+        self.onlooker.acknowledged.set((requests + 1, events + self.plan.request(place).len() as u64));
+        if !published.earlier.is_empty() {
+            self.onlooker.retried.borrow_mut().push(RetriedRequest {
+                number: place + 1,
+                earlier: published.earlier,
+                acknowledged_at: Instant::now(),
+                stored: answers.stored - stored,
+                duplicates: answers.duplicates - duplicates,
+            });
+        }
+    }
+
     /// All requests, in the order in which they come to an end.
     fn requests<'a>(&'a self, begun: Instant, retries: &'a Retries) -> impl Stream<Item = Done> + 'a {
-        stream::iter(0..self.plan.requests())
+        stream::iter((0..self.plan.requests()).take_while(|_| !self.onlooker.enough.get()))
+            .inspect(|place| self.onlooker.begun.set(place + 1))
             .map(move |place| self.request(place, begun, retries))
             .buffer_unordered(self.concurrency)
     }
@@ -97,6 +147,7 @@ impl Sending<'_> {
             sleep_until(planned.into()).await;
             since = Some(planned);
         }
+        self.onlooker.under_way.borrow_mut().insert(place);
         let body = request_body(self.plan, place);
         let since = since.unwrap_or_else(Instant::now);
         let published =

@@ -1,0 +1,117 @@
+//! The writer's link to the store. It is lost with the first write that fails for the store's sake, and back with
+//! the first that the store takes again.
+//!
+//! Losing it is no ending of a room: the writer drops its connection, keeps the group in hand and its queue, and
+//! tries on. So it is counted beside the rooms, and once however many writes fail meanwhile.
+
+use std::{
+    error::Error,
+    fmt,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use tracing::{debug, error, info, warn};
+
+use crate::store::StoreError;
+
+/// How the store is lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoreLoss {
+    /// It does not answer, or not in time; it may come back by itself.
+    Away,
+    /// It answers and cannot be written; an operator has to mend it.
+    Unwritable,
+}
+
+impl fmt::Display for StoreLoss {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            StoreLoss::Away => "store lost: it is away",
+            StoreLoss::Unwritable => "store lost: it cannot be written",
+        })
+    }
+}
+
+/// What is known of the link.
+#[derive(Clone, Debug, Default)]
+pub struct StoreReport {
+    /// Whether the store is lost now.
+    pub lost: bool,
+    /// Times that it was lost.
+    pub losses: u64,
+    pub last_loss: Option<StoreLoss>,
+    /// How long the store was lost, from the first write that failed, when it last took one again.
+    pub last_recovery: Option<Duration>,
+}
+
+/// Shared by the writer and the handle.
+#[derive(Default)]
+pub(super) struct StoreLink {
+    lost: AtomicBool,
+    history: Mutex<History>,
+}
+
+#[derive(Default)]
+struct History {
+    losses: u64,
+    last_loss: Option<StoreLoss>,
+    lost_at: Option<Instant>,
+    last_recovery: Option<Duration>,
+}
+
+impl StoreLink {
+    /// Whether the last write failed for the store's sake.
+    pub(super) fn is_lost(&self) -> bool {
+        self.lost.load(Ordering::Relaxed)
+    }
+
+    /// Notes that a write failed for the store's sake. What is known already is not logged again.
+    pub(super) fn note_lost(&self, loss: StoreLoss, cause: &StoreError) {
+        let cause = cause as &dyn Error;
+        let mut history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
+        let was_lost = history.lost_at.is_some();
+        if was_lost && history.last_loss == Some(loss) {
+            debug!(error = cause, "the store still cannot be written");
+            return;
+        }
+        history.last_loss = Some(loss);
+        if !was_lost {
+            history.losses += 1;
+            history.lost_at = Some(Instant::now());
+        }
+        self.lost.store(true, Ordering::Relaxed);
+        drop(history);
+        match loss {
+            StoreLoss::Away => warn!(ending = %loss, error = cause, "the store is away; trying on"),
+            StoreLoss::Unwritable => error!(ending = %loss, error = cause, "the store cannot be written"),
+        }
+    }
+
+    /// Notes that the store took a write.
+    pub(super) fn note_taken(&self) {
+        if !self.is_lost() {
+            return;
+        }
+        let mut history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(lost_at) = history.lost_at.take() else { return };
+        let recovery = lost_at.elapsed();
+        history.last_recovery = Some(recovery);
+        self.lost.store(false, Ordering::Relaxed);
+        drop(history);
+        info!(recovery_ms = recovery.as_millis() as u64, "the store takes writes again");
+    }
+
+    pub(super) fn report(&self) -> StoreReport {
+        let history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
+        StoreReport {
+            lost: history.lost_at.is_some(),
+            losses: history.losses,
+            last_loss: history.last_loss,
+            last_recovery: history.last_recovery,
+        }
+    }
+}

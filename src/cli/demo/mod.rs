@@ -1,0 +1,188 @@
+//! `sekali demo`: what the service withstands, for people to see.
+//!
+//! In reading order: the [`stage`], on which the service runs in this process, the [`show`] and what is [`seen`] of
+//! it, the [`timeline`] that is printed meanwhile, and the [`report`] at the end. The load and its proof are those of `sekali simulate`.
+
+mod report;
+mod seen;
+mod show;
+mod stage;
+mod timeline;
+
+use std::{
+    cell::Cell,
+    io::{self, Write},
+    panic,
+    time::Duration,
+};
+
+use clap::{Args, Subcommand};
+use indicatif::HumanCount;
+
+use self::{report::Report, show::Show, stage::Stage, timeline::Timeline};
+use super::{
+    CliError, block_on,
+    simulate::{Onlooker, Run, SteadyLoad},
+};
+use crate::{
+    actors::CRASH_INJECTED,
+    config::{WrongValue, database_url, duration},
+};
+
+/// The load: small requests, so that a room that is away for milliseconds is missed by some.
+const REQUESTS_PER_SECOND: u32 = 250;
+const BATCH: u32 = 20;
+const DUPLICATES: f64 = 0.3;
+/// More than come while a room is away for the longest pause that is shown.
+const CONNECTIONS: u32 = 300;
+const PAUSE_MAX: Duration = Duration::from_secs(30);
+/// All crashes together take a few seconds; the load must outlast them on the slowest machine.
+const CRASHES_TIME_MAX: Duration = Duration::from_secs(120);
+
+#[derive(Args)]
+pub struct DemoArgs {
+    #[command(subcommand)]
+    demo: Demo,
+}
+
+#[derive(Subcommand)]
+enum Demo {
+    /// Crash the rooms of a service under load, and prove that nothing is lost and nothing is stored twice
+    ///
+    /// Needs nothing: the service runs within the command, on a SQLite file in a temporary folder. Takes about
+    /// twenty seconds. Exit code 1 if the proof fails.
+    SupervisorRestart(SupervisorRestartArgs),
+}
+
+#[derive(Args)]
+pub struct SupervisorRestartArgs {
+    // The environment's DATABASE_URL is left alone on purpose: it may be the one that matters.
+    /// Where to keep the events instead of a temporary SQLite file; they stay there afterwards
+    #[arg(long, value_name = "URL")]
+    database_url: Option<String>,
+
+    /// Time of undisturbed load before each act: 1ms to 30s
+    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = pause)]
+    pause: Duration,
+
+    /// Print the result as JSON, and nothing before it
+    #[arg(long)]
+    json: bool,
+}
+
+/// Why a demonstration could not be given.
+#[derive(Debug, thiserror::Error)]
+pub enum DemoFailure {
+    #[error("cannot make a temporary folder")]
+    Folder(#[source] io::Error),
+    #[error("the service was not ready within {0:?}; is its database there?")]
+    NotReady(Duration),
+    #[error("the service acknowledged nothing within {waited:?}: {why}")]
+    NotServed { waited: Duration, why: String },
+    #[error("the service ended in the middle of the demonstration")]
+    ServiceEnded,
+    #[error("{room} did not come back within {waited:?}")]
+    NotBack { room: String, waited: Duration },
+    #[error("the demonstration was interrupted")]
+    Interrupted,
+}
+
+/// Gives the demonstration that was asked for.
+pub fn run(args: &DemoArgs) -> Result<(), CliError> {
+    match &args.demo {
+        Demo::SupervisorRestart(args) => supervisor_restart(args),
+    }
+}
+
+fn supervisor_restart(args: &SupervisorRestartArgs) -> Result<(), CliError> {
+    let url = args.database_url.as_deref().map(|url| database_url("database-url", url)).transpose()?;
+    keep_injected_panics_quiet();
+    let stage = Stage::set_up(url)?;
+    let report = block_on(async {
+        tokio::select! {
+            report = play(args, &stage) => report,
+            _ = tokio::signal::ctrl_c() => Err(DemoFailure::Interrupted.into()),
+        }
+    });
+    // How the service ended says more than what the show then missed.
+    stage.take_down()?;
+    let report = report?;
+    let shown = if args.json { report.json() } else { report.words() };
+    writeln!(io::stdout(), "{}", shown.trim_end()).map_err(CliError::Output)?;
+    match report.faults.is_empty() {
+        true => Ok(()),
+        false => Err(CliError::NotProven(report.faults.join("; "))),
+    }
+}
+
+async fn play(args: &SupervisorRestartArgs, stage: &Stage) -> Result<Report, CliError> {
+    let timeline = Timeline::begin(!args.json);
+    let load = load(args.pause).args(stage.url.clone());
+    let run = Run::new(&load)?;
+    let onlooker = Onlooker::default();
+    let show = Show {
+        stage,
+        run: &run,
+        onlooker: &onlooker,
+        timeline: &timeline,
+        pause: args.pause,
+        retries_told: Cell::new(0),
+    };
+    timeline.say(&introduction(stage))?;
+    let playing = async {
+        let acts = show.play().await?;
+        onlooker.enough.set(true);
+        timeline.line("load", "ends; what is under way is finished, and then all is read back")?;
+        Ok(acts)
+    };
+    let (acts, proof) = futures::try_join!(playing, run.simulate(&onlooker))?;
+    let counted = show.counted().await?;
+    timeline.line("proof", &format!("{} events were read back and compared", HumanCount(proof.read_back)))?;
+    Ok(Report::new(stage.store, timeline.seconds(), acts, proof, counted))
+}
+
+/// The steady load, planned for longer than it can last.
+fn load(pause: Duration) -> SteadyLoad {
+    let time_max = pause * (show::ACTS + 1) + CRASHES_TIME_MAX;
+    SteadyLoad {
+        requests: time_max.as_secs() as u32 * REQUESTS_PER_SECOND,
+        requests_per_second: REQUESTS_PER_SECOND,
+        batch: BATCH,
+        duplicates: DUPLICATES,
+        connections: CONNECTIONS,
+    }
+}
+
+fn introduction(stage: &Stage) -> String {
+    format!(
+        "\
+Rooms of a running service are crashed under load. Nothing may be lost, and nothing stored twice.
+
+The service runs in this process: {} DedupActors (shards), the WriterActor and the StatsActor. Its events go to
+{}.
+A publisher sends it {REQUESTS_PER_SECOND} requests a second over HTTP, {BATCH} events each, {:.0} % of them repeats. What it is told
+to try again, it sends again. A crash is a panic in the room's own thread; its supervisor starts it again.
+",
+        stage::SHARDS,
+        stage.place,
+        DUPLICATES * 100.0
+    )
+}
+
+/// A panic that was asked for stands in the timeline; any other is shown as ever.
+fn keep_injected_panics_quiet() {
+    let shown = panic::take_hook();
+    panic::set_hook(Box::new(move |info| {
+        if info.payload_as_str() != Some(CRASH_INJECTED) {
+            shown(info);
+        }
+    }));
+}
+
+fn pause(text: &str) -> Result<Duration, WrongValue> {
+    let pause = duration("pause", text)?;
+    match pause <= PAUSE_MAX {
+        true => Ok(pause),
+        false => Err(WrongValue::new("pause", "a time from 1ms to 30s", text)),
+    }
+}

@@ -1,0 +1,330 @@
+//! The acts: which rooms are crashed, how, and what was seen of it.
+
+use std::{
+    cell::Cell,
+    collections::HashMap,
+    time::{Duration, Instant},
+};
+
+use indicatif::HumanCount;
+use serde::Deserialize;
+use tokio::time::sleep;
+
+use super::{
+    DemoFailure,
+    seen::{self, Act, Counted, CrashSeen, RetrySeen, StatsAsked},
+    stage::Stage,
+    timeline::Timeline,
+};
+use crate::{
+    actors::{Crash, PublishError, RestartPolicy, RoomName, RoomReport},
+    cli::{
+        CliError,
+        simulate::{Onlooker, RetriedRequest, Run},
+    },
+    client::ClientError,
+};
+
+/// How many acts there are.
+pub const ACTS: u32 = 5;
+/// Crashes of the room that keeps crashing.
+const CRASHES_IN_A_ROW: usize = 7;
+const LOOK_EVERY: Duration = Duration::from_millis(1);
+/// What must happen happens within this, or is a fault.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+pub struct Show<'a> {
+    pub stage: &'a Stage,
+    pub run: &'a Run<'a>,
+    pub onlooker: &'a Onlooker,
+    pub timeline: &'a Timeline,
+    /// Undisturbed load before each act.
+    pub pause: Duration,
+    /// Retries that are told of already.
+    pub retries_told: Cell<u64>,
+}
+
+impl Show<'_> {
+    /// All acts, and the load around them.
+    pub async fn play(&self) -> Result<Vec<Act>, CliError> {
+        self.load_begins().await?;
+        let mut acts = Vec::new();
+        for act in 0..ACTS {
+            acts.push(self.act(act).await?);
+            // What follows on a fault would be judged by it.
+            if acts.iter().any(|act| !act.faults.is_empty()) {
+                return Ok(acts);
+            }
+        }
+        self.undisturbed().await?;
+        Ok(acts)
+    }
+
+    async fn act(&self, number: u32) -> Result<Act, CliError> {
+        use RoomName::{Shard, Stats, Writer};
+        match number {
+            0 => {
+                self.crash_once("A DedupActor, with a request in its hands", &[Shard(0)], Crash::InHand).await
+            }
+            1 => self.crash_once("The WriterActor, with a transaction open", &[Writer], Crash::InHand).await,
+            2 => self.crash_the_counters("The StatsActor, while somebody asks for the counters").await,
+            3 => {
+                let rooms = [Shard(0), Shard(2), Writer, Stats];
+                let title = "Two DedupActors, the WriterActor and the StatsActor at once";
+                self.crash_once(title, &rooms, Crash::Now).await
+            }
+            _ => self.crash_again_and_again("A DedupActor that crashes again and again").await,
+        }
+    }
+
+    /// The run's events, as `/stats` counts them now.
+    pub async fn counted(&self) -> Result<Counted, CliError> {
+        #[derive(Deserialize)]
+        struct Stats {
+            by_topic: HashMap<String, Topic>,
+        }
+        #[derive(Deserialize)]
+        struct Topic {
+            unique: u64,
+            duplicates: u64,
+        }
+        let json = self.run.client().stats().await?;
+        let unreadable = |source| ClientError::Unreadable { url: "/stats".to_owned(), source };
+        let stats: Stats = serde_json::from_str(&json).map_err(unreadable)?;
+        let of_this_run = self.run.topics().iter().filter_map(|topic| stats.by_topic.get(topic));
+        Ok(of_this_run.fold(Counted::default(), |sum, topic| Counted {
+            received: sum.received + topic.unique + topic.duplicates,
+            unique: sum.unique + topic.unique,
+            duplicates: sum.duplicates + topic.duplicates,
+        }))
+    }
+
+    async fn load_begins(&self) -> Result<(), CliError> {
+        if !self.until(|| self.onlooker.acknowledged.get().0 > 0).await? {
+            return Err(DemoFailure::NotServed { waited: PATIENCE, why: self.onlooker.retries.last() }.into());
+        }
+        self.timeline.line("load", "begins")
+    }
+
+    /// Lets the load pass for a while, and says how it does.
+    async fn undisturbed(&self) -> Result<(), CliError> {
+        sleep(self.pause).await;
+        let (requests, events) = self.onlooker.acknowledged.get();
+        let retries = self.onlooker.retries.count();
+        let words = format!(
+            "{} requests acknowledged so far, with {} events; {retries} had to be sent again",
+            HumanCount(requests as u64),
+            HumanCount(events)
+        );
+        self.timeline.line("load", &words)
+    }
+
+    async fn opens(&self, title: &str) -> Result<(), CliError> {
+        self.undisturbed().await?;
+        self.timeline.say(&format!("\n{title}\n"))
+    }
+
+    /// Crashes rooms once, all at the same time.
+    async fn crash_once(
+        &self,
+        title: &'static str,
+        rooms: &[RoomName],
+        crash: Crash,
+    ) -> Result<Act, CliError> {
+        self.opens(title).await?;
+        let crashes = self.crash(rooms, crash).await?;
+        self.closes(title, crashes, None).await
+    }
+
+    /// Crashes the counters, and asks for them meanwhile.
+    async fn crash_the_counters(&self, title: &'static str) -> Result<Act, CliError> {
+        self.opens(title).await?;
+        let (_, acknowledged) = self.onlooker.acknowledged.get();
+        let asked_at = Instant::now();
+        let asking = async {
+            let counted = self.counted().await?;
+            Ok((counted.received, asked_at.elapsed()))
+        };
+        let (crashes, (received, time)) =
+            futures::try_join!(self.crash(&[RoomName::Stats], Crash::Now), asking)?;
+        let words = format!(
+            "GET /stats, asked as it died, answers after {}: {} events, where {} had been acknowledged",
+            seen::shown(time),
+            HumanCount(received),
+            HumanCount(acknowledged)
+        );
+        self.timeline.line("asked", &words)?;
+        let asked = StatsAsked { acknowledged, received, answered_after_ms: seen::millis(time) };
+        self.closes(title, crashes, Some(asked)).await
+    }
+
+    /// Crashes a room as soon as it is back, so that its supervisor takes longer and longer.
+    async fn crash_again_and_again(&self, title: &'static str) -> Result<Act, CliError> {
+        self.opens(title).await?;
+        let mut crashes = Vec::new();
+        for _ in 0..CRASHES_IN_A_ROW {
+            crashes.extend(self.crash(&[RoomName::Shard(1)], Crash::Now).await?);
+        }
+        let RestartPolicy { restarts_max, window, .. } = RestartPolicy::default();
+        let words = format!(
+            "the pause before each restart doubles; after {restarts_max} restarts within {window:?} the service gives up and exits"
+        );
+        self.timeline.line("so", &words)?;
+        self.closes(title, crashes, None).await
+    }
+
+    /// Crashes the rooms and waits until all are back.
+    async fn crash(&self, rooms: &[RoomName], crash: Crash) -> Result<Vec<CrashSeen>, CliError> {
+        let mut watched: Vec<_> =
+            rooms.iter().map(|room| (*room, self.report(*room).endings.panicked, Seen::Running)).collect();
+        rooms.iter().for_each(|room| self.stage.rooms.crash_by(*room, crash));
+        let mut crashes = Vec::new();
+        let begun = Instant::now();
+        while crashes.len() < rooms.len() {
+            for (room, panicked, seen) in &mut watched {
+                let report = self.report(*room);
+                if *seen == Seen::Running && report.endings.panicked > *panicked {
+                    self.tell_crash(*room, &report)?;
+                    *seen = Seen::Crashed;
+                }
+                if *seen == Seen::Crashed && report.running {
+                    crashes.push(self.tell_return(*room, &report)?);
+                    *seen = Seen::Back;
+                }
+            }
+            if self.stage.is_over() {
+                return Err(DemoFailure::ServiceEnded.into());
+            }
+            if let Some((room, ..)) = watched.iter().find(|(.., seen)| *seen != Seen::Back)
+                && begun.elapsed() > PATIENCE
+            {
+                let room = self.report(*room).name;
+                return Err(DemoFailure::NotBack { room, waited: PATIENCE }.into());
+            }
+            sleep(LOOK_EVERY).await;
+        }
+        Ok(crashes)
+    }
+
+    fn tell_crash(&self, room: RoomName, report: &RoomReport) -> Result<(), CliError> {
+        let seconds = self.timeline.seconds_at(report.last_ended_at.unwrap_or_else(Instant::now));
+        self.timeline.line_at(seconds, "crash", &seen::crash_in_words(room, report))
+    }
+
+    fn tell_return(&self, room: RoomName, report: &RoomReport) -> Result<CrashSeen, CliError> {
+        let ended_at = report.last_ended_at.unwrap_or_else(Instant::now);
+        let back_at = ended_at + report.last_recovery.unwrap_or_default();
+        let words = seen::return_in_words(room, report);
+        self.timeline.line_at(self.timeline.seconds_at(back_at), "back", &words)?;
+        Ok(CrashSeen::new(room, report, self.timeline.seconds_at(ended_at)))
+    }
+
+    /// Waits until all that was sent is acknowledged. What had to be sent again must be what was in hand.
+    async fn closes(
+        &self,
+        title: &'static str,
+        crashes: Vec<CrashSeen>,
+        stats_asked: Option<StatsAsked>,
+    ) -> Result<Act, CliError> {
+        let in_hand: usize = crashes.iter().map(|crash| crash.in_hand).sum();
+        let some_waited = crashes.iter().any(|crash| crash.waited > 0);
+        let (told_to_retry, all_acknowledged) = self.retries(in_hand).await?;
+        let mut faults = Vec::new();
+        if !all_acknowledged {
+            faults.push(format!("{title}: not everything that was sent is acknowledged after {PATIENCE:?}"));
+        }
+        if let Some(asked) = &stats_asked
+            && asked.received < asked.acknowledged
+        {
+            let StatsAsked { acknowledged, received, .. } = asked;
+            faults.push(format!("/stats counted {received} events when {acknowledged} were acknowledged"));
+        }
+        let interrupted = PublishError::Interrupted.to_string();
+        let interrupted = told_to_retry
+            .iter()
+            .flat_map(|request| &request.told)
+            .filter(|told| told.ends_with(&interrupted))
+            .count();
+        if interrupted != in_hand {
+            faults.push(format!(
+                "{title}: {in_hand} requests were in hand, and {interrupted} were interrupted"
+            ));
+        }
+        let interrupts = |crash: &CrashSeen| crash.name == RoomName::Writer && crash.in_hand > 0;
+        if faults.is_empty() && crashes.iter().any(interrupts) {
+            self.timeline.line("so", seen::fate_of_the_transaction(&told_to_retry))?;
+        }
+        // By now all that was sent before is acknowledged, and only what was in hand was interrupted.
+        if faults.is_empty() && some_waited {
+            let words = "all that waited is answered now, and none of it had to be sent again";
+            self.timeline.line("so", words)?;
+        }
+        Ok(Act { title, crashes, told_to_retry, stats_asked, faults })
+    }
+
+    /// Waits for the requests that were in hand to be told to try again, and for all that were sent so far to be
+    /// acknowledged; answers the former, and whether the latter came about.
+    async fn retries(&self, in_hand: usize) -> Result<(Vec<RetrySeen>, bool), CliError> {
+        let Onlooker { retries, retried, under_way, .. } = self.onlooker;
+        let told = || retries.count() - self.retries_told.get();
+        // Whatever is not as it must be is found when the act closes.
+        self.until(|| told() >= in_hand as u64).await?;
+        if told() > 0 {
+            let last = retries.last();
+            // In front of it stands the address, which is always the same.
+            let why = last.split_once(" answered ").map_or(&*last, |(_, why)| why);
+            let why = why.replacen(" Service Unavailable", "", 1);
+            let told = told() as usize;
+            let are = if told == 1 { "is" } else { "are" };
+            let words = format!("{} {are} told to try again ({why})", seen::plural(told, "request"));
+            self.timeline.line("retry", &words)?;
+        }
+        let last_sent = under_way.borrow().last().copied();
+        let all_acknowledged =
+            self.until(|| under_way.borrow().first().is_none_or(|first| Some(*first) > last_sent)).await?;
+        self.retries_told.set(retries.count());
+        let seen: Vec<RetrySeen> = retried.take().iter().map(|request| self.retry(request)).collect();
+        if !seen.is_empty() {
+            self.timeline.line("again", &seen::acknowledged_again(&seen))?;
+        }
+        Ok((seen, all_acknowledged))
+    }
+
+    fn retry(&self, request: &RetriedRequest) -> RetrySeen {
+        let seconds_at = |moment| self.timeline.seconds_at(moment);
+        RetrySeen {
+            request: request.number,
+            told_at_seconds: request.earlier.iter().map(|attempt| seconds_at(attempt.ended_at)).collect(),
+            told: request.earlier.iter().map(|attempt| attempt.again.why.clone()).collect(),
+            acknowledged_at_seconds: seconds_at(request.acknowledged_at),
+            stored: request.stored,
+            duplicates: request.duplicates,
+        }
+    }
+
+    /// Waits for a condition, but not for ever; answers whether it came about.
+    async fn until(&self, condition: impl Fn() -> bool) -> Result<bool, CliError> {
+        let begun = Instant::now();
+        while begun.elapsed() < PATIENCE {
+            if condition() {
+                return Ok(true);
+            }
+            if self.stage.is_over() {
+                return Err(DemoFailure::ServiceEnded.into());
+            }
+            sleep(LOOK_EVERY).await;
+        }
+        Ok(false)
+    }
+
+    fn report(&self, room: RoomName) -> RoomReport {
+        self.stage.rooms.room(room)
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Seen {
+    Running,
+    Crashed,
+    Back,
+}

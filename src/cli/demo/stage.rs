@@ -1,0 +1,101 @@
+//! The service, within this process, and its database.
+
+use std::{thread::JoinHandle, time::Duration};
+
+use tempfile::TempDir;
+use tokio::sync::{mpsc, oneshot};
+
+use super::DemoFailure;
+use crate::{
+    actors::Aggregator,
+    app::{AppError, Hooks, serve_with},
+    cli::{CliError, block_on},
+    config::Config,
+    redact::redacted,
+};
+
+/// The same on every machine, so that the demonstration is the same, too.
+pub const SHARDS: usize = 4;
+const READY_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// A running service; dropping it drains it and takes away what is temporary.
+pub struct Stage {
+    /// The way to crash a room, which only this process has.
+    pub rooms: Aggregator,
+    pub url: String,
+    /// `sqlite` or `postgres`.
+    pub store: &'static str,
+    /// Where the events are, in words.
+    pub place: String,
+    service: Service,
+    _folder: Option<TempDir>,
+}
+
+struct Service {
+    stop: mpsc::UnboundedSender<()>,
+    thread: Option<JoinHandle<Result<(), AppError>>>,
+}
+
+impl Stage {
+    /// Starts a service on this database, else on a new one in a temporary folder, and waits until it is ready.
+    pub fn set_up(database_url: Option<String>) -> Result<Self, CliError> {
+        let (database_url, place, folder) = match database_url {
+            Some(url) => (url.clone(), redacted(&url), None),
+            None => {
+                let folder = TempDir::with_prefix("sekali-demo-").map_err(DemoFailure::Folder)?;
+                let url = format!("sqlite://{}", folder.path().join("demo.db").display());
+                (url, "a temporary SQLite file".to_owned(), Some(folder))
+            }
+        };
+        let store = if database_url.starts_with("sqlite:") { "sqlite" } else { "postgres" };
+        let config =
+            Config { listen: "127.0.0.1:0".to_owned(), database_url, shards: SHARDS, ..Config::default() };
+        let (listening, addresses) = oneshot::channel();
+        let (ready, rooms) = oneshot::channel();
+        let (stop, stops) = mpsc::unbounded_channel();
+        let hooks = Hooks { listening: Some(listening), ready: Some(ready), ..Hooks::default() };
+        let thread = std::thread::spawn(move || serve_with(config, hooks, || Ok(stops)));
+        let service = Service { stop, thread: Some(thread) };
+        let started = block_on(async {
+            let started = async { Ok::<_, oneshot::error::RecvError>((addresses.await?, rooms.await?)) };
+            Ok(tokio::time::timeout(READY_TIMEOUT, started).await)
+        })?;
+        match started {
+            Ok(Ok((addresses, rooms))) => {
+                let url = format!("http://{}", addresses[0]);
+                Ok(Self { rooms, url, store, place, service, _folder: folder })
+            }
+            // Why it ended before it was ready is its own to say.
+            Ok(Err(_)) => Err(service.stop().err().unwrap_or(DemoFailure::ServiceEnded.into())),
+            Err(_) => Err(DemoFailure::NotReady(READY_TIMEOUT).into()),
+        }
+    }
+
+    /// Whether the service has ended by itself.
+    pub fn is_over(&self) -> bool {
+        self.service.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
+    /// Drains the service; an error if it did not end well, now or before.
+    pub fn take_down(self) -> Result<(), CliError> {
+        self.service.stop()
+    }
+}
+
+impl Service {
+    fn stop(mut self) -> Result<(), CliError> {
+        self.join().unwrap_or(Ok(())).map_err(CliError::App)
+    }
+
+    fn join(&mut self) -> Option<Result<(), AppError>> {
+        // It may have ended already.
+        let _ = self.stop.send(());
+        self.thread.take()?.join().ok()
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        self.join();
+    }
+}
