@@ -9,6 +9,7 @@ use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, types::Uuid};
 
 use super::{
     RunArgs,
+    isolation::{self, Isolation, Way},
     load::Measured,
     process::{Service, cpu_seconds, postgres_cpu_seconds},
     raw,
@@ -101,9 +102,10 @@ pub async fn run(args: &RunArgs) -> Result<()> {
         generator: generator_limit(args)?,
         sqlite: sqlite_limits(args).await?,
         limits: vec![raw_limits(args).await?],
+        isolation: isolation(args).await?,
         rows: Vec::new(),
     };
-    eprintln!("{:?}\n{:?}", report.sqlite, report.limits);
+    eprintln!("{:?}\n{:?}\n{:?}", report.sqlite, report.limits, report.isolation);
     let cases = cases(args);
     for (place, case) in cases.iter().enumerate() {
         let row = measure(args, case).await?;
@@ -132,6 +134,16 @@ async fn raw_limits(args: &RunArgs) -> Result<Limits> {
     let (_, single_p50_ms) = raw::singles(&url, 1, seconds).await?;
     drop_database(&args.database_url, &url).await?;
     Ok(Limits { unnest_one, unnest_two, singles_32, single_p50_ms })
+}
+
+async fn isolation(args: &RunArgs) -> Result<[Isolation; 2]> {
+    let mut results = Vec::new();
+    for way in [Way::LockUnderReadCommitted, Way::NoLockUnderSerializable] {
+        let url = create_database(&args.database_url).await?;
+        results.push(isolation::measure(&url, way, args.seconds / 2.0).await?);
+        drop_database(&args.database_url, &url).await?;
+    }
+    results.try_into().map_err(|_| "two ways".into())
 }
 
 /// What UNNEST reaches on a table that holds so many rows already.

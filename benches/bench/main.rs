@@ -4,6 +4,7 @@
 //! the whole way from socket to disk, with load generator, service and database as processes of their own.
 
 mod cases;
+mod isolation;
 mod load;
 mod null;
 mod process;

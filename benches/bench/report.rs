@@ -2,7 +2,7 @@
 
 use std::{fs, io, path::Path};
 
-use super::{cases::Compare, load::Measured};
+use super::{cases::Compare, isolation::Isolation, load::Measured};
 
 /// What raw Postgres reached, once.
 #[derive(Debug)]
@@ -43,6 +43,8 @@ pub struct Report {
     /// Of several times over the run.
     pub limits: Vec<Limits>,
     pub sqlite: SqliteLimits,
+    /// With the ledger's lock under READ COMMITTED, and without under SERIALIZABLE.
+    pub isolation: [Isolation; 2],
     pub rows: Vec<Row>,
 }
 
@@ -80,6 +82,20 @@ impl Report {
         for row in &self.rows {
             text.push_str(&self.line(row));
             text.push('\n');
+        }
+        text.push_str(
+            "\n| raw SQL: 8 writers that append 100 events a transaction | commits/s | attempts aborted | gapless and counted |\n|---|---|---|---|\n",
+        );
+        for (way, isolation) in ["a row locked first, READ COMMITTED", "no lock, SERIALIZABLE, tried again"]
+            .iter()
+            .zip(&self.isolation)
+        {
+            text.push_str(&format!(
+                "| {way} | {} | {:.0} % | {} |\n",
+                thousands(isolation.commits_per_second),
+                isolation.aborted_share * 100.0,
+                if isolation.sound { "yes" } else { "no" },
+            ));
         }
         let reads = || self.rows.iter().flat_map(|row| row.reads.iter().map(move |read| (row, read)));
         if reads().next().is_some() {
