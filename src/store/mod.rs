@@ -262,6 +262,10 @@ pub enum OpenError {
     )]
     TooNew { found: i64, known: i64 },
     #[error(
+        "schema version {version} of this database was made by another build and differs from this one's: serve it with that build, or give another database"
+    )]
+    OtherSchema { version: i64 },
+    #[error(
         "the database has schema version {found}, this sekali needs {known}: run `sekali migrate`, or serve without --migrate=false"
     )]
     TooOld { found: i64, known: i64 },
@@ -326,10 +330,28 @@ impl Engine {
     }
 }
 
-/// Whether a schema at version `found` serves as it is (`Ok(true)`), or only after migrating (`Ok(false)`).
-fn check_version(found: i64, migrator: &sqlx::migrate::Migrator, migrate: bool) -> Result<bool, OpenError> {
+/// A migration that a database has had: its version, and the checksum of its text.
+type Applied = (i64, Vec<u8>);
+
+/// The schema's version: that of its last migration.
+fn version_of(applied: &[Applied]) -> i64 {
+    applied.iter().map(|(version, _)| *version).max().unwrap_or(0)
+}
+
+/// Whether a schema serves as it is (`Ok(true)`), or only after migrating (`Ok(false)`).
+fn check_version(
+    applied: &[Applied],
+    migrator: &sqlx::migrate::Migrator,
+    migrate: bool,
+) -> Result<bool, OpenError> {
     let known = migrator.iter().map(|migration| migration.version).max().unwrap_or(0);
-    if found > known {
+    let found = version_of(applied);
+    let differs = |(version, checksum): &&Applied| {
+        migrator.iter().any(|known| known.version == *version && *known.checksum != **checksum)
+    };
+    if let Some((version, _)) = applied.iter().find(differs) {
+        Err(OpenError::OtherSchema { version: *version })
+    } else if found > known {
         Err(OpenError::TooNew { found, known })
     } else if found < known && !migrate {
         Err(OpenError::TooOld { found, known })

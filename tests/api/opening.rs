@@ -121,6 +121,25 @@ fn a_newer_schema_is_refused() {
 }
 
 #[test]
+fn a_schema_of_a_known_version_and_another_text_is_refused() {
+    on_both_databases(async |database| {
+        assert!(run(&["migrate", "--database-url", &database.url]).status.success());
+        let (table, checksum) = match database.engine {
+            Engine::Sqlite => ("schema_versions", "x'00'"),
+            Engine::Postgres => ("sekali.schema_versions", "'\\x00'"),
+        };
+        database.execute(&format!("UPDATE {table} SET checksum = {checksum} WHERE version = 1")).await;
+        for arguments in [&[][..], &["--migrate=false"]] {
+            let sentence = refusal(&database.url, arguments);
+            assert!(
+                sentence.contains("schema version 1 of this database was made by another build"),
+                "{sentence}"
+            );
+        }
+    });
+}
+
+#[test]
 fn without_migrating_an_empty_database_is_refused_and_a_migrated_one_served() {
     on_both_databases(async |database| {
         let sentence = refusal(&database.url, &["--migrate=false"]);

@@ -17,8 +17,8 @@ use tracing::info;
 
 use self::{session::connect, writer::PostgresWriter};
 use super::{
-    EventStore, Head, LedgerMark, OpenError, OpenOptions, Page, PageQuery, StoreError, StoreWriter,
-    StoredEvent, StoredId, Totals, check_version,
+    Applied, EventStore, Head, LedgerMark, OpenError, OpenOptions, Page, PageQuery, StoreError, StoreWriter,
+    StoredEvent, StoredId, Totals, check_version, version_of,
 };
 use crate::event::DedupScope;
 
@@ -74,7 +74,7 @@ pub(super) async fn migrate(url: &str, scope: Option<DedupScope>) -> Result<i64,
     if scope.is_some() {
         keep_scope(&mut connection, scope).await?;
     }
-    schema_version(&mut connection).await
+    Ok(version_of(&applied(&mut connection).await?))
 }
 
 #[async_trait]
@@ -142,27 +142,27 @@ fn migrator() -> Migrator {
     migrator
 }
 
-async fn schema_version(connection: &mut PgConnection) -> Result<i64, OpenError> {
+/// The migrations that the database has had, oldest first.
+async fn applied(connection: &mut PgConnection) -> Result<Vec<Applied>, OpenError> {
     let (exists,): (bool,) = sqlx::query_as("SELECT to_regclass('sekali.schema_versions') IS NOT NULL")
         .fetch_one(&mut *connection)
         .await
         .map_err(open_error)?;
     if !exists {
-        return Ok(0);
+        return Ok(Vec::new());
     }
-    let (version,): (i64,) = sqlx::query_as("SELECT coalesce(max(version), 0) FROM sekali.schema_versions")
-        .fetch_one(connection)
+    sqlx::query_as("SELECT version, checksum FROM sekali.schema_versions ORDER BY version")
+        .fetch_all(connection)
         .await
-        .map_err(open_error)?;
-    Ok(version)
+        .map_err(open_error)
 }
 
 async fn bring_schema_up_to_date(connection: &mut PgConnection, migrate: bool) -> Result<(), OpenError> {
     let migrator = migrator();
-    let found = answered(schema_version(connection)).await?;
-    if !check_version(found, &migrator, migrate)? {
+    let found = answered(applied(connection)).await?;
+    if !check_version(&found, &migrator, migrate)? {
         migrator.run_direct(None, connection, false).await.map_err(migration_error)?;
-        info!(version = schema_version(connection).await?, "migrated the schema `sekali`");
+        info!(version = version_of(&applied(connection).await?), "migrated the schema `sekali`");
     }
     Ok(())
 }

@@ -20,8 +20,8 @@ use tracing::{info, warn};
 
 use self::writer::SqliteWriter;
 use super::{
-    EventStore, Head, LedgerMark, OpenError, OpenOptions, Page, PageQuery, StoreError, StoreWriter,
-    StoredEvent, StoredId, Totals, check_version,
+    Applied, EventStore, Head, LedgerMark, OpenError, OpenOptions, Page, PageQuery, StoreError, StoreWriter,
+    StoredEvent, StoredId, Totals, check_version, version_of,
 };
 use crate::event::DedupScope;
 
@@ -70,7 +70,7 @@ pub(super) async fn migrate(url: &str, scope: Option<DedupScope>) -> Result<i64,
     if scope.is_some() {
         keep_scope(&mut connection, scope).await?;
     }
-    schema_version(&mut connection).await
+    Ok(version_of(&applied(&mut connection).await?))
 }
 
 #[async_trait]
@@ -169,28 +169,28 @@ fn migrator() -> Migrator {
     migrator
 }
 
-async fn schema_version(connection: &mut SqliteConnection) -> Result<i64, OpenError> {
+/// The migrations that the database has had, oldest first.
+async fn applied(connection: &mut SqliteConnection) -> Result<Vec<Applied>, OpenError> {
     let exists: Option<(i64,)> =
         sqlx::query_as("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'schema_versions'")
             .fetch_optional(&mut *connection)
             .await
             .map_err(open_error)?;
     if exists.is_none() {
-        return Ok(0);
+        return Ok(Vec::new());
     }
-    let (version,): (i64,) = sqlx::query_as("SELECT coalesce(max(version), 0) FROM schema_versions")
-        .fetch_one(connection)
+    sqlx::query_as("SELECT version, checksum FROM schema_versions ORDER BY version")
+        .fetch_all(connection)
         .await
-        .map_err(open_error)?;
-    Ok(version)
+        .map_err(open_error)
 }
 
 async fn bring_schema_up_to_date(connection: &mut SqliteConnection, migrate: bool) -> Result<(), OpenError> {
     let migrator = migrator();
-    let found = schema_version(connection).await?;
-    if !check_version(found, &migrator, migrate)? {
+    let found = applied(connection).await?;
+    if !check_version(&found, &migrator, migrate)? {
         migrator.run_direct(None, connection, false).await.map_err(OpenError::Migration)?;
-        info!(version = schema_version(connection).await?, "migrated the schema");
+        info!(version = version_of(&applied(connection).await?), "migrated the schema");
     }
     Ok(())
 }
