@@ -9,7 +9,7 @@ use crate::{
         Database, Service,
         database_proxy::{APPEND, DatabaseProxy, Fate},
         postgres_server::PostgresServer,
-        process::Process,
+        process::{Process, failure, sekali},
         producers::Producers,
         random::Random,
     },
@@ -130,7 +130,7 @@ pub async fn meet_database(
 
 /// Something happens to the service on SQLite.
 pub async fn meet_single(single: &mut Single, random: &mut Random) -> &'static str {
-    match random.within(0..3) {
+    match random.within(0..5) {
         0 => {
             single.node.kill_and_keep();
             a_while(random, 0..1_000).await;
@@ -143,6 +143,18 @@ pub async fn meet_single(single: &mut Single, random: &mut Random) -> &'static s
             a_while(random, 100..5_000).await;
             single.node.signal("CONT");
             "sqlite service frozen"
+        }
+        2 if single.disk.is_mounted => {
+            single.disk.fill(&[], 0);
+            a_while(random, 100..5_000).await;
+            single.disk.free(&[]);
+            "sqlite disk full"
+        }
+        3 => {
+            let arguments = ["serve", "--listen", "127.0.0.1:0", "--log-level", "off", "--database-url"];
+            let sentence = failure(sekali(&arguments).arg(&single.database.url), 1);
+            assert!(sentence.contains("is in use by another sekali"), "{sentence}");
+            "second service on sqlite"
         }
         _ => {
             let ledger = single.database.hold_ledger().await;

@@ -80,6 +80,19 @@ impl Producers {
         Arc::clone(&self.shared.under_way).write_owned().await
     }
 
+    /// Forgets all that was told of what is stored above `seq`, for a database that lost it; answers those ids.
+    pub fn forget_above(&self, seq: u64) -> Vec<String> {
+        let mut record = self.record();
+        // Those counts are of before, and the ledger's are older.
+        record.events_acknowledged = 0;
+        record.forget_above(seq)
+    }
+
+    /// Publishes these ids beside the producers, until they are acknowledged.
+    pub async fn publish(&self, node: usize, topic: &str, ids: &[String]) {
+        acknowledge(&self.shared, node, topic, ids).await;
+    }
+
     /// What is wrong with the events stored behind `after`; to be asked while the producers pause.
     pub async fn findings(&self, nodes: &[&Client], database: &Database, after: u64) -> Findings {
         Proof { nodes, database, after }.findings(&self.shared.record).await

@@ -13,7 +13,8 @@ use tempfile::TempDir;
 /// A folder whose disk has little room; dropping it removes it.
 pub struct SmallDisk {
     folder: TempDir,
-    is_mounted: bool,
+    /// Whether it is really small, for everybody who writes to it.
+    pub is_mounted: bool,
 }
 
 impl SmallDisk {
