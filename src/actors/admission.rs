@@ -22,6 +22,7 @@ pub struct BytesPermit {
 /// most likely be read and taken apart for nothing, and that costs more than all else of a refusal.
 const LARGE_BODY_BYTES: u64 = 64 * 1024;
 const SPARED_FOR_SMALL_BODIES: usize = 32;
+
 /// Bytes of answers that clients have asked for and not yet read.
 const ANSWERS_BYTES_MAX: usize = 64 * 1024 * 1024;
 
