@@ -82,10 +82,7 @@ impl Producers {
 
     /// Forgets all that was told of what is stored above `seq`, for a database that lost it; answers those ids.
     pub fn forget_above(&self, seq: u64) -> Vec<String> {
-        let mut record = self.record();
-        // Those counts are of before, and the ledger's are older.
-        record.events_acknowledged = 0;
-        record.forget_above(seq)
+        self.record().forget_above(seq)
     }
 
     /// Publishes these ids beside the producers, until they are acknowledged.

@@ -67,7 +67,7 @@ impl Proof<'_> {
         let (received, unique) = self.database.totals().await;
         {
             let record = record.lock().unwrap();
-            let possible = record.events_acknowledged..=record.events_attempted;
+            let possible = record.received_min..=record.events_attempted;
             if !possible.contains(&received) {
                 findings.wrong(format!("{received} received, which is not within {possible:?}"));
             }

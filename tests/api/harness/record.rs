@@ -13,6 +13,8 @@ pub struct Record {
     pub retries: u64,
     /// In requests that were answered with 200.
     pub events_acknowledged: u64,
+    /// The same without those that the database lost with an older copy of its data: so many it must count.
+    pub received_min: u64,
     /// In all attempts, whatever became of them.
     pub events_attempted: u64,
     /// From a request's first attempt to its acknowledgement.
@@ -46,6 +48,7 @@ impl Record {
     /// Notes an acknowledged request: `ids` in its order, and the `results` of its answer.
     pub fn acknowledge(&mut self, ids: &[String], results: &[Value], in_doubt: bool) {
         self.events_acknowledged += ids.len() as u64;
+        self.received_min += ids.len() as u64;
         if results.len() != ids.len() {
             self.findings.wrong(format!("{} results for {} events", results.len(), ids.len()));
         }
@@ -72,6 +75,7 @@ impl Record {
     pub fn adopt(&mut self, id: &str, seq: u64) {
         self.told.insert(id.to_owned(), Told { seq, stored: 1, in_doubt: true });
         self.events_acknowledged += 1;
+        self.received_min += 1;
         // How often it was tried is not known here.
         self.events_attempted += 100;
     }
@@ -82,6 +86,7 @@ impl Record {
         self.requests += others.requests;
         self.retries += others.retries;
         self.events_acknowledged += others.events_acknowledged;
+        self.received_min += others.received_min;
         self.events_attempted += others.events_attempted;
         self.longest_outage = self.longest_outage.max(others.longest_outage);
         self.longest_attempt = self.longest_attempt.max(others.longest_attempt);
@@ -90,6 +95,8 @@ impl Record {
 
     /// Forgets what was told of everything above `seq`; answers those ids.
     pub fn forget_above(&mut self, seq: u64) -> Vec<String> {
+        // How many of the acknowledged ones were counted by then is not known.
+        self.received_min = 0;
         let lost = self.told.extract_if(|_, told| told.seq > seq);
         lost.map(|(id, _)| id).collect()
     }
