@@ -12,6 +12,10 @@ run *args:
 test *args:
     scripts/test {{ args }}
 
+# Let everything fail under load for a while: `just chaos --minutes 30`
+chaos *args:
+    scripts/chaos {{ args }}
+
 # Format the sources
 fmt:
     cargo fmt

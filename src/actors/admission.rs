@@ -18,6 +18,11 @@ pub struct BytesPermit {
     semaphore: Arc<Semaphore>,
 }
 
+/// A body above this size is turned away unread when less than this share of the room for events is left: it would
+/// most likely be read and taken apart for nothing, and that costs more than all else of a refusal.
+const LARGE_BODY_BYTES: u64 = 64 * 1024;
+const SPARED_FOR_SMALL_BODIES: usize = 32;
+
 /// Bytes of answers that clients have asked for and not yet read.
 const ANSWERS_BYTES_MAX: usize = 64 * 1024 * 1024;
 
@@ -41,6 +46,12 @@ impl Admission {
         }
     }
 
+    /// Says at once that there is hardly any room for the events of a body of so many bytes.
+    pub(super) fn expect_body(&self, bytes: u64) -> Result<(), PublishError> {
+        let room_is_short = self.events.available_permits() < self.events_max / SPARED_FOR_SMALL_BODIES;
+        if room_is_short && bytes > LARGE_BODY_BYTES { Err(too_many_events()) } else { Ok(()) }
+    }
+
     /// Takes room for `bytes`, or answers at once that there is none.
     pub(super) fn admit_bytes(&self, bytes: usize) -> Result<BytesPermit, PublishError> {
         let permit = take(&self.bytes, bytes)?;
@@ -58,7 +69,7 @@ impl Admission {
     pub(super) fn admit_events(&self, events: usize, bytes: BytesPermit) -> Result<Permits, PublishError> {
         let permit = Arc::clone(&self.events)
             .try_acquire_many_owned(u32::try_from(events).unwrap_or(u32::MAX))
-            .map_err(|_| PublishError::Overloaded("too many events are in flight".to_owned()))?;
+            .map_err(|_| too_many_events())?;
         Ok(Permits { _bytes: bytes, _events: permit })
     }
 
@@ -88,4 +99,8 @@ fn take(semaphore: &Arc<Semaphore>, bytes: usize) -> Result<OwnedSemaphorePermit
     Arc::clone(semaphore)
         .try_acquire_many_owned(u32::try_from(bytes).unwrap_or(u32::MAX))
         .map_err(|_| PublishError::Overloaded("too many bytes are in flight".to_owned()))
+}
+
+fn too_many_events() -> PublishError {
+    PublishError::Overloaded("too many events are in flight".to_owned())
 }

@@ -106,6 +106,11 @@ impl Aggregator {
         self.0.store.scope()
     }
 
+    /// Says at once that a body of so many bytes would be read for nothing, since there is no room for its events.
+    pub fn expect_body(&self, bytes: u64) -> Result<(), PublishError> {
+        self.0.admission.expect_body(bytes)
+    }
+
     /// Takes room for a body of `bytes`, or answers at once that there is none.
     pub fn admit_bytes(&self, bytes: usize) -> Result<BytesPermit, PublishError> {
         self.0.admission.admit_bytes(bytes)

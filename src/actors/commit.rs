@@ -52,8 +52,8 @@ pub(super) enum CommitFailure {
     Refused(StoreError),
     /// The store needs an operator.
     Broken(StoreError),
-    /// The store, whose newest commit this is, lacks what was seen of it; nothing was stored.
-    Restored(Head),
+    /// The store, whose newest commit this is, lacks what was seen of it in this epoch; nothing was stored.
+    Restored { found: Head, epoch: u64 },
     /// A later group of this writer is stored already, which only an abandoned call can meet.
     Overtaken,
 }
@@ -64,6 +64,8 @@ pub(super) struct Terms {
     /// The newest commit that was seen when the group was judged. A restored database that is noticed after
     /// that must not make the judgement look like a newer one.
     pub(super) seen: LedgerMark,
+    /// The epoch in which it was seen.
+    pub(super) epoch: u64,
     /// How long a request waits for a store that is away.
     pub(super) store_patience: Duration,
 }
@@ -103,7 +105,9 @@ async fn try_until_settled(
             Ok(Append::Committed(committed)) => {
                 return Ok(settle(group, &append, &committed, started.elapsed()));
             }
-            Ok(Append::Restored(found)) => return Err(CommitFailure::Restored(found)),
+            Ok(Append::Restored(found)) => {
+                return Err(CommitFailure::Restored { found, epoch: terms.epoch });
+            }
             Ok(Append::Overtaken) => return Err(CommitFailure::Overtaken),
             Err(error @ StoreError::Rejected(_)) => return Err(CommitFailure::Refused(error)),
             Err(error @ StoreError::Broken(_)) => return Err(CommitFailure::Broken(error)),

@@ -217,6 +217,7 @@ impl WriterActor {
         let terms = Terms {
             id: self.last_group,
             seen: self.sight.seen(),
+            epoch: self.sight.epoch(),
             store_patience: self.limits.store_patience,
         };
         let (store, link) = (Arc::clone(&self.store), Arc::clone(&self.link));
@@ -301,8 +302,11 @@ impl WriterActor {
             group.requests().iter().for_each(|request| request.answer(Err(error.clone())));
         };
         match failure {
-            CommitFailure::Restored(found) => {
-                self.start_over(found);
+            CommitFailure::Restored { found, epoch } => {
+                // The watch may have noticed it while this group was tried.
+                if epoch == self.sight.epoch() {
+                    self.start_over(found);
+                }
                 self.apart.push_front(group.into_requests());
             }
             CommitFailure::Refused(error) if group.requests().len() > 1 => {

@@ -69,6 +69,7 @@ pub(super) async fn read(
         return Err(over_limit(limits));
     }
     let ahead = declared.map_or(ROOM_UNDECLARED_BYTES, |bytes| bytes as usize).clamp(1, ROOM_STEP_BYTES);
+    rooms.expect_body(declared.unwrap_or_default())?;
     let permit = rooms.admit_bytes(ahead.min(limits.body_bytes_max))?;
     let mut body = Body { first: Bytes::new(), rest: BytesMut::new(), permit };
     let reading = body.read(payload, limits);

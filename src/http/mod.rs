@@ -9,13 +9,14 @@ mod held_body;
 mod publish;
 mod query;
 mod stats;
+mod unread;
 
 use std::time::{Duration, Instant};
 
-use actix_web::{Handler, Resource, web};
+use actix_web::{Handler, dev::HttpServiceFactory, middleware::from_fn, web};
 
-use self::error::Problem;
 pub use self::gate::Gate;
+use self::{error::Problem, unread::leave_unread};
 
 /// What the handlers hold requests to.
 #[derive(Clone, Debug)]
@@ -36,9 +37,10 @@ pub struct Limits {
 pub fn routes(service: &mut web::ServiceConfig) {
     service
         .service(
-            web::resource("/publish")
-                .route(web::post().to(publish::publish))
-                .default_service(web::to(|| async { Err::<String, _>(Problem::method_not_allowed("POST")) })),
+            web::resource("/publish").route(web::post().to(publish::publish)).default_service(
+                web::to(|| async { Err::<String, _>(Problem::method_not_allowed("POST")) })
+                    .wrap(from_fn(leave_unread)),
+            ),
         )
         .service(reading("/events", events::page))
         .service(reading("/events/{event_id:.*}", events::event))
@@ -46,13 +48,14 @@ pub fn routes(service: &mut web::ServiceConfig) {
         .service(reading("/health", health::health))
         .service(reading("/livez", health::live))
         .service(reading("/readyz", health::ready))
-        .default_service(web::to(|| async {
-            Err::<String, _>(Problem::not_found("there is no such address"))
-        }));
+        .default_service(
+            web::to(|| async { Err::<String, _>(Problem::not_found("there is no such address")) })
+                .wrap(from_fn(leave_unread)),
+        );
 }
 
 /// An address to read from, with GET and HEAD.
-fn reading<F, Args>(path: &str, handler: F) -> Resource
+fn reading<F, Args>(path: &'static str, handler: F) -> impl HttpServiceFactory + 'static
 where
     F: Handler<Args> + Copy,
     Args: actix_web::FromRequest + 'static,
@@ -62,4 +65,5 @@ where
         .route(web::get().to(handler))
         .route(web::head().to(handler))
         .default_service(web::to(|| async { Err::<String, _>(Problem::method_not_allowed("GET, HEAD")) }))
+        .wrap(from_fn(leave_unread))
 }

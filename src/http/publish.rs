@@ -1,11 +1,11 @@
 //! POST /publish.
 
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse, ResponseError, web};
 use bytestring::ByteString;
 use serde::Serialize;
 use tokio::time::Instant;
 
-use super::{Limits, body, error::Problem, gate::Gate};
+use super::{Limits, body, error::Problem, gate::Gate, unread::WithUnread};
 use crate::event::{Outcome, parse_batch};
 
 /// Stores the events of the body and answers what became of each, after the commit.
@@ -14,12 +14,17 @@ pub(super) async fn publish(
     mut payload: web::Payload,
     gate: web::Data<Gate>,
     limits: web::Data<Limits>,
-) -> Result<HttpResponse, Problem> {
-    let answer = store(&request, &mut payload, &gate, &limits).await;
-    if answer.as_ref().is_err_and(Problem::reads_on) {
-        body::discard(&mut payload).await;
+) -> HttpResponse {
+    match store(&request, &mut payload, &gate, &limits).await {
+        Ok(answer) => answer,
+        Err(problem) => {
+            if problem.reads_on() {
+                body::discard(&mut payload).await;
+            }
+            let unread = payload.into_inner();
+            problem.error_response().map_body(|_, answer| WithUnread::boxed(answer, unread))
+        }
     }
-    answer
 }
 
 async fn store(

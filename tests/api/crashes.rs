@@ -11,7 +11,6 @@ use sekali::{
     app::AppError,
 };
 use serde_json::{Value, json};
-use sqlx::Connection;
 
 use crate::harness::{
     Answer, Client, Database, Engine, Service, Settings, block_on, event, events, eventually, on_both_stores,
@@ -177,46 +176,12 @@ fn all_rooms_may_die_at_once_under_load() {
     rooms_die_under_load(&[RoomName::Writer, RoomName::Shard(1), RoomName::Stats, RoomName::Shard(0)]);
 }
 
-/// Keeps every writer from the database for as long as it lives.
-struct Lock {
-    _sqlite: Option<sqlx::SqliteConnection>,
-    _postgres: Option<sqlx::PgConnection>,
-}
-
-impl Lock {
-    async fn take(service: &Service) -> Self {
-        let database = service.database();
-        match database.engine {
-            Engine::Sqlite => {
-                let mut connection = sqlx::SqliteConnection::connect(&database.url).await.unwrap();
-                sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut connection).await.unwrap();
-                Self { _sqlite: Some(connection), _postgres: None }
-            }
-            Engine::Postgres => {
-                let mut connection = sqlx::PgConnection::connect(&database.url).await.unwrap();
-                let lock = "BEGIN; SELECT id FROM sekali.ledger FOR UPDATE";
-                sqlx::raw_sql(lock).execute(&mut connection).await.unwrap();
-                Self { _sqlite: None, _postgres: Some(connection) }
-            }
-        }
-    }
-
-    async fn release(self) {
-        if let Some(connection) = self._sqlite {
-            connection.close().await.unwrap();
-        }
-        if let Some(connection) = self._postgres {
-            connection.close().await.unwrap();
-        }
-    }
-}
-
 #[test]
 fn a_writer_that_dies_answers_what_it_had_in_hand_and_keeps_its_queue() {
     on_both_stores(async |service| {
         let client = &service.client;
         client.publish_ok(event("t", "before")).await;
-        let lock = Lock::take(&service).await;
+        let lock = service.database().hold_ledger().await;
         let publish = |id: &'static str| {
             let client = client.clone();
             tokio::spawn(async move { client.publish(event("t", id)).await })

@@ -7,7 +7,9 @@ use std::{
 };
 
 use crate::harness::{
-    Answer, Client, Database, Engine, block_on, event, eventually, on_both_stores,
+    Answer, Client, Database, Engine, block_on,
+    database_proxy::{DatabaseProxy, Fate},
+    event, eventually,
     postgres_server::PostgresServer,
     process::{Process, failure, sekali},
     producers::Producers,
@@ -91,7 +93,7 @@ fn a_postgres_that_goes_away_under_load_loses_nothing_and_is_taken_up_again() {
         let mut server = PostgresServer::create();
         server.start();
         let process = serve(&server.url).ready().await;
-        let producers = Producers::start(&process.client, 4);
+        let producers = Producers::start(&[&process.client], 4);
         for _ in 0..2 {
             producers.progress(100).await;
             server.stop();
@@ -103,8 +105,8 @@ fn a_postgres_that_goes_away_under_load_loses_nothing_and_is_taken_up_again() {
         producers.progress(100).await;
         // Answered with 503, which promises no more than that it can be sent again: it may have been stored since.
         let again = process.client.publish_ok(event("t", "while it is away")).await;
-        let extra = [("while it is away", again[0]["seq"].as_u64().unwrap())];
-        producers.check_with(&process.client, &Database::at(&server.url), &extra).await;
+        producers.record().adopt("while it is away", again[0]["seq"].as_u64().unwrap());
+        producers.check(&[&process.client], &Database::at(&server.url)).await;
         assert!(!process.log().contains(&server.password), "{}", process.log());
     });
 }
@@ -183,60 +185,12 @@ fn a_service_that_nobody_sends_anything_is_ready_again_by_itself() {
 }
 
 #[test]
-fn a_foreign_session_that_holds_the_ledger_delays_publishes_and_no_reads() {
-    on_both_stores(async |service| {
-        let (client, database) = (&service.client, service.database());
-        client.publish_ok(event("t", "before")).await;
-        let held = database.hold_ledger().await;
-        let publishing: Vec<_> = ["a", "b"]
-            .map(|event_id| {
-                let client = client.clone();
-                tokio::spawn(async move { publish_in_time(&client, event_id).await })
-            })
-            .into();
-        let mut reads = 0;
-        while publishing.iter().any(|publish| !publish.is_finished()) {
-            let begun = Instant::now();
-            assert_eq!(client.events("").await.len(), 1);
-            assert_eq!(client.counts().await, (1, 1, 0));
-            assert_eq!(client.get("/health").await.status, 200);
-            assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
-            reads += 1;
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        assert!(reads > 10, "{reads}");
-        for publish in publishing {
-            assert_unavailable(&publish.await.unwrap());
-        }
-        held.release().await;
-        eventually("it is ready again", async || is_ready(client).await).await;
-        client.publish_ok(event("t", "a")).await;
-        client.publish_ok(event("t", "b")).await;
-        assert_eq!(client.all_events().await.len(), 3);
-
-        // Held for less time than anyone is ready to wait, it costs nobody an answer.
-        let held = database.hold_ledger().await;
-        let waiting = tokio::spawn({
-            let client = client.clone();
-            async move { publish_in_time(&client, "c").await }
-        });
-        eventually("the publish is in flight", async || {
-            client.stats().await["node"]["in_flight"]["events"] == 1
-        })
-        .await;
-        held.release().await;
-        assert_eq!(waiting.await.unwrap().status, 200);
-        database.assert_sound().await;
-    });
-}
-
-#[test]
 fn a_frozen_postgres_is_noticed_and_taken_up_again() {
     block_on(async {
         let mut server = PostgresServer::create();
         server.start();
         let process = serve(&server.url).ready().await;
-        let producers = Producers::start(&process.client, 2);
+        let producers = Producers::start(&[&process.client], 2);
         producers.progress(50).await;
 
         // For a moment, which is over before anyone gives up.
@@ -257,8 +211,8 @@ fn a_frozen_postgres_is_noticed_and_taken_up_again() {
         eventually("it is ready again", async || is_ready(&process.client).await).await;
         let again = process.client.publish_ok(event("t", "frozen")).await;
         producers.progress(50).await;
-        let extra = [("frozen", again[0]["seq"].as_u64().unwrap())];
-        producers.check_with(&process.client, &Database::at(&server.url), &extra).await;
+        producers.record().adopt("frozen", again[0]["seq"].as_u64().unwrap());
+        producers.check(&[&process.client], &Database::at(&server.url)).await;
         assert!(!process.log().contains(&server.password), "{}", process.log());
     });
 }
@@ -304,54 +258,14 @@ fn a_port_that_is_not_postgres_is_waited_for_with_a_word_in_the_log() {
     });
 }
 
-/// Passes on what comes, but swallows the one message with the text the `nth` time, and all that follows it on
-/// its connection: the far end is there, and says nothing.
-async fn start_stalling_proxy(
-    server: std::net::SocketAddr,
-    text: &'static str,
-    nth: usize,
-) -> std::net::SocketAddr {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let seen = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
-    tokio::spawn(async move {
-        while let Ok((client, _)) = listener.accept().await {
-            let seen = std::sync::Arc::clone(&seen);
-            let upstream = tokio::net::TcpStream::connect(server).await.unwrap();
-            let (mut from_client, mut to_client) = client.into_split();
-            let (mut from_server, mut to_server) = upstream.into_split();
-            tokio::spawn(async move { tokio::io::copy(&mut from_server, &mut to_client).await });
-            tokio::spawn(async move {
-                let mut bytes = vec![0; 64 * 1024];
-                while let Ok(length @ 1..) = from_client.read(&mut bytes).await {
-                    let piece = &bytes[..length];
-                    let has_text = piece.windows(text.len()).any(|window| window == text.as_bytes());
-                    if has_text && seen.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1 == nth {
-                        std::future::pending::<()>().await;
-                    }
-                    if to_server.write_all(piece).await.is_err() {
-                        return;
-                    }
-                }
-            });
-        }
-    });
-    address
-}
-
 #[test]
 fn a_server_that_falls_silent_while_the_writer_connects_is_given_up_and_tried_again() {
     block_on(async {
         let database = Database::create(Engine::Postgres).await;
-        let options: sqlx::postgres::PgConnectOptions = database.url.parse().unwrap();
-        let server = format!("{}:{}", options.get_host(), options.get_port());
-        let server = tokio::net::lookup_host(server).await.unwrap().next().unwrap();
+        let proxy = DatabaseProxy::start(&database.url).await;
         // The first set-up is that of the check at the start, the second one the writer's.
-        let proxy = start_stalling_proxy(server, "SET lock_timeout = '3s'", 2).await;
-        let through = options.host("127.0.0.1").port(proxy.port());
-        let url = sqlx::ConnectOptions::to_url_lossy(&through).to_string();
-        let process = serve(&url);
+        proxy.plan("SET lock_timeout = '3s'", 1, Fate::Silence);
+        let process = serve(&proxy.url);
         eventually("it is ready", async || is_ready(&process.client).await).await;
 
         let begun = Instant::now();

@@ -4,10 +4,9 @@ use std::time::{Duration, Instant};
 
 use reqwest::Body;
 use serde_json::{Value, json};
-use sqlx::{Connection, Executor};
 
 use crate::harness::{
-    Engine, Service, event, events, eventually, on_both_stores, on_both_stores_with,
+    Service, event, events, eventually, on_both_stores, on_both_stores_with,
     raw::{Raw, publish_bytes, publish_head},
 };
 
@@ -92,7 +91,7 @@ fn a_publish_whose_answer_nobody_reads_is_stored_once_and_its_retry_answered() {
 #[test]
 fn a_publish_admitted_before_its_client_hung_up_is_stored_all_the_same() {
     on_both_stores(async |service| {
-        let lock = WriteLock::take(&service).await;
+        let lock = service.database().hold_ledger().await;
         let mut client = Raw::connect(service.address).await;
         client.send(publish_bytes(events("t", ["a", "b", "c"]).to_string())).await;
         eventually("it is admitted", async || in_flight(&service).await.0 == 3).await;
@@ -300,7 +299,7 @@ fn more_events_in_flight_than_allowed_are_turned_away_at_once() {
         settings.config.events_in_flight_max = 5;
     };
     on_both_stores_with(small, async |service| {
-        let lock = WriteLock::take(&service).await;
+        let lock = service.database().hold_ledger().await;
         let client = service.client.clone();
         let five =
             tokio::spawn(async move { client.publish_ok(events("t", ["a", "b", "c", "d", "e"])).await });
@@ -316,37 +315,6 @@ fn more_events_in_flight_than_allowed_are_turned_away_at_once() {
         assert_eq!(service.client.counts().await, (6, 6, 0));
         service.database().assert_sound().await;
     });
-}
-
-/// Whoever holds it keeps the service from writing; readers go on.
-enum WriteLock {
-    Sqlite(sqlx::SqliteConnection),
-    Postgres(sqlx::PgConnection),
-}
-
-impl WriteLock {
-    async fn take(service: &Service) -> Self {
-        let url = &service.database().url;
-        match service.database().engine {
-            Engine::Sqlite => {
-                let mut connection = sqlx::SqliteConnection::connect(url).await.unwrap();
-                connection.execute("BEGIN IMMEDIATE").await.unwrap();
-                Self::Sqlite(connection)
-            }
-            Engine::Postgres => {
-                let mut connection = sqlx::PgConnection::connect(url).await.unwrap();
-                connection.execute("BEGIN; SELECT 1 FROM sekali.ledger FOR UPDATE").await.unwrap();
-                Self::Postgres(connection)
-            }
-        }
-    }
-
-    async fn release(self) {
-        match self {
-            Self::Sqlite(mut connection) => connection.execute("ROLLBACK").await.map(|_| ()).unwrap(),
-            Self::Postgres(mut connection) => connection.execute("ROLLBACK").await.map(|_| ()).unwrap(),
-        }
-    }
 }
 
 #[test]

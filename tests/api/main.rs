@@ -9,6 +9,7 @@ mod database_away;
 mod demo;
 mod duplicates;
 mod endings;
+mod faults;
 mod hang_up;
 mod harness;
 mod odd_requests;

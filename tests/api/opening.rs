@@ -5,16 +5,9 @@ use std::{fs, net::TcpListener, os::unix::fs::symlink, path::Path, process::Comm
 use tempfile::TempDir;
 
 use crate::harness::{
-    Database, ENGINES, Engine, block_on, event,
+    Database, Engine, block_on, event, on_both_databases,
     process::{Process, failure, run, sekali},
 };
-
-fn on_both_databases<F: Future<Output = ()>>(test: impl Fn(Database) -> F) {
-    for engine in ENGINES {
-        eprintln!("--- on {engine:?}");
-        block_on(async { test(Database::create(engine).await).await });
-    }
-}
 
 fn serve(database: &Database, arguments: &[&str]) -> Process {
     let arguments = [&["--database-url", database.url.as_str()], arguments].concat();

@@ -13,16 +13,9 @@ use tokio::{
 };
 
 use crate::harness::{
-    Answer, Client, Database, ENGINES, Engine, block_on, database::HeldLedger, event, events, eventually,
-    process::Process, producers::Producers,
+    Answer, Client, Database, Engine, database::HeldLedger, event, events, eventually, on_both_databases,
+    process::Process,
 };
-
-fn on_both_databases<F: Future<Output = ()>>(test: impl Fn(Database) -> F) {
-    for engine in ENGINES {
-        eprintln!("--- on {engine:?}");
-        block_on(async { test(Database::create(engine).await).await });
-    }
-}
 
 async fn serve(database: &Database, arguments: &[&str]) -> Process {
     let arguments = [&["--database-url", database.url.as_str()], arguments].concat();
@@ -65,22 +58,6 @@ async fn stored_once_on_a_retry(database: &Database) {
         eventually("its sessions end", async || database.number(left).await == 0).await;
     }
     database.assert_sound().await;
-}
-
-#[test]
-fn what_was_acknowledged_survives_kills_in_the_middle_of_publishing() {
-    on_both_databases(async |database| {
-        let mut process = serve(&database, &[]).await;
-        let producers = Producers::start(&process.client, 4);
-        for _ in 0..3 {
-            producers.progress(100).await;
-            process.kill();
-            process = serve(&database, &[]).await;
-            producers.turn_to(&process.client);
-        }
-        producers.progress(100).await;
-        producers.check(&process.client, &database).await;
-    });
 }
 
 #[test]

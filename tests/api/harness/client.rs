@@ -87,8 +87,13 @@ impl Client {
 
     /// Every stored event, oldest first, page by page along the links.
     pub async fn all_events(&self) -> Vec<Value> {
+        self.events_after(0).await
+    }
+
+    /// Every event stored behind `after`, the same way.
+    pub async fn events_after(&self, after: u64) -> Vec<Value> {
         let mut events = Vec::new();
-        let mut path = "/events?after=0&limit=1000".to_owned();
+        let mut path = format!("/events?after={after}&limit=1000");
         loop {
             let answer = self.get(&path).await;
             assert_eq!(answer.status, 200, "{}", answer.text);

@@ -1,8 +1,12 @@
 //! A fresh database for each test, removed with it.
 
-use std::path::PathBuf;
+use std::{collections::HashMap, path::PathBuf};
 
-use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, postgres::PgConnectOptions};
+use sqlx::{
+    AssertSqlSafe, ConnectOptions, Connection, Executor, FromRow,
+    postgres::{PgConnectOptions, PgRow},
+    sqlite::SqliteRow,
+};
 use tempfile::TempDir;
 use uuid::Uuid;
 
@@ -48,9 +52,10 @@ impl Database {
         Self { engine: Engine::Postgres, url: url_of(&name), _folder: None, name: Some(name) }
     }
 
-    /// A Postgres database that somebody else removes.
+    /// A database that somebody else removes.
     pub fn at(url: &str) -> Self {
-        Self { engine: Engine::Postgres, url: url.to_owned(), _folder: None, name: None }
+        let engine = if url.starts_with("sqlite:") { Engine::Sqlite } else { Engine::Postgres };
+        Self { engine, url: url.to_owned(), _folder: None, name: None }
     }
 
     /// Runs statements beside the service.
@@ -100,49 +105,107 @@ impl Database {
 
     /// The one number that `sql` selects, asked beside the service.
     pub async fn number(&self, sql: &str) -> i64 {
-        match self.engine {
-            Engine::Sqlite => {
-                let mut connection = sqlx::SqliteConnection::connect(&self.url).await.unwrap();
-                sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(&mut connection).await.unwrap()
-            }
-            Engine::Postgres => {
-                let mut connection = sqlx::PgConnection::connect(&self.url).await.unwrap();
-                sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(&mut connection).await.unwrap()
-            }
-        }
+        let (number,) = self.select(sql).await[0];
+        number
     }
 
     /// What every database must be like at any time: events, `seq` and totals agree, and no `seq` is missing.
     pub async fn assert_sound(&self) {
+        let unsound = self.unsound().await;
+        assert!(unsound.is_empty(), "{unsound:#?}");
+    }
+
+    /// What of that does not hold.
+    pub async fn unsound(&self) -> Vec<String> {
         let events = self.events_table();
-        let (totals, by_topic) = match self.engine {
-            Engine::Sqlite => ("ledger", "topics"),
-            Engine::Postgres => (
-                "(SELECT * FROM sekali.commits ORDER BY commit_no DESC LIMIT 1) AS newest",
+        let by_topic = match self.engine {
+            Engine::Sqlite => "topics",
+            Engine::Postgres => {
                 "(SELECT topic, unique_events, duplicate_events FROM sekali.topics
                   UNION ALL SELECT d.* FROM (SELECT * FROM sekali.commits c WHERE commit_no >
                       (SELECT folded_to FROM sekali.commits ORDER BY commit_no DESC LIMIT 1)) c,
-                      unnest(c.topics, c.unique_counts, c.duplicate_counts) AS d) AS counted",
-            ),
+                      unnest(c.topics, c.unique_counts, c.duplicate_counts) AS d) AS counted"
+            }
+        };
+        let mut unsound = Vec::new();
+        let mut must = |what: &str, numbers: &[i64]| {
+            if numbers.windows(2).any(|pair| pair[0] != pair[1]) {
+                unsound.push(format!("{what}: {numbers:?}"));
+            }
         };
         let stored = self.number(&format!("SELECT count(*) FROM {events}")).await;
         let highest = self.number(&format!("SELECT coalesce(max(seq), 0) FROM {events}")).await;
-        assert_eq!(stored, highest, "seq has no gap");
-        let unique = self.number(&format!("SELECT coalesce(max(last_seq), 0) FROM {totals}")).await;
-        assert_eq!(unique, stored, "the ledger counts what is stored");
-        let received = self.number(&format!("SELECT coalesce(max(received), 0) FROM {totals}")).await;
+        let ids =
+            format!("SELECT count(*) FROM (SELECT DISTINCT event_id, scope_topic FROM {events}) AS ids");
+        must("count, highest seq, and different ids", &[stored, highest, self.number(&ids).await]);
+        let (received, unique) = self.totals().await;
+        must("what is stored, and what the ledger counts", &[stored, unique as i64]);
         let counted =
             |column: &str| format!("SELECT CAST(coalesce(sum({column}), 0) AS bigint) FROM {by_topic}");
         let unique_by_topic = self.number(&counted("unique_events")).await;
         let duplicates_by_topic = self.number(&counted("duplicate_events")).await;
-        assert_eq!(unique_by_topic, unique, "unique events by topic add up");
-        assert_eq!(unique_by_topic + duplicates_by_topic, received, "all events by topic add up");
+        must("unique events, and their sum by topic", &[unique as i64, unique_by_topic]);
+        must("all events, and their sum by topic", &[received as i64, unique_by_topic + duplicates_by_topic]);
         let backwards = format!(
             "SELECT count(*) FROM (SELECT received_at, lag(received_at) OVER (ORDER BY seq) AS earlier
              FROM {events}) AS pairs WHERE received_at < earlier"
         );
-        assert_eq!(self.number(&backwards).await, 0, "received_at never runs backwards");
+        must("received_at never runs backwards", &[0, self.number(&backwards).await]);
+        unsound
     }
+
+    /// What the ledger counts: received and unique.
+    pub async fn totals(&self) -> (u64, u64) {
+        let totals = match self.engine {
+            Engine::Sqlite => "ledger",
+            Engine::Postgres => "(SELECT * FROM sekali.commits ORDER BY commit_no DESC LIMIT 1) AS newest",
+        };
+        let total = |column: &str| format!("SELECT coalesce(max({column}), 0) FROM {totals}");
+        let received = self.number(&total("received")).await;
+        (received as u64, self.number(&total("last_seq")).await as u64)
+    }
+
+    /// What is stored behind `after`, in order.
+    pub async fn rows_after(&self, after: u64) -> Vec<StoredRow> {
+        let rows = format!(
+            "SELECT seq, event_id, topic FROM {} WHERE seq > {after} ORDER BY seq",
+            self.events_table()
+        );
+        let row = |(seq, event_id, topic): (i64, _, _)| StoredRow { seq: seq as u64, event_id, topic };
+        self.select(&rows).await.into_iter().map(row).collect()
+    }
+
+    /// How many events each topic has.
+    pub async fn stored_by_topic(&self) -> HashMap<String, u64> {
+        let counts = format!("SELECT topic, count(*) FROM {} GROUP BY topic", self.events_table());
+        let count = |(topic, count): (String, i64)| (topic, count as u64);
+        self.select(&counts).await.into_iter().map(count).collect()
+    }
+
+    /// The rows that `sql` selects, asked beside the service.
+    async fn select<T>(&self, sql: &str) -> Vec<T>
+    where
+        T: for<'r> FromRow<'r, SqliteRow> + for<'r> FromRow<'r, PgRow> + Send + Unpin,
+    {
+        match self.engine {
+            Engine::Sqlite => {
+                let mut connection = sqlx::SqliteConnection::connect(&self.url).await.unwrap();
+                sqlx::query_as(AssertSqlSafe(sql)).fetch_all(&mut connection).await.unwrap()
+            }
+            Engine::Postgres => {
+                let mut connection = sqlx::PgConnection::connect(&self.url).await.unwrap();
+                sqlx::query_as(AssertSqlSafe(sql)).fetch_all(&mut connection).await.unwrap()
+            }
+        }
+    }
+}
+
+/// An event as it lies in the database, without what does not matter to whether it is there.
+#[derive(Debug)]
+pub struct StoredRow {
+    pub seq: u64,
+    pub event_id: String,
+    pub topic: String,
 }
 
 /// A foreign session that holds the ledger.

@@ -3,11 +3,16 @@
 
 pub mod client;
 pub mod database;
+pub mod database_proxy;
 pub mod postgres_server;
 pub mod process;
 pub mod producers;
+pub mod proof;
+pub mod random;
 pub mod raw;
+pub mod record;
 pub mod service;
+pub mod small_disk;
 
 use std::{
     future::Future,
@@ -40,6 +45,14 @@ pub fn on_both_stores_with<F: Future<Output = ()>>(
     }
 }
 
+/// Runs `test` with an empty database of each kind.
+pub fn on_both_databases<F: Future<Output = ()>>(test: impl Fn(Database) -> F) {
+    for engine in ENGINES {
+        eprintln!("--- on {engine:?}");
+        block_on(async { test(Database::create(engine).await).await });
+    }
+}
+
 /// Runs a future on a runtime of its own.
 pub fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_multi_thread()
@@ -52,9 +65,18 @@ pub fn block_on<T>(future: impl Future<Output = T>) -> T {
 
 /// Waits until `condition` holds, and panics with `what` if it does not within 20 seconds.
 pub async fn eventually<F: Future<Output = bool>>(what: &str, condition: impl Fn() -> F) {
+    eventually_within(Duration::from_secs(20), what, condition).await;
+}
+
+/// The same with a limit of its own.
+pub async fn eventually_within<F: Future<Output = bool>>(
+    limit: Duration,
+    what: &str,
+    condition: impl Fn() -> F,
+) {
     let begun = Instant::now();
     while !condition().await {
-        assert!(begun.elapsed() < Duration::from_secs(20), "waited in vain: {what}");
+        assert!(begun.elapsed() < limit, "waited in vain: {what}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }

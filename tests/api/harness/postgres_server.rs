@@ -3,7 +3,7 @@
 use std::{
     fs,
     net::TcpListener,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -29,7 +29,12 @@ impl PostgresServer {
     /// An empty server, not started yet.
     pub fn create() -> Self {
         // The server's user must be able to enter it, and /tmp is open to all.
-        let folder = tempfile::Builder::new().prefix("sekali-postgres-").tempdir_in("/tmp").unwrap();
+        Self::create_in(Path::new("/tmp"))
+    }
+
+    /// The same in a folder that the server's user may enter.
+    pub fn create_in(folder: &Path) -> Self {
+        let folder = tempfile::Builder::new().prefix("sekali-postgres-").tempdir_in(folder).unwrap();
         let password = format!("secret{}", Uuid::new_v4().simple());
         let password_file = folder.path().join("password");
         fs::write(&password_file, &password).unwrap();
@@ -69,6 +74,42 @@ impl PostgresServer {
         }
     }
 
+    /// Kills all of it (`SIGKILL`), as a crash of its machine would.
+    pub fn kill(&mut self) {
+        let processes = self.processes();
+        if let Some(mut server) = self.server.take() {
+            processes.iter().for_each(|process| signal_if_there("KILL", *process));
+            server.wait().unwrap();
+            // What they share goes with the last of them, and the next server waits for that.
+            let begun = Instant::now();
+            while processes.iter().any(|process| is_alive(*process)) {
+                assert!(begun.elapsed() < Duration::from_secs(30), "Postgres survives its end");
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        }
+    }
+
+    /// Sets a copy of all its data aside; it must be stopped.
+    pub fn back_up(&self) {
+        assert!(self.server.is_none(), "it runs");
+        succeed(Command::new("cp").arg("-a").arg(self.data()).arg(self.folder.path().join("copy")));
+    }
+
+    /// Makes its data what the copy holds; it must be stopped.
+    pub fn restore(&self) {
+        assert!(self.server.is_none(), "it runs");
+        fs::remove_dir_all(self.data()).unwrap();
+        fs::rename(self.folder.path().join("copy"), self.data()).unwrap();
+    }
+
+    /// Its first process and all others.
+    pub fn processes(&self) -> Vec<u32> {
+        let id = self.server.as_ref().expect("it runs").id();
+        let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap_or_default();
+        let children = children.split_whitespace().map(|child| child.parse().unwrap());
+        std::iter::once(id).chain(children).collect()
+    }
+
     /// Lets nothing of it run on: connections stay open, and nothing answers on them.
     pub fn freeze(&self) {
         self.signal_all("STOP");
@@ -80,14 +121,9 @@ impl PostgresServer {
     }
 
     fn signal_all(&self, name: &str) {
-        let id = self.server.as_ref().expect("it runs").id();
         // The first, so that it starts no others meanwhile.
-        send_signal(name, id);
-        let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap();
-        for child in children.split_whitespace() {
-            // One that has just ended needs no signal.
-            let _ = Command::new("kill").args([&format!("-{name}"), child]).stderr(Stdio::null()).status();
-        }
+        send_signal(name, self.processes()[0]);
+        self.processes()[1..].iter().for_each(|process| signal_if_there(name, *process));
     }
 
     fn answers(&self) -> bool {
@@ -146,6 +182,18 @@ fn free_port() -> u16 {
     let candidates = std::iter::repeat_with(|| 20_000 + (Uuid::new_v4().as_u128() % 12_000) as u16);
     let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
     candidates.take(100).find(is_free).expect("a free port")
+}
+
+/// One that has just ended needs no signal.
+fn signal_if_there(name: &str, process: u32) {
+    let arguments = [format!("-{name}"), process.to_string()];
+    let _ = Command::new("kill").args(arguments).stderr(Stdio::null()).status();
+}
+
+/// Whether it runs: one that has ended and that nobody has asked after yet does not.
+fn is_alive(process: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    stat.rsplit(") ").next().is_some_and(|state| !state.is_empty() && !state.starts_with(['Z', 'X']))
 }
 
 fn succeed(command: &mut Command) {

@@ -96,6 +96,20 @@ impl Process {
         self.log.lock().unwrap().join("\n")
     }
 
+    /// The most memory that it has held so far, in bytes.
+    pub fn peak_memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmHWM:")).expect("a figure of Linux");
+        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
+    }
+
+    /// How many sockets it has open.
+    pub fn sockets(&self) -> usize {
+        let files = std::fs::read_dir(format!("/proc/{}/fd", self.id())).unwrap();
+        let target = |file: std::io::Result<std::fs::DirEntry>| std::fs::read_link(file.ok()?.path()).ok();
+        files.filter_map(target).filter(|target| target.to_string_lossy().starts_with("socket:")).count()
+    }
+
     /// Sends a signal, such as `TERM`.
     pub fn signal(&self, name: &str) {
         send_signal(name, self.id());
@@ -109,6 +123,11 @@ impl Process {
 
     /// Kills it at once (`SIGKILL`) and waits for its end.
     pub fn kill(mut self) {
+        self.kill_and_keep();
+    }
+
+    /// The same; what it has logged can still be read.
+    pub fn kill_and_keep(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }

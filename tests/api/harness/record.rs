@@ -1,0 +1,133 @@
+//! What producers were told, and what is wrong with it.
+
+use std::{collections::HashMap, time::Duration};
+
+use serde_json::Value;
+
+/// All that producers sent and were answered: the measure of what must be stored.
+#[derive(Default)]
+pub struct Record {
+    pub told: HashMap<String, Told>,
+    pub requests: u64,
+    /// Attempts that were not answered with 200.
+    pub retries: u64,
+    /// In requests that were answered with 200.
+    pub events_acknowledged: u64,
+    /// The same without those that the database lost with an older copy of its data: so many it must count.
+    pub received_min: u64,
+    /// In all attempts, whatever became of them.
+    pub events_attempted: u64,
+    /// From a request's first attempt to its acknowledgement.
+    pub longest_outage: Duration,
+    /// To whatever answer.
+    pub longest_attempt: Duration,
+    pub findings: Findings,
+}
+
+/// What was said of one id.
+#[derive(Clone, Debug)]
+pub struct Told {
+    pub seq: u64,
+    /// How often it was called stored, rather than a duplicate.
+    pub stored: u32,
+    /// Whether it was part of an attempt that was not acknowledged, and may have been stored by it.
+    pub in_doubt: bool,
+}
+
+/// What must never be found.
+#[derive(Clone, Debug, Default)]
+pub struct Findings {
+    /// Acknowledged, and not stored.
+    pub losses: Vec<String>,
+    pub double_stores: Vec<String>,
+    /// Anything else that an answer or the database says and that is not so.
+    pub wrong_answers: Vec<String>,
+}
+
+impl Record {
+    /// Notes an acknowledged request: `ids` in its order, and the `results` of its answer.
+    pub fn acknowledge(&mut self, ids: &[String], results: &[Value], in_doubt: bool) {
+        self.events_acknowledged += ids.len() as u64;
+        self.received_min += ids.len() as u64;
+        if results.len() != ids.len() {
+            self.findings.wrong(format!("{} results for {} events", results.len(), ids.len()));
+        }
+        for (id, result) in ids.iter().zip(results) {
+            let (Some(seq), Some(status)) = (result["seq"].as_u64(), result["status"].as_str()) else {
+                self.findings.wrong(format!("{id} was answered {result}"));
+                continue;
+            };
+            if result["event_id"].as_str() != Some(id) {
+                self.findings.wrong(format!("{id} was answered {result}"));
+            }
+            let first = Told { seq, stored: 0, in_doubt: false };
+            let told = self.told.entry(id.clone()).or_insert(first);
+            told.stored += u32::from(status == "stored");
+            told.in_doubt |= in_doubt;
+            if told.seq != seq {
+                let found = format!("{id} was first told to be {}, then {result}", told.seq);
+                self.findings.double_stores.push(found);
+            }
+        }
+    }
+
+    /// Notes an event that was stored beside those of the producers.
+    pub fn adopt(&mut self, id: &str, seq: u64) {
+        self.told.insert(id.to_owned(), Told { seq, stored: 1, in_doubt: true });
+        self.events_acknowledged += 1;
+        self.received_min += 1;
+        // How often it was tried is not known here.
+        self.events_attempted += 100;
+    }
+
+    /// Adds what others sent.
+    pub fn extend(&mut self, others: Record) {
+        self.told.extend(others.told);
+        self.requests += others.requests;
+        self.retries += others.retries;
+        self.events_acknowledged += others.events_acknowledged;
+        self.received_min += others.received_min;
+        self.events_attempted += others.events_attempted;
+        self.longest_outage = self.longest_outage.max(others.longest_outage);
+        self.longest_attempt = self.longest_attempt.max(others.longest_attempt);
+        self.findings.extend(others.findings);
+    }
+
+    /// Forgets what was told of everything above `seq`; answers those ids.
+    pub fn forget_above(&mut self, seq: u64) -> Vec<String> {
+        // How many of the acknowledged ones were counted by then is not known.
+        self.received_min = 0;
+        let lost = self.told.extract_if(|_, told| told.seq > seq);
+        lost.map(|(id, _)| id).collect()
+    }
+}
+
+impl Findings {
+    pub fn wrong(&mut self, what: String) {
+        self.wrong_answers.push(what);
+    }
+
+    pub fn count(&self) -> usize {
+        self.losses.len() + self.double_stores.len() + self.wrong_answers.len()
+    }
+
+    pub fn extend(&mut self, others: Findings) {
+        self.losses.extend(others.losses);
+        self.double_stores.extend(others.double_stores);
+        self.wrong_answers.extend(others.wrong_answers);
+    }
+
+    pub fn assert_none(&self) {
+        let first = |found: &[String]| found.iter().take(10).cloned().collect::<Vec<_>>();
+        assert!(
+            self.count() == 0,
+            "{} losses: {:#?}\n{} double stores: {:#?}\n{} wrong answers: {:#?}",
+            self.losses.len(),
+            first(&self.losses),
+            self.double_stores.len(),
+            first(&self.double_stores),
+            self.wrong_answers.len(),
+            first(&self.wrong_answers)
+        );
+    }
+}
