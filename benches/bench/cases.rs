@@ -13,7 +13,7 @@ use super::{
     load::Measured,
     process::{Service, cpu_seconds, postgres_cpu_seconds},
     raw,
-    report::{Limits, Report, Row, SqliteLimits},
+    report::{Report, Row},
 };
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
@@ -36,14 +36,16 @@ struct Case {
     compare: Compare,
 }
 
-/// The limit that a case's ratio is taken to.
-#[derive(Clone, Copy, PartialEq)]
+/// The limit that a case's ratio is taken to, measured just before it: the disk and the cores have moods.
+#[derive(Clone, Copy, PartialEq, Debug)]
 pub enum Compare {
+    /// Rows a second by UNNEST over one connection, on a table as large as the case's.
     Unnest,
-    /// The same on a table that holds as many rows as the case's, in rows a second.
-    UnnestAtSize(f64),
+    /// Single rows a second over 32 connections.
     Singles,
+    /// The median of a single row over one connection, in milliseconds: lower is better.
     SingleLatency,
+    /// Rows a second that SQLite takes from `json_each`.
     JsonEach,
     Nothing,
 }
@@ -96,26 +98,22 @@ fn cases(args: &RunArgs) -> Vec<Case> {
     cases
 }
 
+/// Rows that raw SQLite takes in one transaction, as the cases' requests have.
+const RAW_BATCH: usize = 1_000;
+
 #[tokio::main]
 pub async fn run(args: &RunArgs) -> Result<()> {
     let mut report = Report {
         generator: generator_limit(args)?,
-        sqlite: sqlite_limits(args).await?,
-        limits: vec![raw_limits(args).await?],
+        unnest_two: unnest_over_two(args).await?,
         isolation: isolation(args).await?,
         rows: Vec::new(),
     };
-    eprintln!("{:?}\n{:?}\n{:?}", report.sqlite, report.limits, report.isolation);
-    let cases = cases(args);
-    for (place, case) in cases.iter().enumerate() {
-        let row = measure(args, case).await?;
-        eprintln!("{}", report.line(&row));
+    eprintln!("{:?}", report.isolation);
+    for case in cases(args) {
+        let row = measure(args, &case).await?;
+        eprintln!("{}", row.line());
         report.rows.push(row);
-        // The disk and the cores have moods: the limits are taken three times over the run.
-        if place + 1 == cases.len() / 2 || place + 1 == cases.len() {
-            report.limits.push(raw_limits(args).await?);
-            eprintln!("{:?}", report.limits.last());
-        }
     }
     println!("{}", report.to_markdown());
     if let Some(output) = &args.output {
@@ -124,16 +122,32 @@ pub async fn run(args: &RunArgs) -> Result<()> {
     Ok(())
 }
 
-async fn raw_limits(args: &RunArgs) -> Result<Limits> {
+/// What the raw database reaches where the case is compared with it.
+async fn raw_limit(args: &RunArgs, case: &Case) -> Result<f64> {
+    let seconds = args.seconds / 2.0;
+    if case.sqlite {
+        let folder = tempfile::tempdir()?;
+        let url = format!("sqlite://{}/raw.db", folder.path().display());
+        return raw::json_each(&url, RAW_BATCH, seconds).await;
+    }
     let url = create_database(&args.database_url).await?;
     raw::create_table(&url).await?;
-    let seconds = args.seconds / 2.0;
-    let unnest_one = raw::unnest(&url, 1, seconds).await?;
-    let unnest_two = raw::unnest(&url, 2, seconds).await?;
-    let (singles_32, _) = raw::singles(&url, 32, seconds).await?;
-    let (_, single_p50_ms) = raw::singles(&url, 1, seconds).await?;
+    raw::fill(&url, case.stored).await?;
+    let limit = match case.compare {
+        Compare::Singles => raw::singles(&url, 32, seconds).await?.0,
+        Compare::SingleLatency => raw::singles(&url, 1, seconds).await?.1,
+        _ => raw::unnest(&url, 1, seconds).await?,
+    };
     drop_database(&args.database_url, &url).await?;
-    Ok(Limits { unnest_one, unnest_two, singles_32, single_p50_ms })
+    Ok(limit)
+}
+
+async fn unnest_over_two(args: &RunArgs) -> Result<f64> {
+    let url = create_database(&args.database_url).await?;
+    raw::create_table(&url).await?;
+    let rate = raw::unnest(&url, 2, args.seconds / 2.0).await?;
+    drop_database(&args.database_url, &url).await?;
+    Ok(rate)
 }
 
 async fn isolation(args: &RunArgs) -> Result<[Isolation; 2]> {
@@ -144,26 +158,6 @@ async fn isolation(args: &RunArgs) -> Result<[Isolation; 2]> {
         drop_database(&args.database_url, &url).await?;
     }
     results.try_into().map_err(|_| "two ways".into())
-}
-
-/// What UNNEST reaches on a table that holds so many rows already.
-async fn raw_limit_at(args: &RunArgs, rows: u64) -> Result<f64> {
-    let url = create_database(&args.database_url).await?;
-    raw::create_table(&url).await?;
-    raw::fill(&url, rows).await?;
-    let rate = raw::unnest(&url, 1, args.seconds).await?;
-    drop_database(&args.database_url, &url).await?;
-    Ok(rate)
-}
-
-async fn sqlite_limits(args: &RunArgs) -> Result<SqliteLimits> {
-    let mut rates = [0.0; 2];
-    for (rate, batch) in rates.iter_mut().zip([1_000, 8_000]) {
-        let folder = tempfile::tempdir()?;
-        let url = format!("sqlite://{}/raw.db", folder.path().display());
-        *rate = raw::json_each(&url, batch, args.seconds / 2.0).await?;
-    }
-    Ok(SqliteLimits { batches_of_1000: rates[0], batches_of_8000: rates[1] })
 }
 
 /// Events a second that the generator sends to a server that does nothing: in batches of 1,000, and singly.
@@ -196,9 +190,9 @@ fn generator_limit(args: &RunArgs) -> Result<(f64, f64)> {
 }
 
 async fn measure(args: &RunArgs, case: &Case) -> Result<Row> {
-    let compare = match case.stored {
-        0 => case.compare,
-        rows => Compare::UnnestAtSize(raw_limit_at(args, rows).await?),
+    let limit = match case.compare {
+        Compare::Nothing => None,
+        _ => Some(raw_limit(args, case).await?),
     };
     let folder = tempfile::tempdir()?;
     let url = if case.sqlite {
@@ -226,7 +220,9 @@ async fn measure(args: &RunArgs, case: &Case) -> Result<Row> {
     let millions = measured.events as f64 / 1e6;
     let mut row = Row {
         name: case.name.clone(),
-        compare,
+        compare: case.compare,
+        limit,
+        stored: case.stored,
         reads: Vec::new(),
         service_cpu: (cpu_seconds(service.id()) - before.1) / millions,
         database_cpu: (!case.sqlite).then(|| (postgres_cpu_seconds(args.postgres_pid) - before.2) / millions),

@@ -4,30 +4,15 @@ use std::{fs, io, path::Path};
 
 use super::{cases::Compare, isolation::Isolation, load::Measured};
 
-/// What raw Postgres reached, once.
-#[derive(Debug)]
-pub struct Limits {
-    /// Rows a second, UNNEST with ON CONFLICT in batches of 1,000.
-    pub unnest_one: f64,
-    pub unnest_two: f64,
-    /// Single rows a second over 32 connections.
-    pub singles_32: f64,
-    /// Median of a single row over one connection.
-    pub single_p50_ms: f64,
-}
-
-/// Rows a second that raw SQLite takes from `json_each`.
-#[derive(Debug)]
-pub struct SqliteLimits {
-    pub batches_of_1000: f64,
-    pub batches_of_8000: f64,
-}
-
 /// One case.
 pub struct Row {
     pub name: String,
     pub measured: Measured,
     pub compare: Compare,
+    /// What the raw database reached just before, in the unit of `compare`.
+    pub limit: Option<f64>,
+    /// Events that were stored before.
+    pub stored: u64,
     /// Seconds a million events.
     pub service_cpu: f64,
     pub database_cpu: Option<f64>,
@@ -40,12 +25,37 @@ pub struct Row {
 pub struct Report {
     /// Events a second that the generator can send: in batches of 1,000, and singly over 64 connections.
     pub generator: (f64, f64),
-    /// Of several times over the run.
-    pub limits: Vec<Limits>,
-    pub sqlite: SqliteLimits,
+    /// Rows a second by UNNEST over two connections.
+    pub unnest_two: f64,
     /// With the ledger's lock under READ COMMITTED, and without under SERIALIZABLE.
     pub isolation: [Isolation; 2],
     pub rows: Vec<Row>,
+}
+
+impl Row {
+    /// Its line of the table.
+    pub fn line(&self) -> String {
+        let measured = &self.measured;
+        let rate = measured.events_per_second();
+        let ratio = match (self.compare, self.limit) {
+            (_, None) => "–".to_owned(),
+            (Compare::SingleLatency, Some(millis)) => {
+                format!("{:.2} of {millis:.2} ms", measured.p50_ms / millis)
+            }
+            (_, Some(limit)) => format!("{:.2} of {}", rate / limit, thousands(limit)),
+        };
+        let database_cpu = self.database_cpu.map_or("–".to_owned(), |seconds| format!("{seconds:.1}"));
+        format!(
+            "| {} | {} | {ratio} | {:.2} / {:.2} | {:.1} / {database_cpu} | {:.0} | {} |",
+            self.name,
+            thousands(rate),
+            measured.p50_ms,
+            measured.p99_ms,
+            self.service_cpu,
+            self.memory_max_mib,
+            measured.refused,
+        )
+    }
 }
 
 const BEGIN: &str = "<!-- table: written by scripts/bench -->";
@@ -53,34 +63,27 @@ const END: &str = "<!-- end of table -->";
 
 impl Report {
     pub fn to_markdown(&self) -> String {
-        let rate = |limit: fn(&Limits) -> f64| {
-            let spread = self.spread(limit);
-            format!("{} ({}–{}) rows/s", thousands(spread[1]), thousands(spread[0]), thousands(spread[2]))
-        };
-        let single = self.spread(|limits| limits.single_p50_ms);
+        let rate = |compare| self.spread(compare, &|rate| format!("{} rows/s", thousands(rate)));
         let mut text = format!(
-            "| raw limit: median of three times over the run (lowest–highest) | |\n|---|---|\n\
-             | Postgres, UNNEST with ON CONFLICT, batches of 1,000, one connection | {} |\n\
-             | the same over two connections | {} |\n\
+            "| raw limit, measured before each case that is compared with it: median (lowest–highest) | |\n|---|---|\n\
+             | Postgres, UNNEST with ON CONFLICT, batches of 1,000, one connection, empty table | {} |\n\
+             | the same over two connections, once | {} rows/s |\n\
              | Postgres, single rows over 32 connections | {} |\n\
-             | Postgres, a single row over one connection, p50 | {:.2} ({:.2}–{:.2}) ms |\n\
-             | SQLite, `json_each` in transactions of 1,000 / 8,000 rows | {} / {} rows/s |\n\
+             | Postgres, a single row over one connection, p50 | {} |\n\
+             | SQLite, `json_each` in transactions of 1,000 rows | {} |\n\
              | the load generator against a server that does nothing, batches of 1,000 / singles | {} / {} events/s |\n\n\
-             | case | events/s | ratio | p50 / p99 ms | CPU s per million events, service / database | service MiB, peak | refused |\n\
+             | case | events/s | ratio, of which limit | p50 / p99 ms | CPU s per million events, service / database | service MiB, peak | refused |\n\
              |---|---|---|---|---|---|---|\n",
-            rate(|limits| limits.unnest_one),
-            rate(|limits| limits.unnest_two),
-            rate(|limits| limits.singles_32),
-            single[1],
-            single[0],
-            single[2],
-            thousands(self.sqlite.batches_of_1000),
-            thousands(self.sqlite.batches_of_8000),
+            rate(Compare::Unnest),
+            thousands(self.unnest_two),
+            rate(Compare::Singles),
+            self.spread(Compare::SingleLatency, &|millis| format!("{millis:.2} ms")),
+            rate(Compare::JsonEach),
             thousands(self.generator.0),
             thousands(self.generator.1),
         );
         for row in &self.rows {
-            text.push_str(&self.line(row));
+            text.push_str(&row.line());
             text.push('\n');
         }
         text.push_str(
@@ -115,46 +118,22 @@ impl Report {
         text
     }
 
-    /// The lowest, the middle and the highest of a limit over the run.
-    fn spread(&self, limit: fn(&Limits) -> f64) -> [f64; 3] {
-        let mut values: Vec<f64> = self.limits.iter().map(limit).collect();
-        values.sort_by(f64::total_cmp);
-        [values[0], values[values.len() / 2], values[values.len() - 1]]
-    }
-
-    /// The case's figure as a multiple of the limit that it is compared with.
-    fn ratio(&self, row: &Row) -> Option<f64> {
-        let rate = row.measured.events_per_second();
-        match row.compare {
-            Compare::Unnest => Some(rate / self.spread(|limits| limits.unnest_one)[1]),
-            Compare::UnnestAtSize(limit) => Some(rate / limit),
-            Compare::Singles => Some(rate / self.spread(|limits| limits.singles_32)[1]),
-            Compare::SingleLatency => {
-                Some(row.measured.p50_ms / self.spread(|limits| limits.single_p50_ms)[1])
+    /// The middle, the lowest and the highest of a limit over the run.
+    fn spread(&self, compare: Compare, show: &dyn Fn(f64) -> String) -> String {
+        let mut limits: Vec<f64> = self
+            .rows
+            .iter()
+            .filter(|row| row.compare == compare && row.stored == 0)
+            .filter_map(|row| row.limit)
+            .collect();
+        limits.sort_by(f64::total_cmp);
+        match limits[..] {
+            [] => "–".to_owned(),
+            [one] => show(one),
+            [lowest, .., highest] => {
+                format!("{} ({}–{})", show(limits[limits.len() / 2]), show(lowest), show(highest))
             }
-            Compare::JsonEach => Some(rate / self.sqlite.batches_of_1000),
-            Compare::Nothing => None,
         }
-    }
-
-    /// A case's line of the table; its ratio is to the limits as far as they are known.
-    pub fn line(&self, row: &Row) -> String {
-        let measured = &row.measured;
-        let mut ratio = self.ratio(row).map_or("–".to_owned(), |ratio| format!("{ratio:.2}"));
-        if let Compare::UnnestAtSize(limit) = row.compare {
-            ratio = format!("{ratio} of {}", thousands(limit));
-        }
-        let database_cpu = row.database_cpu.map_or("–".to_owned(), |seconds| format!("{seconds:.1}"));
-        format!(
-            "| {} | {} | {ratio} | {:.2} / {:.2} | {:.1} / {database_cpu} | {:.0} | {} |",
-            row.name,
-            thousands(measured.events_per_second()),
-            measured.p50_ms,
-            measured.p99_ms,
-            row.service_cpu,
-            row.memory_max_mib,
-            measured.refused,
-        )
     }
 
     /// Puts the table in its place in a document.
