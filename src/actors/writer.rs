@@ -36,6 +36,9 @@ const QUEUE_CHECK_INTERVAL: Duration = Duration::from_millis(500);
 /// A group that is under way for this long has reached the store, and few are through by then.
 const CRASH_IN_HAND_AFTER: Duration = Duration::from_micros(200);
 
+/// In so many steps the limit of a group comes back from nothing.
+const GROUP_STEPS: usize = 32;
+
 /// A whole request, from the shard that finished it last.
 #[derive(Message)]
 #[rtype(result = "()")]
@@ -79,6 +82,11 @@ pub(super) struct WriterActor {
     /// Of the last group that was taken in hand.
     last_group: GroupId,
     committing: bool,
+    /// Events that a group may have now. One that the store did not take in time may have been too large for it, so the
+    /// next ones have half; from there the limit rises with each group that it holds down and that is taken.
+    group_events_max: usize,
+    /// Whether the group in hand would have been larger without that limit.
+    held_down: bool,
     /// Asked to crash with a transaction open.
     crash_in_hand: bool,
 }
@@ -97,6 +105,8 @@ impl WriterActor {
             connection: None,
             last_group: GroupId { writer_id: Uuid::new_v4(), group_no: 0 },
             committing: false,
+            group_events_max: limits.group_events_max,
+            held_down: false,
             crash_in_hand: false,
             store,
             stats,
@@ -254,16 +264,20 @@ impl WriterActor {
 
     /// Requests for one group: up to the limits in events and bytes, or a larger one alone.
     fn next_requests(&mut self) -> Option<Vec<Arc<PublishRequest>>> {
+        self.held_down = false;
         if let Some(apart) = self.apart.pop_front() {
             return Some(apart);
         }
+        let events_max = self.group_events_max;
+        let bytes_max = self.limits.group_bytes_max / self.limits.group_events_max.div_ceil(events_max);
         let (mut events, mut bytes) = (0, 0);
         let mut taken: Vec<Arc<PublishRequest>> = Vec::new();
         while let Some(request) = self.queue.front() {
             events += request.events.len();
             bytes += request.events.iter().map(|event| event.bytes()).sum::<usize>();
-            let full = events > self.limits.group_events_max || bytes > self.limits.group_bytes_max;
+            let full = events > events_max || bytes > bytes_max;
             if full && !taken.is_empty() {
+                self.held_down = true;
                 break;
             }
             taken.extend(self.queue.pop_front());
@@ -281,6 +295,10 @@ impl WriterActor {
                 let learned = committed.settled.learned;
                 self.sight.move_on(committed.told.head);
                 self.link.note_taken();
+                if self.held_down {
+                    let (limit, step) = (self.limits.group_events_max, GROUP_STEPS);
+                    self.group_events_max = limit.min(self.group_events_max + limit.div_ceil(step));
+                }
                 self.stats.do_send(committed.told);
                 learned.iter().for_each(|(digest, seq)| self.recent.learn(*digest, *seq));
                 // The next group is on its way to the store before this one's clients are told.
@@ -327,7 +345,13 @@ impl WriterActor {
                 self.link.note_lost(StoreLoss::Unwritable, &error);
                 answer_all(group, PublishError::StoreBroken);
             }
-            CommitFailure::Away => answer_all(group, PublishError::StoreAway),
+            CommitFailure::Away => {
+                // An empty group, which probes the store, tells nothing of sizes.
+                if group.events() > 0 {
+                    self.group_events_max = self.group_events_max.min(group.events().div_ceil(2));
+                }
+                answer_all(group, PublishError::StoreAway);
+            }
             CommitFailure::Overtaken => answer_all(group, PublishError::TimedOut),
         }
     }

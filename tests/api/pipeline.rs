@@ -170,6 +170,10 @@ struct Inside {
     heads_fail: bool,
     plan: Vec<Fault>,
     refusals: u8,
+    /// More events than these are not stored in time.
+    events_in_time: usize,
+    /// The sizes of the groups that had more.
+    too_large: Vec<usize>,
     /// The contents of each group by its number, of the one writer that there is.
     groups: HashMap<u64, Contents>,
     writer_id: Option<Uuid>,
@@ -225,6 +229,8 @@ impl FaultyStore {
             heads_fail: false,
             plan: plan.iter().rev().copied().collect(),
             refusals: 0,
+            events_in_time: usize::MAX,
+            too_large: Vec::new(),
             groups: HashMap::new(),
             writer_id: None,
             breaches: Vec::new(),
@@ -363,6 +369,14 @@ impl FaultyWriter {
         if group.events.iter().any(|event| **event.source() == *POISON) {
             let fault = std::io::Error::other("the poison");
             return Err(StoreError::Rejected(sqlx::Error::Encode(Box::new(fault))));
+        }
+        let too_large = self.store.inside(|inside| {
+            let too_large = group.events.len() > inside.events_in_time;
+            inside.too_large.extend(too_large.then_some(group.events.len()));
+            too_large
+        });
+        if too_large {
+            return Err(StoreError::TimedOut(Duration::from_secs(8)));
         }
         let answer = self.store.inside(|inside| inside.judge.append(group));
         match fault {
@@ -663,6 +677,30 @@ fn what_publishers_try_again_is_stored_once_though_the_writer_dies_and_the_store
         let sent = received_in(attempts.iter().filter(|attempt| !attempt.is_poisoned()));
         assert!((acknowledged..=sent).contains(&judge.head.received));
     });
+}
+
+#[test]
+fn groups_that_the_store_does_not_take_in_time_become_smaller() {
+    let one_by_one = |publisher: u8| vec![vec![(0, publisher)]];
+    let case = Case {
+        scope: DedupScope::EventId,
+        shards: 2,
+        window_ids: 64,
+        group_events_max: 64,
+        // The others gather behind the first one.
+        plan: vec![Fault::Slow],
+        publishers: (0..POISON_FROM).map(one_by_one).collect(),
+    };
+    let store = FaultyStore::new(case.scope, &case.plan);
+    store.inside(|inside| inside.events_in_time = 3);
+    let (attempts, totals) = run(&case, &store, Duration::from_millis(10));
+    assert_answers_agree(&attempts, &store);
+    assert_eq!(totals.head.last_seq, u64::from(POISON_FROM));
+    let sizes = store.inside(|inside| inside.too_large.clone());
+    assert!(sizes.first().is_some_and(|size| *size > 5), "the first ones were far too large: {sizes:?}");
+    // Halved down to 3 or less, and then up by 2 as long as that is enough.
+    let halved = || sizes.iter().skip_while(|size| **size > 5);
+    assert!(halved().all(|size| *size <= 5), "groups grew large again: {sizes:?}");
 }
 
 #[test]
