@@ -15,6 +15,7 @@
 
 mod admission;
 mod aggregator;
+mod backlog;
 mod commit;
 mod dedup;
 mod dedup_window;
@@ -41,6 +42,7 @@ use tokio::{runtime::Handle as Runtime, sync::mpsc};
 use self::{
     admission::Admission,
     aggregator::Rooms,
+    backlog::GroupLimits,
     dedup::{DedupActor, ShardGauges},
     dedup_window::{DedupWindow, Digester},
     ledger_sight::LedgerSight,
@@ -103,8 +105,7 @@ pub fn start(store: Arc<dyn EventStore>, limits: RoomLimits) -> Aggregator {
             Arc::clone(&sight),
             Arc::clone(&link),
             WriterLimits {
-                group_events_max: limits.group_events_max,
-                group_bytes_max: limits.group_bytes_max,
+                group: GroupLimits { events: limits.group_events_max, bytes: limits.group_bytes_max },
                 store_patience: limits.store_patience,
             },
             Arc::clone(&writer_vitals),

@@ -4,9 +4,8 @@
 //! is the queue, which admission bounds, and the ids of its last groups. It waits for nobody but the store.
 
 use std::{
-    collections::VecDeque,
     panic::AssertUnwindSafe,
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -16,6 +15,7 @@ use tracing::{error, warn};
 use uuid::Uuid;
 
 use super::{
+    backlog::{Backlog, GroupLimits},
     commit::{CommitFailure, Connection, Done, GroupId, Terms, commit},
     dedup::{DedupActor, Forget, Learn},
     dedup_window::{DedupWindow, Digest},
@@ -36,9 +36,6 @@ const QUEUE_CHECK_INTERVAL: Duration = Duration::from_millis(500);
 /// A group that is under way for this long has reached the store, and few are through by then.
 const CRASH_IN_HAND_AFTER: Duration = Duration::from_micros(200);
 
-/// In so many steps the limit of a group comes back from nothing.
-const GROUP_STEPS: usize = 32;
-
 /// A whole request, from the shard that finished it last.
 #[derive(Message)]
 #[rtype(result = "()")]
@@ -57,11 +54,9 @@ pub(super) struct Subscribe {
 #[rtype(result = "()")]
 pub(super) struct Looked(pub(super) Look);
 
-/// The sizes of groups and the patience with the store.
-#[derive(Clone, Debug)]
+/// What the writer is held to.
 pub(super) struct WriterLimits {
-    pub(super) group_events_max: usize,
-    pub(super) group_bytes_max: usize,
+    pub(super) group: GroupLimits,
     /// How long a request waits for a store that is away.
     pub(super) store_patience: Duration,
 }
@@ -72,21 +67,14 @@ pub(super) struct WriterActor {
     shards: Vec<Option<Addr<DedupActor>>>,
     sight: Arc<LedgerSight>,
     link: Arc<StoreLink>,
-    limits: WriterLimits,
+    store_patience: Duration,
     vitals: Arc<Vitals>,
-    queue: VecDeque<Arc<PublishRequest>>,
-    /// Parts of a group that the store refused, each to be tried as a group of its own before the queue.
-    apart: VecDeque<Vec<Arc<PublishRequest>>>,
+    backlog: Backlog,
     recent: DedupWindow,
     connection: Connection,
     /// Of the last group that was taken in hand.
     last_group: GroupId,
     committing: bool,
-    /// Events that a group may have now. One that the store did not take in time may have been too large for it, so the
-    /// next ones have half; from there the limit rises with each group that it holds down and that is taken.
-    group_events_max: usize,
-    /// Whether the group in hand would have been larger without that limit.
-    held_down: bool,
     /// Asked to crash with a transaction open.
     crash_in_hand: bool,
 }
@@ -105,18 +93,15 @@ impl WriterActor {
             connection: None,
             last_group: GroupId { writer_id: Uuid::new_v4(), group_no: 0 },
             committing: false,
-            group_events_max: limits.group_events_max,
-            held_down: false,
             crash_in_hand: false,
             store,
             stats,
             shards: vec![None; shards],
             sight,
             link,
-            limits,
+            store_patience: limits.store_patience,
+            backlog: Backlog::new(limits.group, Arc::clone(&vitals)),
             vitals,
-            queue: VecDeque::new(),
-            apart: VecDeque::new(),
             recent: DedupWindow::new(RECENT_IDS_MAX),
         }
     }
@@ -160,7 +145,7 @@ impl Handler<Append> for WriterActor {
 
     fn handle(&mut self, Append(request): Append, ctx: &mut Self::Context) {
         guarded(self, ctx, |writer, ctx| {
-            writer.queue.push_back(request);
+            writer.backlog.push(request);
             writer.commit_next(ctx);
         });
     }
@@ -206,7 +191,7 @@ impl WriterActor {
         if self.committing {
             return;
         }
-        if let Some(requests) = self.next_requests() {
+        if let Some(requests) = self.backlog.next_group() {
             self.commit(requests, ctx);
         }
     }
@@ -228,7 +213,7 @@ impl WriterActor {
             id: self.last_group,
             seen: self.sight.seen(),
             epoch: self.sight.epoch(),
-            store_patience: self.limits.store_patience,
+            store_patience: self.store_patience,
         };
         let (store, link) = (Arc::clone(&self.store), Arc::clone(&self.link));
         let committing = commit(self.connection.take(), group, terms, store, link);
@@ -262,30 +247,6 @@ impl WriterActor {
         }));
     }
 
-    /// Requests for one group: up to the limits in events and bytes, or a larger one alone.
-    fn next_requests(&mut self) -> Option<Vec<Arc<PublishRequest>>> {
-        self.held_down = false;
-        if let Some(apart) = self.apart.pop_front() {
-            return Some(apart);
-        }
-        let events_max = self.group_events_max;
-        let bytes_max = self.limits.group_bytes_max / self.limits.group_events_max.div_ceil(events_max);
-        let (mut events, mut bytes) = (0, 0);
-        let mut taken: Vec<Arc<PublishRequest>> = Vec::new();
-        while let Some(request) = self.queue.front() {
-            events += request.events.len();
-            bytes += request.events.iter().map(|event| event.bytes()).sum::<usize>();
-            let full = events > events_max || bytes > bytes_max;
-            if full && !taken.is_empty() {
-                self.held_down = true;
-                break;
-            }
-            taken.extend(self.queue.pop_front());
-        }
-        self.vitals.queue.fetch_sub(taken.len(), Ordering::Relaxed);
-        (!taken.is_empty()).then_some(taken)
-    }
-
     fn finish(&mut self, done: Done, ctx: &mut Context<Self>) {
         self.connection = done.connection;
         self.committing = false;
@@ -295,10 +256,7 @@ impl WriterActor {
                 let learned = committed.settled.learned;
                 self.sight.move_on(committed.told.head);
                 self.link.note_taken();
-                if self.held_down {
-                    let (limit, step) = (self.limits.group_events_max, GROUP_STEPS);
-                    self.group_events_max = limit.min(self.group_events_max + limit.div_ceil(step));
-                }
+                self.backlog.note_taken();
                 self.stats.do_send(committed.told);
                 learned.iter().for_each(|(digest, seq)| self.recent.learn(*digest, *seq));
                 // The next group is on its way to the store before this one's clients are told.
@@ -325,7 +283,7 @@ impl WriterActor {
                 if epoch == self.sight.epoch() {
                     self.start_over(found);
                 }
-                self.apart.push_front(group.into_requests());
+                self.backlog.put_apart(group.into_requests());
             }
             CommitFailure::Refused(error) if group.requests().len() > 1 => {
                 warn!(
@@ -334,8 +292,8 @@ impl WriterActor {
                 );
                 let mut first_half = group.into_requests();
                 let second_half = first_half.split_off(first_half.len() / 2);
-                self.apart.push_front(second_half);
-                self.apart.push_front(first_half);
+                self.backlog.put_apart(second_half);
+                self.backlog.put_apart(first_half);
             }
             CommitFailure::Refused(error) => {
                 warn!(error = &error as &dyn std::error::Error, "the store refuses a request");
@@ -346,10 +304,7 @@ impl WriterActor {
                 answer_all(group, PublishError::StoreBroken);
             }
             CommitFailure::Away => {
-                // An empty group, which probes the store, tells nothing of sizes.
-                if group.events() > 0 {
-                    self.group_events_max = self.group_events_max.min(group.events().div_ceil(2));
-                }
+                self.backlog.note_not_taken(group.events());
                 answer_all(group, PublishError::StoreAway);
             }
             CommitFailure::Overtaken => answer_all(group, PublishError::TimedOut),
@@ -390,17 +345,7 @@ impl WriterActor {
         if !self.link.is_lost() {
             return;
         }
-        let now = Instant::now();
-        let patience = self.limits.store_patience;
-        let queued = self.queue.len();
-        self.queue.retain(|request| {
-            let waits_on = now - request.admitted_at < patience;
-            if !waits_on {
-                request.answer(Err(PublishError::StoreAway));
-            }
-            waits_on
-        });
-        self.vitals.queue.fetch_sub(queued - self.queue.len(), Ordering::Relaxed);
+        self.backlog.answer_the_impatient(self.store_patience);
     }
 }
 

@@ -3,6 +3,7 @@
 //! A store appends whole groups in serial transactions: events, counters and `seq` commit together or not at
 //! all, and its unique key alone decides what is a duplicate.
 
+mod error;
 mod postgres;
 mod rows;
 mod sqlite;
@@ -12,6 +13,7 @@ use std::{collections::HashMap, sync::Arc};
 use async_trait::async_trait;
 use uuid::Uuid;
 
+pub use self::error::{OpenError, StoreError};
 use crate::event::{DedupScope, Event, Timestamp};
 
 /// Topics that [`Totals`] holds at most: those that were first used last.
@@ -223,67 +225,6 @@ pub struct StoredId {
     pub seq: u64,
     pub topic: String,
     pub event_id: String,
-}
-
-/// Why the store did not do what it was asked; says whether to try again.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// It is away, or too busy: the same call may succeed later.
-    #[error("the database is not available")]
-    Unavailable(#[source] sqlx::Error),
-    /// It did not answer in time: the call may have been carried out, or may yet be.
-    #[error("the database did not answer within {0:?}")]
-    TimedOut(std::time::Duration),
-    /// It cannot keep the data of this call, and never will.
-    #[error("the database refuses the data")]
-    Rejected(#[source] sqlx::Error),
-    /// Something that no retry mends: a missing table or right, a damaged file.
-    #[error("the database cannot be used as it is")]
-    Broken(#[source] sqlx::Error),
-}
-
-/// Why a database cannot be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// It is away; it may come.
-    #[error("the database is not available")]
-    Unavailable(#[source] sqlx::Error),
-    /// It is there, and cannot serve as it is.
-    #[error("the database refuses the connection or its set-up")]
-    Refused(#[source] sqlx::Error),
-    #[error("the database URL cannot be used: {0}")]
-    Url(String),
-    #[error("{0}")]
-    Unsuitable(String),
-    #[error("the database's schema could not be migrated")]
-    Migration(#[source] sqlx::migrate::MigrateError),
-    #[error(
-        "the database has schema version {found}, which a newer sekali made; this one knows up to {known}: run a newer sekali, or give another database"
-    )]
-    TooNew { found: i64, known: i64 },
-    #[error(
-        "schema version {version} of this database was made by another build and differs from this one's: serve it with that build, or give another database"
-    )]
-    OtherSchema { version: i64 },
-    #[error(
-        "the database has schema version {found}, this sekali needs {known}: run `sekali migrate`, or serve without --migrate=false"
-    )]
-    TooOld { found: i64, known: i64 },
-    #[error(
-        "this database was created with --dedup-scope {kept} and keeps it; {asked} was asked for: leave the setting out, or give another database"
-    )]
-    OtherScope { kept: DedupScope, asked: DedupScope },
-    #[error(
-        "{} is in use by another sekali (it holds the lock on {}): stop that one, or give another file", .database, .lock
-    )]
-    InUse { database: String, lock: String },
-}
-
-impl OpenError {
-    /// Whether waiting may help.
-    pub fn is_transient(&self) -> bool {
-        matches!(self, OpenError::Unavailable(_))
-    }
 }
 
 /// How to open a database.
