@@ -92,7 +92,8 @@ fn missing(text: &str, root: &Path, folder: &Path, sources: &HashSet<String>) ->
     let links = targets.filter(|link| !folder.join(link.split('#').next().unwrap_or(link)).exists());
     let spans = code_spans(text);
     let paths = spans.iter().filter_map(|span| path_in(span, root)).filter(|path| !root.join(path).exists());
-    let tests = spans.iter().filter_map(|span| span.split_once("::")).filter(|(file, _)| file.ends_with(".rs"));
+    let tests =
+        spans.iter().filter_map(|span| span.split_once("::")).filter(|(file, _)| file.ends_with(".rs"));
     let tests = tests.filter(|(file, name)| {
         !fs::read_to_string(root.join(file)).is_ok_and(|text| text.contains(&format!("fn {name}(")))
     });
@@ -127,7 +128,8 @@ fn path_in<'a>(span: &'a str, root: &Path) -> Option<&'a str> {
 fn is_name(word: &str) -> bool {
     let words = word.split('_').filter(|word| !word.is_empty()).count();
     word.starts_with("SEKALI_")
-        || words >= WORDS_OF_A_NAME_MIN && word.chars().all(|c| c == '_' || c.is_ascii_lowercase() || c.is_ascii_digit())
+        || words >= WORDS_OF_A_NAME_MIN
+            && word.chars().all(|c| c == '_' || c.is_ascii_lowercase() || c.is_ascii_digit())
 }
 
 #[test]
