@@ -129,6 +129,7 @@ fn is_name(word: &str) -> bool {
     let words = word.split('_').filter(|word| !word.is_empty()).count();
     word.starts_with("SEKALI_")
         || words >= WORDS_OF_A_NAME_MIN
+            && word.starts_with(|c: char| c == '_' || c.is_ascii_lowercase())
             && word.chars().all(|c| c == '_' || c.is_ascii_lowercase() || c.is_ascii_digit())
 }
 
