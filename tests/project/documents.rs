@@ -1,7 +1,7 @@
 //! What the documents name is there: files, tests and other names of the code, settings, and the figures of the README.
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeSet, HashSet},
     fs,
     path::{Path, PathBuf},
 };
@@ -28,7 +28,7 @@ const WORDS_OF_A_NAME_MIN: usize = 4;
 #[test]
 fn what_the_documents_name_is_there() {
     let root = package_root();
-    let sources = words_of_the_sources(&root);
+    let sources = Sources::read(&root);
     let documents = documents(&root);
     assert!(documents.len() >= 4, "the documents were not found: {documents:?}");
     let missing: Vec<String> = documents
@@ -69,17 +69,37 @@ fn documents(root: &Path) -> Vec<PathBuf> {
     paths.filter(|path| path.extension().is_some_and(|extension| extension == "md")).collect()
 }
 
-fn words_of_the_sources(root: &Path) -> HashSet<String> {
-    let mut words = HashSet::new();
-    let mut paths: Vec<PathBuf> = SOURCES.iter().map(|name| root.join(name)).collect();
-    while let Some(path) = paths.pop() {
-        if path.is_dir() {
-            paths.extend(fs::read_dir(path).expect("a folder").map(|entry| entry.expect("an entry").path()));
-        } else if let Ok(text) = fs::read_to_string(path) {
-            words.extend(text.split(|c: char| !is_word(c)).map(str::to_owned));
+/// The texts of all files, each with its path from the package's folder on, and the words in them.
+struct Sources {
+    files: Vec<(String, String)>,
+    words: HashSet<String>,
+}
+
+impl Sources {
+    fn read(root: &Path) -> Self {
+        let mut files = Vec::new();
+        let mut paths: Vec<PathBuf> = SOURCES.iter().map(|name| root.join(name)).collect();
+        while let Some(path) = paths.pop() {
+            if path.is_dir() {
+                paths.extend(
+                    fs::read_dir(path).expect("a folder").map(|entry| entry.expect("an entry").path()),
+                );
+            } else if let Ok(text) = fs::read_to_string(&path) {
+                let name = path.strip_prefix(root).expect("in the package").display().to_string();
+                files.push((name, text));
+            }
         }
+        let words = files.iter().flat_map(|(_, text)| text.split(|c: char| !is_word(c)));
+        Self { words: words.map(str::to_owned).collect(), files }
     }
-    words
+
+    /// Whether there is such a file, which may be named by the end of its path, and such a function in it.
+    fn have(&self, file: &str, function: Option<&str>) -> bool {
+        let is_named =
+            |name: &str| name.strip_suffix(file).is_some_and(|rest| rest.is_empty() || rest.ends_with('/'));
+        let has = |text: &str| function.is_none_or(|function| text.contains(&format!("fn {function}(")));
+        self.files.iter().any(|(name, text)| is_named(name) && has(text))
+    }
 }
 
 fn is_word(c: char) -> bool {
@@ -87,23 +107,19 @@ fn is_word(c: char) -> bool {
 }
 
 /// Everything that a document names and that is not there.
-fn missing(text: &str, root: &Path, folder: &Path, sources: &HashSet<String>) -> Vec<String> {
+fn missing(text: &str, root: &Path, folder: &Path, sources: &Sources) -> Vec<String> {
     let targets = links(text).filter(|link| !link.contains("://") && !link.starts_with('#'));
     let links = targets.filter(|link| !folder.join(link.split('#').next().unwrap_or(link)).exists());
     let spans = code_spans(text);
-    let paths = spans.iter().filter_map(|span| path_in(span, root)).filter(|path| !root.join(path).exists());
-    let tests =
-        spans.iter().filter_map(|span| span.split_once("::")).filter(|(file, _)| file.ends_with(".rs"));
-    let tests = tests.filter(|(file, name)| {
-        !fs::read_to_string(root.join(file)).is_ok_and(|text| text.contains(&format!("fn {name}(")))
+    let paths = spans.iter().copied().filter(|span| is_path(span, root) && !root.join(span).exists());
+    let places = spans.iter().copied().filter(|span| {
+        let (file, function) = span.split_once("::").map_or((*span, None), |(file, name)| (file, Some(name)));
+        file.ends_with(".rs") && !sources.have(file, function)
     });
-    let names = text.split(|c: char| !is_word(c)).filter(|word| is_name(word) && !sources.contains(*word));
-    links
-        .map(str::to_owned)
-        .chain(paths.map(str::to_owned))
-        .chain(tests.map(|(file, name)| format!("{file}::{name}")))
-        .chain(names.map(str::to_owned))
-        .collect()
+    let names = text.split(|c: char| !is_word(c));
+    let names = names.filter(|word| is_name(word) && !sources.words.contains(*word));
+    let missing: BTreeSet<&str> = links.chain(paths).chain(places).chain(names).collect();
+    missing.into_iter().map(str::to_owned).collect()
 }
 
 fn links(text: &str) -> impl Iterator<Item = &str> {
@@ -116,12 +132,11 @@ fn code_spans(text: &str) -> Vec<&str> {
     outside.flat_map(|text| text.split('`').skip(1).step_by(2)).collect()
 }
 
-/// `src/store/mod.rs`, also before `::a_test`: what begins with a folder of the package.
-fn path_in<'a>(span: &'a str, root: &Path) -> Option<&'a str> {
-    let path = span.split("::").next()?.split_whitespace().next()?;
-    let (first, _) = path.split_once('/')?;
-    let is_one = !first.is_empty() && !path.contains(['*', '…', '<', '{']) && root.join(first).is_dir();
-    is_one.then_some(path)
+/// What begins with a folder of the package, as `scripts/test` does.
+fn is_path(span: &str, root: &Path) -> bool {
+    let first = span.split_once('/').map_or("", |(first, _)| first);
+    let is_plain = span.chars().all(|c| is_word(c) || matches!(c, '/' | '.' | '-'));
+    is_plain && !first.is_empty() && root.join(first).is_dir()
 }
 
 /// A setting, or words enough to be no accident.
@@ -136,18 +151,27 @@ fn is_name(word: &str) -> bool {
 #[test]
 fn what_is_missing_is_named() {
     let root = package_root();
-    let sources = HashSet::from(["a_name_that_is_there", "SEKALI_LISTEN"].map(str::to_owned));
+    let sources = Sources {
+        files: vec![("tests/api/main.rs".to_owned(), "fn a_test() {}".to_owned())],
+        words: HashSet::from(["a_name_that_is_there", "SEKALI_LISTEN"].map(str::to_owned)),
+    };
     let missing = |text: &str| missing(text, &root, &root, &sources);
-    let there = "`a_name_that_is_there`, SEKALI_LISTEN, `src/main.rs`, `actors/x`, [a](README.md#top), [b](https://x.y/z)";
-    assert_eq!(missing(there), Vec::<String>::new());
-    assert_eq!(missing("`tests/project/main.rs::package_root`"), Vec::<String>::new());
-    for (text, what) in [
-        ("see [there](docs/nowhere.md)", "docs/nowhere.md"),
-        ("in `src/nowhere.rs`", "src/nowhere.rs"),
-        ("`tests/project/main.rs::nobody`", "tests/project/main.rs::nobody"),
-        ("a test, a_name_that_is_nowhere", "a_name_that_is_nowhere"),
-        ("SEKALI_NOTHING", "SEKALI_NOTHING"),
+    for text in [
+        "`a_name_that_is_there` and SEKALI_LISTEN, `scripts/test dedup`, `actors/x`, `GET /events`",
+        "`tests/api/main.rs::a_test`, `api/main.rs`, `main.rs::a_test`",
+        "[a](README.md#top), [b](https://x.y/z)",
     ] {
-        assert_eq!(missing(text), [what], "{text}");
+        assert_eq!(missing(text), Vec::<String>::new(), "{text}");
     }
+    for what in [
+        "tests/api/nowhere.rs",
+        "ain.rs",
+        "main.rs::no_test",
+        "scripts/nothing",
+        "a_name_that_is_nowhere",
+        "SEKALI_NOTHING",
+    ] {
+        assert_eq!(missing(&format!("in `{what}`")), [what]);
+    }
+    assert_eq!(missing("see [there](docs/nowhere.md)"), ["docs/nowhere.md"]);
 }
