@@ -16,6 +16,11 @@ test *args:
 chaos *args:
     scripts/chaos {{ args }}
 
+# The commands of the README, as a newcomer would run them
+readme:
+    cargo build --locked
+    scripts/readme
+
 # Format the sources
 fmt:
     cargo fmt

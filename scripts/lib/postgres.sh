@@ -15,6 +15,9 @@ apt_install() {
   DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "$@" </dev/null >/dev/null
 }
 
+# need PROGRAM [PACKAGES…]: installs a program where it is missing.
+need() { command -v "$1" >/dev/null || apt_install "${@:$(($# > 1 ? 2 : 1))}"; }
+
 major_version() { "$1/postgres" --version 2>/dev/null | sed -nE 's/^postgres \(PostgreSQL\) ([0-9]+).*/\1/p'; }
 
 # Prints the folder of usable server programs: the one asked for, the newest of Debian's, or the one in PATH.

@@ -211,10 +211,14 @@ fn whoever_reads_on_from_the_last_seq_misses_nothing_while_others_publish() {
 /// Two services on one Postgres database.
 fn on_two_nodes<F: Future<Output = ()>>(test: impl Fn([Service; 2]) -> F) {
     block_on(async {
-        let one = Service::start(Settings::new(Database::create(Engine::Postgres).await)).await;
-        let other = Service::start(Settings::new(Arc::clone(one.database()))).await;
-        test([one, other]).await;
+        test(two_nodes_on(Database::create(Engine::Postgres).await).await).await;
     });
+}
+
+async fn two_nodes_on(database: Database) -> [Service; 2] {
+    let one = Service::start(Settings::new(database)).await;
+    let other = Service::start(Settings::new(Arc::clone(one.database()))).await;
+    [one, other]
 }
 
 #[test]
@@ -239,6 +243,26 @@ fn two_nodes_on_one_database_store_every_event_once() {
         {
             assert_eq!(one[key], other[key], "{key}");
         }
+    });
+}
+
+/// A writer that waited would otherwise go on with a snapshot that is older than the lock it has got.
+#[test]
+fn a_database_that_is_serializable_by_default_is_written_under_the_ledgers_lock() {
+    block_on(async {
+        let database = Database::create(Engine::Postgres).await;
+        let settings = "DO $$ BEGIN EXECUTE format(
+            'ALTER DATABASE %I SET default_transaction_isolation = serializable', current_database()); END $$";
+        database.execute(settings).await;
+        let nodes = two_nodes_on(database).await;
+        let requests = overlapping(0).into_iter().enumerate();
+        let requests = requests.map(|(place, ids)| (nodes[(place / 2) % 2].client.clone(), ids));
+        let answers = publish_at_once(requests).await;
+        let received = answers.iter().map(|(ids, _)| ids.len() as u64).sum::<u64>();
+        let client = &nodes[0].client;
+        eventually("the node counts what both stored", || async { client.counts().await.0 == received })
+            .await;
+        assert_once_each(client, nodes[0].database(), &answers).await;
     });
 }
 

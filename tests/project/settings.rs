@@ -74,6 +74,20 @@ fn the_example_names_every_setting_of_the_service_and_of_compose_with_its_defaul
 }
 
 #[test]
+fn the_readme_tells_the_defaults_that_there_are() {
+    let (readme, defaults) = (read("README.md"), settings_of_example());
+    let rows = readme.lines().filter_map(|line| {
+        let mut cells = line.split('|').skip(1).map(|cell| cell.trim().trim_matches('`'));
+        Some((cells.next()?, cells.next()?)).filter(|(name, _)| defaults.contains_key(*name))
+    });
+    let rows: Vec<_> = rows.collect();
+    assert!(rows.len() > 4, "the settings were not found: {rows:?}");
+    for (name, default) in rows {
+        assert_eq!(default, defaults[name], "{name}");
+    }
+}
+
+#[test]
 fn compose_hands_every_setting_of_the_service_on() {
     let handed_on =
         settings_of_serve().into_keys().filter(|name| !SETTLED_BY_COMPOSE.contains(&name.as_str()));
