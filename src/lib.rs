@@ -3,7 +3,7 @@
 //! The data walks down three floors, once:
 //!
 //! - [`http`]: every route, limit and status code; a handler is parse, call, reply.
-//! - [`actors`]: the rooms. Sharded DedupActors mark what they know to be stored, one WriterActor commits whole
+//! - [`actors`]: the actors. Sharded DedupActors mark what they know to be stored, one WriterActor commits whole
 //!   requests in groups, a StatsActor counts by message.
 //! - [`store`]: the judge. A unique key and a ledger, in Postgres or SQLite.
 //!
@@ -17,5 +17,7 @@ pub mod client;
 pub mod config;
 pub mod event;
 pub mod http;
+pub mod ledger;
 pub mod redact;
+pub mod service;
 pub mod store;

@@ -11,7 +11,7 @@ use super::{
     RunArgs,
     isolation::{self, Isolation, Way},
     load::Measured,
-    process::{Service, cpu_seconds, postgres_cpu_seconds},
+    process::{RunningService, cpu_seconds, postgres_cpu_seconds},
     raw,
     report::{Report, Row},
 };
@@ -200,7 +200,7 @@ async fn measure(args: &RunArgs, case: &Case) -> Result<Row> {
     } else {
         create_database(&args.database_url).await?
     };
-    let service = Service::start(&args.sekali, &url)?;
+    let service = RunningService::start(&args.sekali, &url)?;
     let sending = Sending::of(case);
     if case.stored > 0 {
         Sending { events: case.stored, seconds_max: 1_800.0, seed: 2, ..sending.clone() }
@@ -244,7 +244,7 @@ async fn measure(args: &RunArgs, case: &Case) -> Result<Row> {
 }
 
 /// Latencies of pages of one topic, `GET /events?topic=&limit=100`: with nothing else to do, and beside writers.
-fn reads(service: &Service, writing: &Sending) -> Result<Vec<(&'static str, Measured)>> {
+fn reads(service: &RunningService, writing: &Sending) -> Result<Vec<(&'static str, Measured)>> {
     let reading = || Sending { reads: true, connections: 1, seconds_max: 4.0, ..writing.clone() };
     let quiet = reading().to(&service.address)?;
     let writing = Sending { seconds_max: 6.0, rate: Some(20.0), ..writing.clone() };
@@ -260,7 +260,7 @@ fn reads(service: &Service, writing: &Sending) -> Result<Vec<(&'static str, Meas
 /// Ids that the case of duplicates only knows; well within the window.
 const KNOWN_IDS: u64 = 200_000;
 
-fn repeat(sending: &Sending, service: &Service, seconds: f64) -> Result<Measured> {
+fn repeat(sending: &Sending, service: &RunningService, seconds: f64) -> Result<Measured> {
     let begun = Instant::now();
     let mut all: Option<Measured> = None;
     while begun.elapsed().as_secs_f64() < seconds {

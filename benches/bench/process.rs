@@ -13,12 +13,12 @@ const TICKS_PER_SECOND: f64 = 100.0;
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 /// A running service, ended when dropped.
-pub struct Service {
+pub struct RunningService {
     child: Child,
     pub address: String,
 }
 
-impl Service {
+impl RunningService {
     /// Starts the service on a free port and waits until it is ready.
     pub fn start(sekali: &Path, database_url: &str) -> Result<Self> {
         let mut child = Command::new(sekali)
@@ -56,7 +56,7 @@ impl Service {
     }
 }
 
-impl Drop for Service {
+impl Drop for RunningService {
     fn drop(&mut self) {
         let _ = Command::new("kill").args(["-TERM", &self.id().to_string()]).status();
         let _ = self.child.wait();

@@ -1,174 +1,247 @@
-//! The rooms: actors that each own a part of the state, and pass whole requests on.
+//! The actors: each owns a part of the state, and passes whole requests on.
 //!
 //! ```text
-//! Aggregator (the handle) ── Admit ──► DedupActor 0 … n ── Append ──► WriterActor ──► store
-//!      ▲    ▲                               ▲  ▲                         │   │
-//!      │    │                               │  └───────── Learn ─────────┘   │
-//!      │    └── the reply, by oneshot ──────┼────────────────────────────────┤
-//!      └──────────── Ask ──► StatsActor ◄───┼──────────── Told ──────────────┘
-//!                                 ▲         │
-//!                                 └─ Watch ─┴─ WarmUp: tasks that read the store beside the rooms
+//! Service (the handle) ── Dedup ──► DedupActor 0 … n ── Enqueue ──► WriterActor ──► store
+//!      ▲    ▲                              ▲  ▲                         │   │
+//!      │    │                              │  └───────── Learn ─────────┘   │
+//!      │    └── the reply, by oneshot ─────┼────────────────────────────────┤
+//!      └──────────── Ask ──► StatsActor ◄──┼──────── GroupCommitted ────────┘
+//!                                 ▲        │
+//!                                 └ Poller ┴ WarmUp: tasks that read the store beside the actors
 //! ```
 //!
 //! Only the writer writes. A window may say "stored", never "new": the store's unique key is the judge. All
-//! rooms run under supervision, on threads of their own.
+//! actors run under supervision and share one thread (an arbiter) of their own.
 
-mod admission;
-mod aggregator;
-mod backlog;
-mod commit;
 mod dedup;
-mod dedup_window;
-mod figures;
-mod group;
-mod ledger_sight;
+mod poller;
 mod request;
 mod stats;
-mod store_link;
 mod supervision;
-mod topic_table;
-mod warm_up;
-mod watch;
 mod writer;
 
 use std::{
-    sync::{Arc, atomic::AtomicUsize},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
 use actix::{Addr, Arbiter, Supervisor};
-use tokio::{runtime::Handle as Runtime, sync::mpsc};
+use tokio::{
+    runtime::Handle as Runtime,
+    sync::{mpsc, oneshot},
+    task::JoinHandle,
+};
 
 use self::{
-    admission::Admission,
-    aggregator::Rooms,
-    backlog::GroupLimits,
-    dedup::{DedupActor, ShardGauges},
-    dedup_window::{DedupWindow, Digester},
-    ledger_sight::LedgerSight,
-    stats::StatsActor,
-    store_link::StoreLink,
-    supervision::{Room, Vitals},
-    warm_up::{Source, WarmUp},
-    watch::{RoomConnection, Watch},
-    writer::{WriterActor, WriterLimits},
+    dedup::{Dedup, DedupActor, DedupWindow, ShardGauges, Source, WarmUp},
+    poller::{ActorConnection, Poller},
+    stats::{Ask, StatsActor},
+    supervision::{ActorHealth, SupervisedActor},
+    writer::{GroupLimits, WriterActor, WriterLimits},
 };
 pub use self::{
-    admission::BytesPermit,
-    aggregator::{Aggregator, NodeReport, NotReady, RoomName},
-    figures::FiguresReport,
-    request::PublishError,
-    stats::CountersReport,
-    store_link::{StoreLoss, StoreReport},
-    supervision::{CRASH_INJECTED, Crash, Ending, EndingCounts, InHand, RestartPolicy, RoomReport},
+    request::{PublishError, PublishRequest, Reply},
+    stats::{CountersReport, MetricsReport},
+    supervision::{ActorExit, ActorReport, CRASH_INJECTED, Crash, ExitCounts, InHand, RestartPolicy},
 };
-use crate::store::EventStore;
+use crate::{
+    event::Digester,
+    ledger::{LedgerPosition, StoreHealth},
+    store::EventStore,
+};
 
-/// The limits of the rooms.
+/// The limits of the actors.
 #[derive(Clone, Debug)]
-pub struct RoomLimits {
+pub struct ActorLimits {
+    /// DedupActors, at least 1.
     pub shards: usize,
     /// Ids that all windows together remember.
     pub window_ids: usize,
-    pub events_in_flight_max: usize,
-    pub bytes_in_flight_max: usize,
+    /// Events in one group; a larger request is a group alone.
     pub group_events_max: usize,
+    /// Bytes of events in one group; a larger request is a group alone.
     pub group_bytes_max: usize,
-    /// How long a publish waits for a store that is away.
+    /// How long a publish waits for a store that is unavailable.
     pub store_patience: Duration,
+    /// How actors that crash are restarted.
     pub restarts: RestartPolicy,
 }
 
-/// Starts the rooms, from the bottom up, and answers the handle on them.
-///
-/// To be called within an `actix::System` on a multi-threaded tokio runtime, which the readers of the store use.
-pub fn start(store: Arc<dyn EventStore>, limits: RoomLimits) -> Aggregator {
-    let runtime = Runtime::current();
-    let sight = Arc::new(LedgerSight::default());
-    let link = Arc::new(StoreLink::default());
-    let digester = Digester::new(store.scope());
-    let (lost, lost_received) = mpsc::unbounded_channel();
-    let new_vitals = |name: String| Vitals::new(name, limits.restarts.clone(), lost.clone());
-    let arbiter = Arbiter::new();
+/// What the actors share with the service above them.
+#[derive(Clone)]
+pub struct Shared {
+    pub store: Arc<dyn EventStore>,
+    pub digester: Digester,
+    pub position: Arc<LedgerPosition>,
+    pub store_health: Arc<StoreHealth>,
+}
 
-    let stats_vitals = new_vitals("stats".to_owned());
-    let stats = {
-        let actor = StatsActor::new(Arc::clone(&store), runtime.clone(), Arc::clone(&stats_vitals));
-        Supervisor::start_in_arbiter(&arbiter.handle(), |_| actor)
-    };
-    let writer_vitals = new_vitals("writer".to_owned());
-    let writer = {
-        let actor = WriterActor::new(
-            Arc::clone(&store),
-            stats.clone(),
-            limits.shards,
-            Arc::clone(&sight),
-            Arc::clone(&link),
-            WriterLimits {
+/// An actor, to name it from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ActorName {
+    Shard(usize),
+    Writer,
+    Stats,
+}
+
+/// The running actors. All methods return at once; replies come by oneshot channel.
+pub struct Actors {
+    shards: Vec<(Addr<DedupActor>, Arc<ShardGauges>)>,
+    writer: (Addr<WriterActor>, Arc<ActorHealth>),
+    stats: (Addr<StatsActor>, Arc<ActorHealth>),
+    arbiter: Arbiter,
+    poller: JoinHandle<()>,
+    lost: tokio::sync::Mutex<mpsc::UnboundedReceiver<String>>,
+}
+
+impl Actors {
+    /// Starts the actors, from the store upwards.
+    ///
+    /// To be called within an `actix::System` on a multi-threaded tokio runtime, which the readers of the store use.
+    pub fn start(shared: Shared, limits: ActorLimits) -> Self {
+        let (lost, lost_received) = mpsc::unbounded_channel();
+        let new_health = |name: String| ActorHealth::new(name, limits.restarts.clone(), lost.clone());
+        let arbiter = Arbiter::new();
+
+        let stats_health = new_health("stats".to_owned());
+        let stats = {
+            let store = Arc::clone(&shared.store);
+            let actor = StatsActor::new(store, Runtime::current(), Arc::clone(&stats_health));
+            Supervisor::start_in_arbiter(&arbiter.handle(), |_| actor)
+        };
+        let writer_health = new_health("writer".to_owned());
+        let writer = {
+            let writer_limits = WriterLimits {
                 group: GroupLimits { events: limits.group_events_max, bytes: limits.group_bytes_max },
                 store_patience: limits.store_patience,
-            },
-            Arc::clone(&writer_vitals),
-        );
-        Supervisor::start_in_arbiter(&arbiter.handle(), |_| actor)
-    };
-    let shard_window_ids = limits.window_ids / limits.shards;
-    let warm_up = WarmUp::start(Source {
-        store: Arc::clone(&store),
-        digester: digester.clone(),
-        sight: Arc::clone(&sight),
-        shards: limits.shards,
-        shard_ids_max: shard_window_ids / 2,
-    });
-    let start_shard = |shard: usize| -> (Addr<DedupActor>, Arc<ShardGauges>) {
-        let vitals = new_vitals(format!("shard {shard}"));
-        let gauges = Arc::new(ShardGauges { vitals, window_ids: AtomicUsize::new(0) });
-        let actor = DedupActor {
-            shard,
-            window: DedupWindow::new(shard_window_ids),
-            epoch: 0,
-            writer: writer.clone(),
-            writer_vitals: Arc::clone(&writer_vitals),
-            warm_up: Arc::clone(&warm_up),
-            gauges: Arc::clone(&gauges),
-            crash_in_hand: false,
+            };
+            let health = Arc::clone(&writer_health);
+            let actor = WriterActor::new(shared.clone(), stats.clone(), limits.shards, writer_limits, health);
+            Supervisor::start_in_arbiter(&arbiter.handle(), |_| actor)
         };
-        (Supervisor::start_in_arbiter(&arbiter.handle(), |_| actor), gauges)
-    };
-    let shards: Vec<_> = (0..limits.shards).map(start_shard).collect();
+        let shard_window_ids = limits.window_ids / limits.shards;
+        let warm_up = WarmUp::start(Source {
+            store: Arc::clone(&shared.store),
+            digester: shared.digester.clone(),
+            position: Arc::clone(&shared.position),
+            shards: limits.shards,
+            shard_ids_max: shard_window_ids / 2,
+        });
+        let start_shard = |shard: usize| -> (Addr<DedupActor>, Arc<ShardGauges>) {
+            let health = new_health(format!("shard {shard}"));
+            let gauges = Arc::new(ShardGauges { health, window_ids: AtomicUsize::new(0) });
+            let actor = DedupActor {
+                shard,
+                window: DedupWindow::new(shard_window_ids),
+                epoch: 0,
+                writer: writer.clone(),
+                writer_health: Arc::clone(&writer_health),
+                warm_up: Arc::clone(&warm_up),
+                gauges: Arc::clone(&gauges),
+            };
+            (Supervisor::start_in_arbiter(&arbiter.handle(), |_| actor), gauges)
+        };
+        let shards: Vec<_> = (0..limits.shards).map(start_shard).collect();
 
-    let watch = Watch {
-        store: Arc::clone(&store),
-        sight: Arc::clone(&sight),
-        writer: writer.clone(),
-        stats: stats.clone(),
-        rooms: connections(&shards, (&writer, &writer_vitals), (&stats, &stats_vitals)),
-    };
-    Aggregator::new(Rooms {
-        store,
-        runtime,
-        admission: Admission::new(limits.events_in_flight_max, limits.bytes_in_flight_max),
-        digester,
-        sight,
-        link,
-        shards,
-        writer: (writer, writer_vitals),
-        stats: (stats, stats_vitals),
-        arbiters: vec![arbiter],
-        watch: tokio::spawn(watch.keep()),
-        lost: tokio::sync::Mutex::new(lost_received),
-    })
+        let poller = Poller {
+            store: shared.store,
+            position: shared.position,
+            writer: writer.clone(),
+            stats: stats.clone(),
+            actors: connections(&shards, (&writer, &writer_health), (&stats, &stats_health)),
+        };
+        Self {
+            shards,
+            writer: (writer, writer_health),
+            stats: (stats, stats_health),
+            arbiter,
+            poller: tokio::spawn(poller.run()),
+            lost: tokio::sync::Mutex::new(lost_received),
+        }
+    }
+
+    /// Sends each shard its part of the request; the reply comes to the receiver that was made with the request.
+    pub fn publish(&self, request: PublishRequest) {
+        let parts = request.parts(self.shards.len());
+        let request = Arc::new(request);
+        for (shard, places) in parts {
+            let (address, gauges) = &self.shards[shard];
+            gauges.health.queue.fetch_add(1, Ordering::Relaxed);
+            address.do_send(Dedup { request: Arc::clone(&request), places });
+        }
+    }
+
+    /// The counters, which include all that this node has acknowledged. The sender is dropped where the store
+    /// does not give them.
+    pub fn counters(&self) -> oneshot::Receiver<CountersReport> {
+        let (reply, answer) = oneshot::channel();
+        self.stats.0.do_send(Ask(reply));
+        answer
+    }
+
+    /// Each shard's record, and how many ids its window holds.
+    pub fn shards(&self) -> Vec<(ActorReport, usize)> {
+        let report =
+            |gauges: &ShardGauges| (gauges.health.report(), gauges.window_ids.load(Ordering::Relaxed));
+        self.shards.iter().map(|(_, gauges)| report(gauges)).collect()
+    }
+
+    /// What is known of an actor, whatever state it and the others are in.
+    pub fn report(&self, actor: ActorName) -> ActorReport {
+        match actor {
+            ActorName::Shard(shard) => self.shards[shard].1.health.report(),
+            ActorName::Writer => self.writer.1.report(),
+            ActorName::Stats => self.stats.1.report(),
+        }
+    }
+
+    /// The name of an actor that does not run now.
+    pub fn down(&self) -> Option<String> {
+        self.health().find(|actor| !actor.is_running()).map(|actor| actor.name.clone())
+    }
+
+    /// Waits for an actor that cannot be brought back; returns its name.
+    pub async fn lost(&self) -> String {
+        match self.lost.lock().await.recv().await {
+            Some(actor) => actor,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Makes an actor panic; for demonstrations and tests, and out of reach from outside.
+    pub fn crash(&self, actor: ActorName, crash: Crash) {
+        match actor {
+            ActorName::Shard(shard) => self.shards[shard].0.do_send(crash),
+            ActorName::Writer => self.writer.0.do_send(crash),
+            ActorName::Stats => self.stats.0.do_send(crash),
+        }
+    }
+
+    /// Ends the actors. What is in flight is lost to its clients.
+    pub fn stop(&self) {
+        self.poller.abort();
+        self.arbiter.stop();
+        self.health().for_each(|actor| actor.note_exit(ActorExit::Stopped));
+    }
+
+    fn health(&self) -> impl Iterator<Item = &Arc<ActorHealth>> {
+        let shards = self.shards.iter().map(|(_, gauges)| &gauges.health);
+        shards.chain([&self.writer.1, &self.stats.1])
+    }
 }
 
 fn connections(
     shards: &[(Addr<DedupActor>, Arc<ShardGauges>)],
-    writer: (&Addr<WriterActor>, &Arc<Vitals>),
-    stats: (&Addr<StatsActor>, &Arc<Vitals>),
-) -> Vec<RoomConnection> {
-    fn connection<R: Room>(address: &Addr<R>, vitals: &Arc<Vitals>) -> RoomConnection {
+    writer: (&Addr<WriterActor>, &Arc<ActorHealth>),
+    stats: (&Addr<StatsActor>, &Arc<ActorHealth>),
+) -> Vec<ActorConnection> {
+    fn connection<A: SupervisedActor>(address: &Addr<A>, health: &Arc<ActorHealth>) -> ActorConnection {
         let address = address.clone();
-        (Arc::clone(vitals), Box::new(move || address.connected()))
+        (Arc::clone(health), Box::new(move || address.connected()))
     }
-    let shards = shards.iter().map(|(address, gauges)| connection(address, &gauges.vitals));
+    let shards = shards.iter().map(|(address, gauges)| connection(address, &gauges.health));
     shards.chain([connection(writer.0, writer.1), connection(stats.0, stats.1)]).collect()
 }

@@ -1,4 +1,4 @@
-//! One publish on its way through the rooms: its events, what the shards know of them, and who waits.
+//! One publish on its way through the actors: its events, what the shards know of them, and who waits.
 
 use std::{
     sync::{
@@ -10,22 +10,21 @@ use std::{
 
 use tokio::sync::oneshot;
 
-use super::{
-    admission::Permits,
-    dedup_window::{Digest, Digester},
+use crate::{
+    event::{Digest, Digester, Event, Outcome},
+    ledger::{Overloaded, Permits},
 };
-use crate::event::{Event, Outcome};
 
 /// Why a publish was not acknowledged. All but [`Refused`](Self::Refused) may be sent again.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PublishError {
     /// A limit on what is in flight is reached; nothing was done.
-    #[error("the service is overloaded: {0}")]
-    Overloaded(String),
+    #[error(transparent)]
+    Overloaded(#[from] Overloaded),
     /// No answer in time; the events may be stored, or not.
     #[error("the events were not stored in time; whether they still will be is not known")]
     TimedOut,
-    /// A room had it in its hands when it was restarted.
+    /// An actor had it in its hands when it was restarted.
     #[error("the request was interrupted by the restart of a part of the service")]
     Interrupted,
     /// The database is away.
@@ -40,13 +39,13 @@ pub enum PublishError {
 }
 
 /// What a publish is answered: an outcome an event, in request order.
-pub(super) type Reply = Result<Vec<Outcome>, PublishError>;
+pub type Reply = Result<Vec<Outcome>, PublishError>;
 
 /// The record that all parts of a request share.
 ///
-/// Whatever drops it unanswered (a room that died with the last hand on it) thereby answers
+/// Whatever drops it unanswered (an actor that died with the last hand on it) thereby answers
 /// [`PublishError::Interrupted`]: the sender of the reply goes with it, and so do its permits.
-pub(super) struct PublishRequest {
+pub struct PublishRequest {
     pub(super) events: Vec<Event>,
     pub(super) digests: Vec<Digest>,
     /// The `seq` of each event that a shard knows to be stored, else 0.
@@ -60,7 +59,7 @@ pub(super) struct PublishRequest {
 }
 
 impl PublishRequest {
-    pub(super) fn new(
+    pub fn new(
         events: Vec<Event>,
         digester: &Digester,
         epoch: u64,

@@ -1,7 +1,7 @@
-//! How rooms die and come back.
+//! How actors die and come back.
 //!
-//! `actix::Supervisor` restarts a room only when its context stops; a panic that reaches it would take the room
-//! and its mailbox away for good. So every handler runs [`guarded`]: a panic becomes a stop, the room starts
+//! `actix::Supervisor` restarts an actor only when its context stops; a panic that reaches it would take the actor
+//! and its mailbox away for good. So every handler runs [`guarded`]: a panic becomes a stop, the actor starts
 //! afresh with the mailbox it had, after a pause that grows while it keeps dying.
 
 use std::{
@@ -20,7 +20,7 @@ use actix::prelude::*;
 use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
-/// When a room that keeps dying is given up.
+/// When an actor that keeps dying is given up.
 #[derive(Clone, Debug)]
 pub struct RestartPolicy {
     /// Pause before the first restart; it doubles with each further one within `window`.
@@ -42,13 +42,13 @@ impl Default for RestartPolicy {
     }
 }
 
-/// Every way in which a room ends.
+/// Every way in which an actor ends.
 ///
 /// A store that is lost is not among them: the writer lives through it, and only its connection ends; see
-/// [`StoreLoss`](super::StoreLoss).
+/// [`StoreLoss`](crate::ledger::StoreLoss).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Ending {
-    /// A handler or a future of it panicked, with this message. The room starts again.
+pub enum ActorExit {
+    /// A handler or a future of it panicked, with this message. The actor starts again.
     Panicked(String),
     /// It panicked more often than the policy allows. The service exits.
     GivenUp,
@@ -58,47 +58,47 @@ pub enum Ending {
     Stopped,
 }
 
-impl Ending {
-    /// Whether the room is gone for good.
+impl ActorExit {
+    /// Whether the actor is gone for good.
     fn is_final(&self) -> bool {
-        !matches!(self, Ending::Panicked(_))
+        !matches!(self, ActorExit::Panicked(_))
     }
 
     /// Whether the service cannot go on.
-    fn ends_the_service(&self) -> bool {
-        matches!(self, Ending::GivenUp | Ending::Died)
+    fn ends_the_process(&self) -> bool {
+        matches!(self, ActorExit::GivenUp | ActorExit::Died)
     }
 }
 
-impl fmt::Display for Ending {
+impl fmt::Display for ActorExit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Ending::Panicked(message) => write!(f, "panicked: {message}"),
-            Ending::GivenUp => f.write_str("given up after too many restarts"),
-            Ending::Died => f.write_str("died in spite of its supervisor"),
-            Ending::Stopped => f.write_str("stopped"),
+            ActorExit::Panicked(message) => write!(f, "panicked: {message}"),
+            ActorExit::GivenUp => f.write_str("given up after too many restarts"),
+            ActorExit::Died => f.write_str("died in spite of its supervisor"),
+            ActorExit::Stopped => f.write_str("stopped"),
         }
     }
 }
 
-/// How often a room has ended, by the way it did.
+/// How often an actor has ended, by the way it did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct EndingCounts {
+pub struct ExitCounts {
     pub panicked: u64,
     pub given_up: u64,
     pub died: u64,
     pub stopped: u64,
 }
 
-/// What is known of a room from outside; it outlives every restart.
-pub(super) struct Vitals {
-    pub(super) name: String,
+/// What is known of an actor from outside; it outlives every restart.
+pub(in crate::actors) struct ActorHealth {
+    pub(in crate::actors) name: String,
     /// Requests that were sent to it and that it has not yet taken in hand.
-    pub(super) queue: AtomicUsize,
+    pub(in crate::actors) queue: AtomicUsize,
     running: AtomicBool,
     policy: RestartPolicy,
     history: Mutex<History>,
-    /// Told the name of a room that cannot be brought back.
+    /// Receives the name of an actor that cannot be brought back.
     lost: mpsc::UnboundedSender<String>,
 }
 
@@ -107,10 +107,10 @@ struct History {
     restarts: u64,
     /// The newest last, none older than the policy's window.
     recent: VecDeque<Instant>,
-    endings: EndingCounts,
-    last_ending: Option<Ending>,
+    endings: ExitCounts,
+    last_ending: Option<ActorExit>,
     last_ended_at: Option<Instant>,
-    /// Set from an ending until the room is back.
+    /// Set from an ending until the actor is back.
     ended_at: Option<Instant>,
     last_recovery: Option<Duration>,
     /// How many requests it has in hand, and since when.
@@ -120,13 +120,13 @@ struct History {
 }
 
 impl History {
-    /// Whether nothing follows: a room that is gone for good neither comes back nor ends a second time.
+    /// Whether nothing follows: an actor that is gone for good neither comes back nor ends a second time.
     fn is_over(&self) -> bool {
-        self.last_ending.as_ref().is_some_and(Ending::is_final)
+        self.last_ending.as_ref().is_some_and(ActorExit::is_final)
     }
 }
 
-/// What a room had in hand when it ended: requests that were answered "try again".
+/// What an actor had in hand when it ended: requests that were answered "try again".
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InHand {
     pub requests: usize,
@@ -134,17 +134,17 @@ pub struct InHand {
     pub time: Duration,
 }
 
-/// A room's record of endings and restarts.
+/// An actor's record of endings and restarts.
 #[derive(Clone, Debug)]
-pub struct RoomReport {
+pub struct ActorReport {
     pub name: String,
     pub queue: usize,
     pub running: bool,
     pub restarts: u64,
-    pub endings: EndingCounts,
-    pub last_ending: Option<Ending>,
+    pub endings: ExitCounts,
+    pub last_ending: Option<ActorExit>,
     pub last_ended_at: Option<Instant>,
-    /// How long the room was away when it last came back.
+    /// How long the actor was away when it last came back.
     pub last_recovery: Option<Duration>,
     /// What it had in hand when it last ended.
     pub last_in_hand: Option<InHand>,
@@ -152,8 +152,12 @@ pub struct RoomReport {
     pub last_waited: usize,
 }
 
-impl Vitals {
-    pub(super) fn new(name: String, policy: RestartPolicy, lost: mpsc::UnboundedSender<String>) -> Arc<Self> {
+impl ActorHealth {
+    pub(in crate::actors) fn new(
+        name: String,
+        policy: RestartPolicy,
+        lost: mpsc::UnboundedSender<String>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             name,
             queue: AtomicUsize::new(0),
@@ -164,13 +168,13 @@ impl Vitals {
         })
     }
 
-    pub(super) fn is_running(&self) -> bool {
+    pub(in crate::actors) fn is_running(&self) -> bool {
         self.running.load(Ordering::Relaxed)
     }
 
-    pub(super) fn report(&self) -> RoomReport {
+    pub(in crate::actors) fn report(&self) -> ActorReport {
         let history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
-        RoomReport {
+        ActorReport {
             name: self.name.clone(),
             queue: self.queue.load(Ordering::Relaxed),
             running: self.is_running(),
@@ -184,24 +188,24 @@ impl Vitals {
         }
     }
 
-    /// Notes that the room has so many requests in hand from now on.
-    pub(super) fn note_in_hand(&self, requests: usize) {
+    /// Notes that the actor has so many requests in hand from now on.
+    pub(in crate::actors) fn note_in_hand(&self, requests: usize) {
         let in_hand = (requests > 0).then(|| (requests, Instant::now()));
         self.history.lock().unwrap_or_else(PoisonError::into_inner).in_hand = in_hand;
     }
 
     /// Counts an ending and logs it.
-    pub(super) fn note_ending(&self, ending: Ending) {
+    pub(in crate::actors) fn note_exit(&self, ending: ActorExit) {
         let mut history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
         if history.is_over() {
             return;
         }
         self.running.store(false, Ordering::Relaxed);
         let count = match ending {
-            Ending::Panicked(_) => &mut history.endings.panicked,
-            Ending::GivenUp => &mut history.endings.given_up,
-            Ending::Died => &mut history.endings.died,
-            Ending::Stopped => &mut history.endings.stopped,
+            ActorExit::Panicked(_) => &mut history.endings.panicked,
+            ActorExit::GivenUp => &mut history.endings.given_up,
+            ActorExit::Died => &mut history.endings.died,
+            ActorExit::Stopped => &mut history.endings.stopped,
         };
         *count += 1;
         let in_hand = history.in_hand.take();
@@ -213,10 +217,10 @@ impl Vitals {
         let in_hand = in_hand.map_or(0, |(requests, _)| requests);
         let queue = self.queue.load(Ordering::Relaxed);
         match ending {
-            Ending::Stopped => info!(room = self.name, %ending, in_hand, queue, "a room ended"),
-            _ => error!(room = self.name, %ending, in_hand, queue, "a room ended"),
+            ActorExit::Stopped => info!(actor = self.name, %ending, in_hand, queue, "an actor ended"),
+            _ => error!(actor = self.name, %ending, in_hand, queue, "an actor ended"),
         }
-        if ending.ends_the_service() {
+        if ending.ends_the_process() {
             // Nobody listens any more only when the service is ending already.
             let _ = self.lost.send(self.name.clone());
         }
@@ -249,55 +253,61 @@ impl Vitals {
             let (recovery, waited) = (ended_at.elapsed(), self.queue.load(Ordering::Relaxed));
             (history.last_recovery, history.last_waited) = (Some(recovery), waited);
             drop(history);
-            info!(room = self.name, recovery_ms = recovery.as_millis() as u64, waited, "a room is back");
+            info!(actor = self.name, recovery_ms = recovery.as_millis() as u64, waited, "an actor is back");
         }
     }
 }
 
-/// A supervised room.
-pub(super) trait Room: Actor<Context = Context<Self>> + Supervised {
-    fn vitals(&self) -> &Arc<Vitals>;
+/// A supervised actor.
+pub(in crate::actors) trait SupervisedActor:
+    Actor<Context = Context<Self>> + Supervised
+{
+    fn health(&self) -> &Arc<ActorHealth>;
 
     /// Takes up work; called when it may, after the pause that a restart costs.
     fn enter(&mut self, ctx: &mut Context<Self>);
 }
 
-/// What each room does in `started`: after a restart it first lets the pause pass, its mailbox held back.
-pub(super) fn start<R: Room>(room: &mut R, ctx: &mut Context<R>) {
-    let vitals = Arc::clone(room.vitals());
-    let ended = vitals.history.lock().unwrap_or_else(PoisonError::into_inner).ended_at.is_some();
+/// What each actor does in `started`: after a restart it first lets the pause pass, its mailbox held back.
+pub(in crate::actors) fn start<R: SupervisedActor>(actor: &mut R, ctx: &mut Context<R>) {
+    let health = Arc::clone(actor.health());
+    let ended = health.history.lock().unwrap_or_else(PoisonError::into_inner).ended_at.is_some();
     if !ended {
-        take_up(room, ctx);
+        take_up(actor, ctx);
         return;
     }
-    let Some(pause) = vitals.note_restart() else {
-        vitals.note_ending(Ending::GivenUp);
-        ctx.wait(futures::future::pending::<()>().into_actor(room));
+    let Some(pause) = health.note_restart() else {
+        health.note_exit(ActorExit::GivenUp);
+        ctx.wait(futures::future::pending::<()>().into_actor(actor));
         return;
     };
-    warn!(room = vitals.name, pause_ms = pause.as_millis() as u64, "a room restarts");
-    ctx.wait(tokio::time::sleep(pause).into_actor(room).map(|(), room: &mut R, ctx| take_up(room, ctx)));
+    warn!(actor = health.name, pause_ms = pause.as_millis() as u64, "an actor restarts");
+    ctx.wait(tokio::time::sleep(pause).into_actor(actor).map(|(), actor: &mut R, ctx| take_up(actor, ctx)));
 }
 
-fn take_up<R: Room>(room: &mut R, ctx: &mut Context<R>) {
-    room.vitals().note_running();
-    guarded(room, ctx, R::enter);
+fn take_up<R: SupervisedActor>(actor: &mut R, ctx: &mut Context<R>) {
+    actor.health().note_running();
+    guarded(actor, ctx, R::enter);
 }
 
-/// Runs a handler: a panic ends the room instead of the thread.
-pub(super) fn guarded<R: Room>(
-    room: &mut R,
+/// Runs a handler: a panic ends the actor instead of the thread.
+pub(in crate::actors) fn guarded<R: SupervisedActor>(
+    actor: &mut R,
     ctx: &mut Context<R>,
     handler: impl FnOnce(&mut R, &mut Context<R>),
 ) {
-    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| handler(room, ctx))) {
-        end(room, ctx, panic);
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| handler(actor, ctx))) {
+        end(actor, ctx, panic);
     }
 }
 
-/// Ends a room for a panic that a future of it ran into.
-pub(super) fn end<R: Room>(room: &mut R, ctx: &mut Context<R>, panic: Box<dyn Any + Send>) {
-    room.vitals().note_ending(Ending::Panicked(message_of(&*panic)));
+/// Ends a capacity for a panic that a future of it ran into.
+pub(in crate::actors) fn end<R: SupervisedActor>(
+    actor: &mut R,
+    ctx: &mut Context<R>,
+    panic: Box<dyn Any + Send>,
+) {
+    actor.health().note_exit(ActorExit::Panicked(message_of(&*panic)));
     ctx.stop();
 }
 
@@ -306,28 +316,25 @@ fn message_of(panic: &(dyn Any + Send)) -> String {
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned())
 }
 
-/// Makes the room that takes it panic; for demonstrations and tests.
+/// Makes the actor that takes it panic; for demonstrations and tests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Message)]
 #[rtype(result = "()")]
 pub enum Crash {
     /// At once.
     Now,
-    /// With the next work in its hands: a shard with a request, the writer with a transaction open. A room that
-    /// holds none crashes at once.
-    InHand,
-    /// At once, and past the guard, which kills the room for good.
+    /// At once, and past the guard, which kills the capacity for good.
     PastGuard,
 }
 
 impl Crash {
-    /// The panic, as the handler of a room that asks for nothing more.
-    pub(super) fn strike<R: Room>(self, room: &mut R, ctx: &mut Context<R>) {
+    /// The panic, as the handler of an actor that asks for nothing more.
+    pub(in crate::actors) fn strike<R: SupervisedActor>(self, actor: &mut R, ctx: &mut Context<R>) {
         match self {
             Crash::PastGuard => panic!("{CRASH_INJECTED}"),
-            Crash::Now | Crash::InHand => guarded(room, ctx, |_, _| panic!("{CRASH_INJECTED}")),
+            Crash::Now => guarded(actor, ctx, |_, _| panic!("{CRASH_INJECTED}")),
         }
     }
 }
 
 /// The message of a panic that [`Crash`] brought about.
-pub const CRASH_INJECTED: &str = "crash injected";
+pub const CRASH_INJECTED: &str = crate::store::CRASHED_IN_APPEND;

@@ -26,7 +26,7 @@ pub struct ServeArgs {
     #[arg(value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", default_value = "true")]
     migrate: String,
 
-    /// Deduplicating rooms, 1 to 256 [default: one a core]
+    /// Deduplicating actors, 1 to 256 [default: one a core]
     #[arg(long, env = "SEKALI_SHARDS", hide_env_values = true, value_name = "N")]
     shards: Option<String>,
 
@@ -210,7 +210,7 @@ impl LogArgs {
     }
 }
 
-/// A number of threads or rooms: what was asked for, else one a core.
+/// A number of threads or actors: what was asked for, else one a core.
 fn whole_or_cores(flag: &'static str, text: Option<&str>) -> Result<usize, WrongValue> {
     const MAX: usize = 256;
     match text {

@@ -3,13 +3,13 @@
 //! Parsing is validating: an [`Event`] that exists obeys every rule, so nothing below asks again.
 
 mod batch;
+mod identity;
 mod json;
 mod timestamp;
 
 pub use batch::{BatchError, EventFault, parse_batch};
+pub use identity::{DedupScope, Digest, DigestMap, Digester};
 pub use timestamp::{Timestamp, TimestampFault};
-
-use std::{fmt, str::FromStr};
 
 use bytestring::ByteString;
 
@@ -60,50 +60,6 @@ impl Event {
     /// Its share of a group's size: the bytes of all that is stored of it.
     pub fn bytes(&self) -> usize {
         self.topic.len() + self.event_id.len() + self.source.len() + self.payload.len()
-    }
-}
-
-/// Which events are the same one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum DedupScope {
-    /// `event_id` alone: an id is global, and the same id in another topic is a duplicate.
-    EventId,
-    /// The pair of `topic` and `event_id`.
-    Topic,
-}
-
-impl DedupScope {
-    /// The name on the command line and in the database.
-    pub fn name(self) -> &'static str {
-        match self {
-            DedupScope::EventId => "event-id",
-            DedupScope::Topic => "topic",
-        }
-    }
-
-    /// What stands beside the `event_id` in the unique key: the topic, or nothing.
-    pub fn key_topic(self, topic: &str) -> &str {
-        match self {
-            DedupScope::EventId => "",
-            DedupScope::Topic => topic,
-        }
-    }
-}
-
-impl fmt::Display for DedupScope {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl FromStr for DedupScope {
-    type Err = String;
-
-    fn from_str(name: &str) -> Result<Self, String> {
-        [DedupScope::EventId, DedupScope::Topic]
-            .into_iter()
-            .find(|scope| scope.name() == name)
-            .ok_or_else(|| format!("is neither event-id nor topic: {name}"))
     }
 }
 

@@ -1,4 +1,4 @@
-//! Reads the body of a publish: within its size, at a decent pace, and only with room for its bytes.
+//! Reads the body of a publish: within its size, at a decent pace, and only with capacity for its bytes.
 
 use std::time::Duration;
 
@@ -7,14 +7,14 @@ use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::{Limits, error::Problem, gate::Gate};
-use crate::actors::{Aggregator, BytesPermit};
+use super::{Limits, gate::Gate, problem::Problem};
+use crate::{ledger::BytesPermit, service::Service};
 
-/// Room is taken in steps of this size, the first one before the first byte is read: whoever only announces bytes
+/// Capacity is taken in steps of this size, the first one before the first byte is read: whoever only announces bytes
 /// takes little of it from the others.
-const ROOM_STEP_BYTES: usize = 64 * 1024;
+const CAPACITY_STEP_BYTES: usize = 64 * 1024;
 /// The first step for a body that does not tell its size, as a single event in chunks does.
-const ROOM_UNDECLARED_BYTES: usize = 4 * 1024;
+const CAPACITY_UNDECLARED_BYTES: usize = 4 * 1024;
 /// A body must come at this pace, once the time for its beginning is over.
 const PACE_BYTES_PER_SECOND: usize = 64 * 1024;
 /// What is read and thrown away of a refused body: most clients look for the answer only when they have sent all.
@@ -56,21 +56,22 @@ fn is_json(media_type: &str) -> bool {
     json && utf8
 }
 
-/// Reads the whole body, and takes room for its bytes.
+/// Reads the whole body, and takes capacity for its bytes.
 pub(super) async fn read(
     request: &HttpRequest,
     payload: &mut web::Payload,
     limits: &Limits,
     gate: &Gate,
-    rooms: &Aggregator,
+    service: &Service,
 ) -> Result<(Bytes, BytesPermit), Problem> {
     let declared = declared_bytes(request);
     if declared.is_some_and(|bytes| bytes > limits.body_bytes_max as u64) {
         return Err(over_limit(limits));
     }
-    let ahead = declared.map_or(ROOM_UNDECLARED_BYTES, |bytes| bytes as usize).clamp(1, ROOM_STEP_BYTES);
-    rooms.expect_body(declared.unwrap_or_default())?;
-    let permit = rooms.admit_bytes(ahead.min(limits.body_bytes_max))?;
+    let ahead =
+        declared.map_or(CAPACITY_UNDECLARED_BYTES, |bytes| bytes as usize).clamp(1, CAPACITY_STEP_BYTES);
+    service.expect_body(declared.unwrap_or_default())?;
+    let permit = service.admit_bytes(ahead.min(limits.body_bytes_max))?;
     let mut body = Body { first: Bytes::new(), rest: BytesMut::new(), permit };
     let reading = body.read(payload, limits);
     tokio::select! {
@@ -130,8 +131,8 @@ impl Body {
         }
         let held = self.permit.bytes();
         if bytes > held {
-            // No body needs room beyond the limit, and there may be none to have.
-            let step = ROOM_STEP_BYTES.min(limits.body_bytes_max - held);
+            // No body needs capacity beyond the limit, and there may be none to have.
+            let step = CAPACITY_STEP_BYTES.min(limits.body_bytes_max - held);
             self.permit.grow((bytes - held).max(step))?;
         }
         if self.len() == 0 {

@@ -3,7 +3,7 @@
 use actix_web::{HttpRequest, HttpResponse, http::header, web};
 use percent_encoding::percent_decode_str;
 
-use super::{error::Problem, gate::Gate, held_body::HeldBody, query::Parameters};
+use super::{gate::Gate, metered_body::MeteredBody, problem::Problem, query::Parameters};
 use crate::{
     event::{DedupScope, check_name},
     store::{Page, PageQuery, StoredEvent},
@@ -17,38 +17,38 @@ const SEQ_MAX: u64 = i64::MAX as u64;
 /// One page of events, with a link to the next one while there is more.
 pub(super) async fn page(request: HttpRequest, gate: web::Data<Gate>) -> Result<HttpResponse, Problem> {
     let query = parse_query(request.query_string())?;
-    let rooms = gate.pass()?;
-    let page = rooms.page(query.clone()).await?;
+    let service = gate.pass()?;
+    let page = service.page(query.clone()).await?;
     let mut response = HttpResponse::Ok();
     response.content_type("application/json");
     if let Some(last) = page.events.last().filter(|_| page.more) {
         response.insert_header((header::LINK, next_link(query, last.seq)));
     }
     let json = page_json(&page);
-    let room = rooms.admit_answer(json.len())?;
-    Ok(response.body(HeldBody::new(json, room)))
+    let permit = service.admit_answer(json.len())?;
+    Ok(response.body(MeteredBody::new(json, permit)))
 }
 
 /// The event with one id.
 pub(super) async fn event(request: HttpRequest, gate: web::Data<Gate>) -> Result<HttpResponse, Problem> {
     let parameters = Parameters::parse(request.query_string(), &["topic"])?;
     let topic = topic_of(&parameters)?;
-    let rooms = gate.pass()?;
-    if rooms.scope() == DedupScope::Topic && topic.is_none() {
+    let service = gate.pass()?;
+    if service.scope() == DedupScope::Topic && topic.is_none() {
         return Err(Problem::invalid_parameter(
             "`topic` must be given: in this database an event is known by its topic and its event_id",
         ));
     }
     let event_id = event_id_in(request.path());
     let found = match event_id.filter(|event_id| check_name(event_id).is_ok()) {
-        Some(event_id) => rooms.event(event_id, topic).await?,
+        Some(event_id) => service.event(event_id, topic).await?,
         None => None,
     };
     let Some(event) = found else { return Err(Problem::not_found("no event with this id is stored")) };
     let mut json = Vec::with_capacity(event.payload.len() + 512);
     write_event(&mut json, &event);
-    let room = rooms.admit_answer(json.len())?;
-    Ok(HttpResponse::Ok().content_type("application/json").body(HeldBody::new(json, room)))
+    let permit = service.admit_answer(json.len())?;
+    Ok(HttpResponse::Ok().content_type("application/json").body(MeteredBody::new(json, permit)))
 }
 
 /// From the path as it came: an id may hold any character, a slash among them.

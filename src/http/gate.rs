@@ -4,25 +4,25 @@ use std::sync::OnceLock;
 
 use tokio::sync::watch;
 
-use super::error::Problem;
-use crate::actors::Aggregator;
+use super::problem::Problem;
+use crate::service::Service;
 
-/// The way from the HTTP floor down to the rooms, which are built after it and taken apart before it.
+/// The way from the HTTP floor down to the service, which are built after it and taken apart before it.
 pub struct Gate {
-    rooms: OnceLock<Aggregator>,
+    service: OnceLock<Service>,
     draining: watch::Sender<bool>,
 }
 
 impl Default for Gate {
     fn default() -> Self {
-        Self { rooms: OnceLock::new(), draining: watch::Sender::new(false) }
+        Self { service: OnceLock::new(), draining: watch::Sender::new(false) }
     }
 }
 
 impl Gate {
-    /// Lets requests pass to these rooms; the first call counts.
-    pub fn open(&self, rooms: Aggregator) {
-        let _ = self.rooms.set(rooms);
+    /// Lets requests pass to these service; the first call counts.
+    pub fn open(&self, service: Service) {
+        let _ = self.service.set(service);
     }
 
     /// Lets no further request pass.
@@ -30,18 +30,18 @@ impl Gate {
         self.draining.send_replace(true);
     }
 
-    /// The rooms, for a request that may pass.
-    pub(super) fn pass(&self) -> Result<&Aggregator, Problem> {
+    /// The service, for a request that may pass.
+    pub(super) fn pass(&self) -> Result<&Service, Problem> {
         if self.is_draining() {
             return Err(Problem::draining());
         }
-        self.rooms()
+        self.service()
             .ok_or_else(|| Problem::unavailable("the service is starting: its database is not there yet"))
     }
 
-    /// The rooms, if they are there, stopping or not.
-    pub(super) fn rooms(&self) -> Option<&Aggregator> {
-        self.rooms.get()
+    /// The service, if they are there, stopping or not.
+    pub(super) fn service(&self) -> Option<&Service> {
+        self.service.get()
     }
 
     pub(super) fn is_draining(&self) -> bool {

@@ -3,7 +3,7 @@
 use actix_web::{HttpResponse, web};
 use serde::Serialize;
 
-use super::{error::probe, gate::Gate};
+use super::{gate::Gate, problem::probe};
 
 #[derive(Serialize)]
 struct Health {
@@ -20,8 +20,8 @@ struct Status {
 
 /// Whether the database answers.
 pub(super) async fn health(gate: web::Data<Gate>) -> HttpResponse {
-    let connected = match gate.rooms() {
-        Some(rooms) => rooms.ping().await.is_ok(),
+    let connected = match gate.service() {
+        Some(service) => service.ping().await.is_ok(),
         None => false,
     };
     probe(connected).json(match connected {
@@ -39,8 +39,8 @@ pub(super) async fn live() -> HttpResponse {
 pub(super) async fn ready(gate: web::Data<Gate>) -> HttpResponse {
     let obstacle = if gate.is_draining() {
         Some("the service is stopping".to_owned())
-    } else if let Some(rooms) = gate.rooms() {
-        rooms.ready().await.err().map(|obstacle| obstacle.to_string())
+    } else if let Some(service) = gate.service() {
+        service.ready().await.err().map(|obstacle| obstacle.to_string())
     } else {
         Some("the database is not there yet".to_owned())
     };

@@ -5,7 +5,7 @@ use bytestring::ByteString;
 use serde::Serialize;
 use tokio::time::Instant;
 
-use super::{Limits, body, error::Problem, gate::Gate, unread::WithUnread};
+use super::{Limits, body, gate::Gate, problem::Problem, unread_guard::UnreadGuard};
 use crate::event::{Outcome, parse_batch};
 
 /// Stores the events of the body and answers what became of each, after the commit.
@@ -22,7 +22,7 @@ pub(super) async fn publish(
                 body::discard(&mut payload).await;
             }
             let unread = payload.into_inner();
-            problem.error_response().map_body(|_, answer| WithUnread::boxed(answer, unread))
+            problem.error_response().map_body(|_, answer| UnreadGuard::boxed(answer, unread))
         }
     }
 }
@@ -34,8 +34,8 @@ async fn store(
     limits: &Limits,
 ) -> Result<HttpResponse, Problem> {
     body::check_headers(request)?;
-    let rooms = gate.pass()?;
-    let (body, bytes) = body::read(request, payload, limits, gate, rooms).await?;
+    let service = gate.pass()?;
+    let (body, bytes) = body::read(request, payload, limits, gate, service).await?;
     // From here on: a body has time limits of its own, and a slow one must leave time for its answer.
     let begun = Instant::now();
     let events = parse_batch(body, limits.batch_events_max)?;
@@ -47,7 +47,7 @@ async fn store(
     let event_ids =
         if minimal { Vec::new() } else { events.iter().map(|event| event.event_id().clone()).collect() };
     let time_left = limits.publish_timeout.saturating_sub(begun.elapsed());
-    let outcomes = rooms.publish(events, bytes, time_left).await?;
+    let outcomes = service.publish(events, bytes, time_left).await?;
     Ok(answer(&outcomes, &event_ids, minimal))
 }
 

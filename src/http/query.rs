@@ -3,7 +3,7 @@
 
 use percent_encoding::percent_decode_str;
 
-use super::error::Problem;
+use super::problem::Problem;
 
 /// The parameters of a request, each at most once.
 pub(super) struct Parameters(Vec<(String, String)>);

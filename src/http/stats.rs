@@ -5,13 +5,15 @@ use std::time::Duration;
 use actix_web::{HttpResponse, web};
 use serde::{Serialize, Serializer, ser::SerializeMap};
 
-use super::{Limits, error::Problem, gate::Gate};
+use super::{Limits, gate::Gate, problem::Problem};
 use crate::{
-    actors::{EndingCounts, NodeReport, RoomReport, StoreReport},
+    actors::{ActorReport, ExitCounts},
+    ledger::StoreReport,
+    service::NodeReport,
     store::TopicTotal,
 };
 
-/// The counters of the database, and the figures of this node.
+/// The counters of the database, and the metrics of this node.
 pub(super) async fn stats(gate: web::Data<Gate>, limits: web::Data<Limits>) -> Result<HttpResponse, Problem> {
     let report = gate.pass()?.report().await;
     let report = report
@@ -38,8 +40,8 @@ struct Stats<'a> {
 struct Node<'a> {
     version: &'static str,
     shards: Vec<Shard<'a>>,
-    writer: Room<'a>,
-    stats: Room<'a>,
+    writer: Actor<'a>,
+    stats: Actor<'a>,
     restarts: u64,
     store: Store,
     rates: Rates,
@@ -53,12 +55,12 @@ struct Node<'a> {
 #[derive(Serialize)]
 struct Shard<'a> {
     #[serde(flatten)]
-    room: Room<'a>,
+    actor: Actor<'a>,
     window_ids: usize,
 }
 
 #[derive(Serialize)]
-struct Room<'a> {
+struct Actor<'a> {
     name: &'a str,
     running: bool,
     queue: usize,
@@ -68,7 +70,7 @@ struct Room<'a> {
     last_recovery_ms: Option<f64>,
 }
 
-/// How often a room has ended, by the way it did.
+/// How often an actor has ended, by the way it did.
 #[derive(Serialize)]
 struct Endings {
     panicked: u64,
@@ -77,7 +79,7 @@ struct Endings {
     stopped: u64,
 }
 
-/// The writer's link to the store, which can be lost without the end of a room.
+/// The writer's link to the store, which can be lost without the end of an actor.
 #[derive(Serialize)]
 struct Store {
     lost: bool,
@@ -128,38 +130,38 @@ impl<'a> Stats<'a> {
 
 impl<'a> Node<'a> {
     fn new(report: &'a NodeReport) -> Self {
-        let figures = &report.counters.figures;
-        let shard = |(room, window_ids): &'a (RoomReport, usize)| Shard {
-            room: Room::new(room),
+        let metrics = &report.counters.metrics;
+        let shard = |(actor, window_ids): &'a (ActorReport, usize)| Shard {
+            actor: Actor::new(actor),
             window_ids: *window_ids,
         };
-        let rooms = report.shards.iter().map(|(room, _)| room).chain([&report.writer, &report.stats]);
+        let service = report.shards.iter().map(|(actor, _)| actor).chain([&report.writer, &report.stats]);
         Self {
             version: env!("CARGO_PKG_VERSION"),
             shards: report.shards.iter().map(shard).collect(),
-            writer: Room::new(&report.writer),
-            stats: Room::new(&report.stats),
-            restarts: rooms.map(|room| room.restarts).sum(),
+            writer: Actor::new(&report.writer),
+            stats: Actor::new(&report.stats),
+            restarts: service.map(|actor| actor.restarts).sum(),
             store: Store::new(&report.store),
             rates: Rates {
-                events_per_second: tenths(figures.events_per_second),
-                commits_per_second: tenths(figures.commits_per_second),
+                events_per_second: tenths(metrics.events_per_second),
+                commits_per_second: tenths(metrics.commits_per_second),
             },
-            commits: figures.commits,
+            commits: metrics.commits,
             commit_latency_ms: CommitLatency {
-                p50: millis(figures.commit_latency_p50),
-                p99: millis(figures.commit_latency_p99),
-                max: millis(figures.commit_latency_max),
+                p50: millis(metrics.commit_latency_p50),
+                p99: millis(metrics.commit_latency_p99),
+                max: millis(metrics.commit_latency_max),
             },
-            exceptions: figures.exceptions,
+            exceptions: metrics.exceptions,
             in_flight: InFlight { events: report.events_in_flight, bytes: report.bytes_in_flight },
             database_restored: report.restored,
         }
     }
 }
 
-impl<'a> Room<'a> {
-    fn new(report: &'a RoomReport) -> Self {
+impl<'a> Actor<'a> {
+    fn new(report: &'a ActorReport) -> Self {
         Self {
             name: &report.name,
             running: report.running,
@@ -173,8 +175,8 @@ impl<'a> Room<'a> {
 }
 
 impl Endings {
-    fn new(counts: EndingCounts) -> Self {
-        let EndingCounts { panicked, given_up, died, stopped } = counts;
+    fn new(counts: ExitCounts) -> Self {
+        let ExitCounts { panicked, given_up, died, stopped } = counts;
         Self { panicked, given_up, died, stopped }
     }
 }

@@ -3,6 +3,7 @@
 //! A store appends whole groups in serial transactions: events, counters and `seq` commit together or not at
 //! all, and its unique key alone decides what is a duplicate.
 
+mod crashing;
 mod error;
 mod postgres;
 mod rows;
@@ -13,7 +14,10 @@ use std::{collections::HashMap, sync::Arc};
 use async_trait::async_trait;
 use uuid::Uuid;
 
-pub use self::error::{OpenError, StoreError};
+pub use self::{
+    crashing::{CRASHED_IN_APPEND, CrashTrigger, CrashingStore},
+    error::{OpenError, StoreError},
+};
 use crate::event::{DedupScope, Event, Timestamp};
 
 /// Topics that [`Totals`] holds at most: those that were first used last.
@@ -56,11 +60,11 @@ pub trait EventStore: Send + Sync {
 /// The connection that appends. After an error it is of no further use; open another.
 #[async_trait]
 pub trait StoreWriter: Send {
-    /// Stores a group in one transaction: durable when this answers [`Append::Committed`].
+    /// Stores a group in one transaction: durable when this answers [`AppendOutcome::Committed`].
     ///
     /// The same group (writer, number and contents) may be sent again after an error or a lost answer: it is
     /// stored and counted once, and answered alike.
-    async fn append(&mut self, group: &AppendGroup<'_>) -> Result<Append, StoreError>;
+    async fn append(&mut self, group: &AppendGroup<'_>) -> Result<AppendOutcome, StoreError>;
 }
 
 /// Whole requests, stored together.
@@ -118,7 +122,7 @@ impl<'a> AppendGroup<'a> {
 
 /// What became of a group.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Append {
+pub enum AppendOutcome {
     /// It is stored durably.
     Committed(Committed),
     /// A later group of this writer is stored; this call came too late and did nothing.

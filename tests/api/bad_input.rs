@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, Service, event, on_both_stores};
+use crate::harness::{Answer, RunningService, event, on_both_stores};
 
 const NOTHING: (u64, u64, u64) = (0, 0, 0);
 
@@ -67,7 +67,7 @@ fn nested(levels: usize) -> String {
 }
 
 /// Sends each body, alone and between good events; then nothing must have happened, and the service be well.
-async fn are_refused(service: &Service, refusals: &[Refusal]) {
+async fn are_refused(service: &RunningService, refusals: &[Refusal]) {
     for refusal in refusals {
         let answer = service.client.try_publish(refusal.body.clone()).await.unwrap();
         check(refusal, &answer, 0);
@@ -97,7 +97,7 @@ fn check(refusal: &Refusal, answer: &Answer, index: u64) {
 }
 
 /// Nothing is stored or counted, and a good publish works; it is the only thing that the service then holds.
-async fn nothing_happened(service: &Service) {
+async fn nothing_happened(service: &RunningService) {
     let client = &service.client;
     assert_eq!(client.counts().await, NOTHING);
     assert_eq!(client.stats().await["topics"], json!([]));
@@ -111,7 +111,7 @@ async fn nothing_happened(service: &Service) {
 }
 
 /// Publishes an event that must be stored, and answers how it reads back, as text and as a value.
-async fn stored(service: &Service, event: &str) -> (String, Value) {
+async fn stored(service: &RunningService, event: &str) -> (String, Value) {
     let results = service.client.publish_ok(event).await;
     assert_eq!(results[0]["status"], "stored", "{event}");
     let before = results[0]["seq"].as_u64().unwrap() + 1;

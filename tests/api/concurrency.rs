@@ -13,8 +13,8 @@ use serde_json::Value;
 use tokio::sync::Barrier;
 
 use crate::harness::{
-    Answer, Client, Database, Engine, Service, Settings, block_on, event, events, eventually, on_both_stores,
-    on_both_stores_with,
+    Answer, Client, Database, Engine, RunningService, Settings, block_on, event, events, eventually,
+    on_both_stores, on_both_stores_with,
 };
 
 const CLIENTS: usize = 64;
@@ -99,7 +99,7 @@ fn stored_seqs(ids: &[String], answer: &Value, seq_of: &BTreeMap<&str, u64>) -> 
     stored
 }
 
-async fn overlapping_batches_in_opposite_orders(service: Service) {
+async fn overlapping_batches_in_opposite_orders(service: RunningService) {
     let mut answers = Vec::new();
     for round in 0..3 {
         let requests = overlapping(round).into_iter().map(|ids| (service.client.clone(), ids));
@@ -136,7 +136,7 @@ fn overlapping_batches_are_stored_once_when_each_request_is_a_group_alone() {
     );
 }
 
-async fn the_same_ids_at_the_same_moment(service: Service) {
+async fn the_same_ids_at_the_same_moment(service: RunningService) {
     let mut answers = Vec::new();
     for round in 0..8 {
         let ids: Ids = (0..20).map(|place| format!("{round}-{place}")).collect();
@@ -209,15 +209,15 @@ fn whoever_reads_on_from_the_last_seq_misses_nothing_while_others_publish() {
 }
 
 /// Two services on one Postgres database.
-fn on_two_nodes<F: Future<Output = ()>>(test: impl Fn([Service; 2]) -> F) {
+fn on_two_nodes<F: Future<Output = ()>>(test: impl Fn([RunningService; 2]) -> F) {
     block_on(async {
         test(two_nodes_on(Database::create(Engine::Postgres).await).await).await;
     });
 }
 
-async fn two_nodes_on(database: Database) -> [Service; 2] {
-    let one = Service::start(Settings::new(database)).await;
-    let other = Service::start(Settings::new(Arc::clone(one.database()))).await;
+async fn two_nodes_on(database: Database) -> [RunningService; 2] {
+    let one = RunningService::start(Settings::new(database)).await;
+    let other = RunningService::start(Settings::new(Arc::clone(one.database()))).await;
     [one, other]
 }
 

@@ -1,4 +1,4 @@
-//! Rooms that die: what waited is served, what was in hand is answered "retry", and nothing is lost or twice.
+//! Actors that die: what waited is served, what was in hand is answered "retry", and nothing is lost or twice.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -7,14 +7,15 @@ use std::{
 };
 
 use sekali::{
-    actors::{Ending, EndingCounts, NodeReport, NotReady, RestartPolicy, RoomName},
+    actors::{ActorExit, ActorName, Crash, ExitCounts, RestartPolicy},
     app::AppError,
+    service::{NodeReport, NotReady},
 };
 use serde_json::{Value, json};
 
 use crate::harness::{
-    Answer, Client, Database, Engine, Service, Settings, block_on, event, events, eventually, on_both_stores,
-    on_both_stores_with,
+    Answer, Client, Database, Engine, RunningService, Settings, block_on, event, events, eventually,
+    on_both_stores, on_both_stores_with,
 };
 
 /// Restarts at once and for ever.
@@ -62,20 +63,20 @@ fn assert_retryable(answer: &Answer) {
 }
 
 fn restarts(report: &NodeReport) -> u64 {
-    let shards = report.shards.iter().map(|(room, _)| room.restarts);
+    let shards = report.shards.iter().map(|(actor, _)| actor.restarts);
     shards.sum::<u64>() + report.writer.restarts + report.stats.restarts
 }
 
-async fn wait_for_restarts(service: &Service, wanted: u64) {
-    eventually("all rooms are back", async || {
-        let report = service.rooms.report().await;
-        report.is_some_and(|report| restarts(&report) == wanted) && service.rooms.ready().await.is_ok()
+async fn wait_for_restarts(service: &RunningService, wanted: u64) {
+    eventually("all actors are back", async || {
+        let report = service.handle.report().await;
+        report.is_some_and(|report| restarts(&report) == wanted) && service.handle.ready().await.is_ok()
     })
     .await;
 }
 
 /// That `sent` agrees with what is stored, and with what is counted.
-async fn assert_stored_once(service: &Service, sent: &[Sent]) {
+async fn assert_stored_once(service: &RunningService, sent: &[Sent]) {
     let stored = service.client.all_events().await;
     let seqs: HashMap<&str, u64> = stored
         .iter()
@@ -106,8 +107,8 @@ async fn assert_stored_once(service: &Service, sent: &[Sent]) {
     service.database().assert_sound().await;
 }
 
-/// Publishers send overlapping batches while `rooms` die together, `crashes` times over.
-async fn crash_under_load(service: &Service, rooms: &[RoomName], crashes: usize) -> Vec<Sent> {
+/// Publishers send overlapping batches while `actors` die together, `crashes` times over.
+async fn crash_under_load(service: &RunningService, actors: &[ActorName], crashes: usize) -> Vec<Sent> {
     const PUBLISHERS: usize = 6;
     const BATCHES: usize = 40;
     let acknowledged = AtomicUsize::new(0);
@@ -127,7 +128,7 @@ async fn crash_under_load(service: &Service, rooms: &[RoomName], crashes: usize)
             while acknowledged.load(Ordering::Relaxed) < due {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
-            rooms.iter().for_each(|room| service.rooms.crash(*room));
+            actors.iter().for_each(|actor| service.handle.crash(*actor, Crash::Now));
         }
     };
     let publishing = futures::future::join_all((0..PUBLISHERS).map(publisher));
@@ -135,12 +136,12 @@ async fn crash_under_load(service: &Service, rooms: &[RoomName], crashes: usize)
     sent.into_iter().flatten().collect()
 }
 
-fn rooms_die_under_load(rooms: &[RoomName]) {
+fn actors_die_under_load(actors: &[ActorName]) {
     on_both_stores_with(restart_tirelessly, async |service| {
         const CRASHES: usize = 12;
-        let sent = crash_under_load(&service, rooms, CRASHES).await;
-        wait_for_restarts(&service, (CRASHES * rooms.len()) as u64).await;
-        if !rooms.contains(&RoomName::Writer) {
+        let sent = crash_under_load(&service, actors, CRASHES).await;
+        wait_for_restarts(&service, (CRASHES * actors.len()) as u64).await;
+        if !actors.contains(&ActorName::Writer) {
             let interrupted = sent.iter().map(|sent| sent.interrupted).sum::<usize>();
             assert_eq!(interrupted, 0, "only the writer holds requests while others run");
         }
@@ -153,27 +154,27 @@ fn rooms_die_under_load(rooms: &[RoomName]) {
 
 #[test]
 fn a_shard_that_dies_under_load_costs_no_answer() {
-    rooms_die_under_load(&[RoomName::Shard(0)]);
+    actors_die_under_load(&[ActorName::Shard(0)]);
 }
 
 #[test]
 fn the_other_shard_dies_no_worse() {
-    rooms_die_under_load(&[RoomName::Shard(1)]);
+    actors_die_under_load(&[ActorName::Shard(1)]);
 }
 
 #[test]
 fn a_writer_that_dies_under_load_loses_nothing_that_was_acknowledged() {
-    rooms_die_under_load(&[RoomName::Writer]);
+    actors_die_under_load(&[ActorName::Writer]);
 }
 
 #[test]
 fn counters_that_die_under_load_are_exact_afterwards() {
-    rooms_die_under_load(&[RoomName::Stats]);
+    actors_die_under_load(&[ActorName::Stats]);
 }
 
 #[test]
-fn all_rooms_may_die_at_once_under_load() {
-    rooms_die_under_load(&[RoomName::Writer, RoomName::Shard(1), RoomName::Stats, RoomName::Shard(0)]);
+fn all_actors_may_die_at_once_under_load() {
+    actors_die_under_load(&[ActorName::Writer, ActorName::Shard(1), ActorName::Stats, ActorName::Shard(0)]);
 }
 
 #[test]
@@ -186,18 +187,18 @@ fn a_writer_that_dies_answers_what_it_had_in_hand_and_keeps_its_queue() {
             let client = client.clone();
             tokio::spawn(async move { client.publish(event("t", id)).await })
         };
-        let report = async || service.rooms.report().await.unwrap();
+        let report = async || service.handle.report().await.unwrap();
         let in_hand = publish("in hand");
         eventually("the writer has the first in hand", async || {
             let report = report().await;
             (report.writer.queue, report.events_in_flight) == (0, 1)
-                && report.shards.iter().all(|(room, _)| room.queue == 0)
+                && report.shards.iter().all(|(actor, _)| actor.queue == 0)
         })
         .await;
         let waiting = [publish("waits"), publish("waits too"), publish("before")];
         eventually("the others wait", async || report().await.writer.queue == 3).await;
 
-        service.rooms.crash(RoomName::Writer);
+        service.handle.crash(ActorName::Writer, Crash::Now);
         let interrupted = in_hand.await.unwrap();
         assert_retryable(&interrupted);
         lock.release().await;
@@ -236,7 +237,7 @@ fn a_thousand_crashes_leak_no_permit() {
     };
     on_both_stores_with(change, async |service| {
         const CRASHES: u64 = 1_000;
-        let rooms = [RoomName::Writer, RoomName::Shard(0), RoomName::Shard(1), RoomName::Stats];
+        let actors = [ActorName::Writer, ActorName::Shard(0), ActorName::Shard(1), ActorName::Stats];
         let over = std::sync::atomic::AtomicBool::new(false);
         let publisher = async |publisher: usize| {
             let mut sent = Vec::new();
@@ -251,7 +252,7 @@ fn a_thousand_crashes_leak_no_permit() {
         };
         let crashing = async {
             for crash in 0..CRASHES {
-                service.rooms.crash(rooms[crash as usize % rooms.len()]);
+                service.handle.crash(actors[crash as usize % actors.len()], Crash::Now);
                 if crash % 4 == 3 {
                     tokio::time::sleep(Duration::from_millis(2)).await;
                 }
@@ -266,7 +267,7 @@ fn a_thousand_crashes_leak_no_permit() {
         assert_stored_once(&service, &sent).await;
 
         eventually("nothing is in flight", async || {
-            let report = service.rooms.report().await.unwrap();
+            let report = service.handle.report().await.unwrap();
             (report.events_in_flight, report.bytes_in_flight) == (0, 0)
         })
         .await;
@@ -277,62 +278,64 @@ fn a_thousand_crashes_leak_no_permit() {
         let answer = service.client.publish(&body).await;
         assert_eq!(answer.status, 200, "{}", answer.text);
         assert_eq!(answer.json()["unique"], json!(EVENTS));
-        let report = service.rooms.report().await.unwrap();
-        let queues = report.shards.iter().map(|(room, _)| room.queue).chain([report.writer.queue]);
+        let report = service.handle.report().await.unwrap();
+        let queues = report.shards.iter().map(|(actor, _)| actor.queue).chain([report.writer.queue]);
         assert!(queues.into_iter().all(|queue| queue == 0), "{report:?}");
         service.database().assert_sound().await;
     });
 }
 
 #[test]
-fn a_room_that_keeps_dying_ends_the_service() {
-    for room in [RoomName::Writer, RoomName::Shard(1), RoomName::Stats] {
+fn an_actor_that_keeps_dying_ends_the_service() {
+    for actor in [ActorName::Writer, ActorName::Shard(1), ActorName::Stats] {
         let change = |settings: &mut Settings| {
             settings.restarts = RestartPolicy { restarts_max: 3, ..tireless() };
         };
         on_both_stores_with(change, async |service| {
             service.client.publish_ok(event("t", "a")).await;
             for restart in 1..=3 {
-                service.rooms.crash(room);
+                service.handle.crash(actor, Crash::Now);
                 wait_for_restarts(&service, restart).await;
             }
             service.client.publish_ok(event("t", "b")).await;
-            service.rooms.crash(room);
-            let rooms = service.rooms.clone();
-            let name = match room {
-                RoomName::Shard(shard) => format!("shard {shard}"),
-                RoomName::Writer => "writer".to_owned(),
-                RoomName::Stats => "stats".to_owned(),
+            service.handle.crash(actor, Crash::Now);
+            let actors = service.handle.clone();
+            let name = match actor {
+                ActorName::Shard(shard) => format!("shard {shard}"),
+                ActorName::Writer => "writer".to_owned(),
+                ActorName::Stats => "stats".to_owned(),
             };
             let (ended, database) = service.ended().await;
-            assert!(matches!(&ended, Err(AppError::RoomLost(lost)) if *lost == name), "{ended:?}");
-            assert!(matches!(rooms.ready().await, Err(NotReady::RoomDown(_))));
-            let record = rooms.room(room);
-            assert_eq!(record.last_ending, Some(Ending::GivenUp));
-            assert_eq!(record.endings, EndingCounts { panicked: 4, given_up: 1, ..EndingCounts::default() });
+            assert!(matches!(&ended, Err(AppError::ActorLost(lost)) if *lost == name), "{ended:?}");
+            assert!(matches!(actors.ready().await, Err(NotReady::ActorDown(_))));
+            let record = actors.actor(actor);
+            assert_eq!(record.last_ending, Some(ActorExit::GivenUp));
+            assert_eq!(record.endings, ExitCounts { panicked: 4, given_up: 1, ..ExitCounts::default() });
             database.assert_sound().await;
 
             // What comes next finds everything.
-            drop(rooms);
-            let service = Service::start(Settings::new(database)).await;
+            drop(actors);
+            let service = RunningService::start(Settings::new(database)).await;
             assert_eq!(service.client.counts().await, (2, 2, 0));
         });
     }
 }
 
 #[test]
-fn the_service_is_not_ready_while_a_room_restarts_and_serves_what_waited_then() {
+fn the_service_is_not_ready_while_an_actor_restarts_and_serves_what_waited_then() {
     let change = |settings: &mut Settings| {
         settings.restarts = RestartPolicy { backoff_min: Duration::from_millis(600), ..tireless() };
         settings.restarts.backoff_max = settings.restarts.backoff_min;
     };
     on_both_stores_with(change, async |service| {
-        // Another room that has not even started would be named just as well.
+        // Another actor that has not even started would be named just as well.
         wait_for_restarts(&service, 0).await;
-        for (room, name) in
-            [(RoomName::Shard(0), "shard 0"), (RoomName::Shard(1), "shard 1"), (RoomName::Writer, "writer")]
-        {
-            service.rooms.crash(room);
+        for (actor, name) in [
+            (ActorName::Shard(0), "shard 0"),
+            (ActorName::Shard(1), "shard 1"),
+            (ActorName::Writer, "writer"),
+        ] {
+            service.handle.crash(actor, Crash::Now);
             eventually("readiness fails", async || service.client.get("/readyz").await.status == 503).await;
             let answer = service.client.get("/readyz").await;
             assert!(answer.text.contains(name), "{}", answer.text);
@@ -354,30 +357,30 @@ fn stats_tell_of_restarts_with_their_cause_and_the_time_to_recover() {
         let node = async || service.client.stats().await["node"].clone();
         let fresh = node().await;
         assert_eq!(fresh["restarts"], json!(0));
-        for room in [&fresh["writer"], &fresh["stats"], &fresh["shards"][0], &fresh["shards"][1]] {
-            assert_eq!((&room["running"], &room["restarts"]), (&json!(true), &json!(0)));
-            assert_eq!((&room["last_ending"], &room["last_recovery_ms"]), (&Value::Null, &Value::Null));
+        for actor in [&fresh["writer"], &fresh["stats"], &fresh["shards"][0], &fresh["shards"][1]] {
+            assert_eq!((&actor["running"], &actor["restarts"]), (&json!(true), &json!(0)));
+            assert_eq!((&actor["last_ending"], &actor["last_recovery_ms"]), (&Value::Null, &Value::Null));
         }
-        for (done, room) in
-            (1..).zip([RoomName::Shard(1), RoomName::Writer, RoomName::Writer, RoomName::Stats])
+        for (done, actor) in
+            (1..).zip([ActorName::Shard(1), ActorName::Writer, ActorName::Writer, ActorName::Stats])
         {
-            service.rooms.crash(room);
+            service.handle.crash(actor, Crash::Now);
             wait_for_restarts(&service, done).await;
         }
         let node = node().await;
         assert_eq!(node["restarts"], json!(4));
-        let record = |room: &Value| (room["name"].clone(), room["restarts"].clone());
+        let record = |actor: &Value| (actor["name"].clone(), actor["restarts"].clone());
         assert_eq!(record(&node["shards"][0]), (json!("shard 0"), json!(0)));
         assert_eq!(record(&node["shards"][1]), (json!("shard 1"), json!(1)));
         assert_eq!(record(&node["writer"]), (json!("writer"), json!(2)));
         assert_eq!(record(&node["stats"]), (json!("stats"), json!(1)));
-        for room in [&node["shards"][1], &node["writer"], &node["stats"]] {
-            assert_eq!(room["running"], json!(true));
-            assert_eq!(room["last_ending"], json!("panicked: crash injected"));
-            let endings = json!({"panicked": room["restarts"], "given_up": 0, "died": 0, "stopped": 0});
-            assert_eq!(room["endings"], endings);
-            let pause = if room["name"] == "writer" { 20.0 } else { 10.0 };
-            assert!(room["last_recovery_ms"].as_f64().unwrap() >= pause, "{room}");
+        for actor in [&node["shards"][1], &node["writer"], &node["stats"]] {
+            assert_eq!(actor["running"], json!(true));
+            assert_eq!(actor["last_ending"], json!("panicked: crash injected"));
+            let endings = json!({"panicked": actor["restarts"], "given_up": 0, "died": 0, "stopped": 0});
+            assert_eq!(actor["endings"], endings);
+            let pause = if actor["name"] == "writer" { 20.0 } else { 10.0 };
+            assert!(actor["last_recovery_ms"].as_f64().unwrap() >= pause, "{actor}");
         }
     });
 }
@@ -394,15 +397,15 @@ fn the_pause_before_a_restart_doubles_up_to_its_limit() {
     on_both_stores_with(change, async |service| {
         let begun = Instant::now();
         for (restart, pause_ms) in (1..).zip([20, 40, 80, 160, 160, 160, 160, 160]) {
-            service.rooms.crash(RoomName::Shard(0));
+            service.handle.crash(ActorName::Shard(0), Crash::Now);
             wait_for_restarts(&service, restart).await;
-            let recovery = service.rooms.report().await.unwrap().shards[0].0.last_recovery.unwrap();
+            let recovery = service.handle.report().await.unwrap().shards[0].0.last_recovery.unwrap();
             assert!(recovery >= Duration::from_millis(pause_ms), "restart {restart} took {recovery:?}");
         }
         // Without the limit the pauses alone would add up to five seconds.
         assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
-        // Another room starts from the shortest pause.
-        service.rooms.crash(RoomName::Shard(1));
+        // Another actor starts from the shortest pause.
+        service.handle.crash(ActorName::Shard(1), Crash::Now);
         wait_for_restarts(&service, 9).await;
     });
 }
@@ -413,9 +416,9 @@ fn a_crash_of_the_counters_loses_no_count() {
         let client = &service.client;
         for round in 1..=20 {
             let ids = [format!("a{round}"), format!("b{round}"), format!("a{round}")];
-            service.rooms.crash(RoomName::Stats);
+            service.handle.crash(ActorName::Stats, Crash::Now);
             client.publish_ok(events("t", ids.iter().map(String::as_str))).await;
-            service.rooms.crash(RoomName::Stats);
+            service.handle.crash(ActorName::Stats, Crash::Now);
             let stats = client.stats().await;
             let by_topic = json!({"t": {"unique": 2 * round, "duplicates": round}});
             assert_eq!(stats["by_topic"], by_topic);
@@ -432,8 +435,8 @@ fn a_window_that_was_lost_changes_no_answer() {
         let batch = events("t", ids.iter().map(String::as_str));
         let first = service.client.publish_ok(&batch).await;
         for restart in 1..=4 {
-            let room = if restart % 2 == 0 { RoomName::Shard(0) } else { RoomName::Shard(1) };
-            service.rooms.crash(room);
+            let actor = if restart % 2 == 0 { ActorName::Shard(0) } else { ActorName::Shard(1) };
+            service.handle.crash(actor, Crash::Now);
             let again = service.client.publish_ok(&batch).await;
             for (first, again) in first.iter().zip(&again) {
                 assert_eq!(again["status"], "duplicate");
@@ -442,7 +445,7 @@ fn a_window_that_was_lost_changes_no_answer() {
             wait_for_restarts(&service, restart).await;
         }
         eventually("the windows are filled again from the store", async || {
-            let report = service.rooms.report().await.unwrap();
+            let report = service.handle.report().await.unwrap();
             report.shards.iter().map(|(_, window_ids)| window_ids).sum::<usize>() >= 200
         })
         .await;
@@ -456,7 +459,7 @@ fn a_service_that_ended_leaves_its_database_to_the_next_one_at_once() {
         // Only SQLite's file has one service at a time.
         let mut database = std::sync::Arc::new(Database::create(Engine::Sqlite).await);
         for _ in 0..60 {
-            let service = Service::start(Settings::new(database)).await;
+            let service = RunningService::start(Settings::new(database)).await;
             service.client.publish_ok(event("t", "a")).await;
             let ended;
             (ended, database) = service.stop().await;

@@ -1,6 +1,6 @@
 //! Databases that something went wrong with while the service was down.
 
-use crate::harness::{Engine, Service, Settings, event, events, on_both_stores};
+use crate::harness::{Engine, RunningService, Settings, event, events, on_both_stores};
 
 #[test]
 fn a_damaged_ledger_is_the_services_trouble_and_not_the_producers() {
@@ -15,7 +15,7 @@ fn a_damaged_ledger_is_the_services_trouble_and_not_the_producers() {
                 Engine::Postgres => "DELETE FROM sekali.commits",
             })
             .await;
-        let service = Service::start(Settings::new(database)).await;
+        let service = RunningService::start(Settings::new(database)).await;
         let refusal = service.client.publish(event("t", "c")).await;
         let problem = refusal.problem(503);
         assert_eq!(problem["retryable"], true, "{problem}");
@@ -25,6 +25,6 @@ fn a_damaged_ledger_is_the_services_trouble_and_not_the_producers() {
     });
 }
 
-fn count_events(service: &Service) -> String {
+fn count_events(service: &RunningService) -> String {
     format!("SELECT count(*) FROM {}", service.database().events_table())
 }

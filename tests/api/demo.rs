@@ -36,24 +36,25 @@ fn array(value: &Value) -> &Vec<Value> {
     value.as_array().unwrap_or_else(|| panic!("{value}"))
 }
 
-/// The rooms that an act crashed, each for the reason that it should be.
+/// The actors that an act crashed, each for the reason that it should be.
 fn crashed(act: &Value) -> Vec<&str> {
     let crashes = array(&act["crashes"]).iter();
     crashes
         .map(|crash| {
             assert_eq!(crash["ending"], "panicked: crash injected");
             assert!(crash["recovery_ms"].as_f64().unwrap() >= 10.0, "{crash}");
-            crash["room"].as_str().unwrap()
+            crash["actor"].as_str().unwrap()
         })
         .collect()
 }
 
-/// That as many requests as were in the rooms' hands were told to try again, and were acknowledged then.
+/// That as many requests as were in the actors' hands were told to try again, and were acknowledged then.
 fn assert_retried(act: &Value) {
     let in_hand: u64 = array(&act["crashes"]).iter().map(|crash| number(&crash["in_hand"])).sum();
     let told = array(&act["told_to_retry"]);
     let interrupted = told.iter().flat_map(|retry| array(&retry["told"]));
-    let interrupted = interrupted.filter(|why| why.to_string().contains("503 Service Unavailable")).count();
+    let interrupted =
+        interrupted.filter(|why| why.to_string().contains("503 RunningService Unavailable")).count();
     assert!(interrupted as u64 >= in_hand, "{act}");
     for retry in told {
         assert_eq!(number(&retry["stored"]) + number(&retry["duplicates"]), 20, "{retry}");
@@ -79,9 +80,9 @@ fn assert_shows_what_it_promises(report: &Value) {
     assert_eq!(crashed(stats), ["stats"]);
     let asked = &stats["stats_asked"];
     assert!(number(&asked["received"]) >= number(&asked["acknowledged"]), "{asked}");
-    let mut rooms = crashed(several);
-    rooms.sort_unstable();
-    assert_eq!(rooms, ["shard 0", "shard 2", "stats", "writer"]);
+    let mut actors = crashed(several);
+    actors.sort_unstable();
+    assert_eq!(actors, ["shard 0", "shard 2", "stats", "writer"]);
     assert_eq!(crashed(again), ["shard 1"; 7]);
     for (crash, pause_ms) in
         array(&again["crashes"]).iter().zip([10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 640.0])
@@ -149,7 +150,7 @@ fn it_needs_no_set_up_tells_what_happens_and_leaves_nothing_behind() {
         ", in a transaction under way for ",
         "s  asked   GET /stats, asked as it died, answers after ",
         "s  proof   ",
-        "while rooms crashed 14 times",
+        "while actors crashed 14 times",
         "Passed: nothing is lost, and nothing is stored twice.",
     ] {
         assert!(told.contains(words), "{words}: {told}");

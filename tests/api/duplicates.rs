@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Client, Service, Settings, event, events, on_both_stores};
+use crate::harness::{Client, RunningService, Settings, event, events, on_both_stores};
 
 /// Each result as its status and `seq`.
 fn outcomes(results: &[Value]) -> Vec<(&str, u64)> {
@@ -106,7 +106,7 @@ fn a_duplicate_that_only_the_store_remembers_leaves_no_gap_either() {
         ended.unwrap();
         let mut settings = Settings::new(database);
         settings.config.window_ids = 0;
-        let service = Service::start(settings).await;
+        let service = RunningService::start(settings).await;
         let results = service.client.publish_ok(events("t", ["a", "old-2", "b", "old-1", "c"])).await;
         let expected = [("stored", 3), ("duplicate", 2), ("stored", 4), ("duplicate", 1), ("stored", 5)];
         assert_eq!(outcomes(&results), expected);
@@ -197,7 +197,7 @@ fn of_more_than_a_thousand_topics_those_first_used_last_are_shown() {
         // What is counted along the way is what the database tells after a restart.
         let (ended, database) = service.stop().await;
         ended.unwrap();
-        let service = Service::start(Settings::new(database)).await;
+        let service = RunningService::start(Settings::new(database)).await;
         let reread = service.client.stats().await;
         for key in ["topics", "topics_total", "by_topic", "received"] {
             assert_eq!(reread[key], stats[key], "{key}");

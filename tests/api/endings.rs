@@ -1,4 +1,4 @@
-//! Every way in which a room ends has a name, is counted and is logged once; so is a store that is lost.
+//! Every way in which an actor ends has a name, is counted and is logged once; so is a store that is lost.
 
 use std::{
     io::{self, Write},
@@ -7,99 +7,71 @@ use std::{
 };
 
 use sekali::{
-    actors::{Aggregator, Crash, Ending, EndingCounts, RestartPolicy, RoomName},
+    actors::{ActorExit, ActorName, Crash, ExitCounts, RestartPolicy},
     app::AppError,
+    service::Service,
 };
 use serde_json::{Value, json};
 
 use crate::harness::{
-    Database, Engine, Service, Settings, block_on, event, events, eventually, on_both_stores,
-    on_both_stores_with, postgres_server::PostgresServer, process::Process,
+    Database, Engine, RunningService, Settings, block_on, event, events, eventually, on_both_stores,
+    postgres_server::PostgresServer, process::Process,
 };
 
-const ROOMS: [(RoomName, &str); 4] = [
-    (RoomName::Shard(0), "shard 0"),
-    (RoomName::Shard(1), "shard 1"),
-    (RoomName::Writer, "writer"),
-    (RoomName::Stats, "stats"),
+const ACTORS: [(ActorName, &str); 4] = [
+    (ActorName::Shard(0), "shard 0"),
+    (ActorName::Shard(1), "shard 1"),
+    (ActorName::Writer, "writer"),
+    (ActorName::Stats, "stats"),
 ];
 
-/// That each room but `other` ended once, and because it was told to.
-fn assert_stopped(rooms: &Aggregator, other: Option<RoomName>) {
-    for (room, name) in ROOMS.into_iter().filter(|(room, _)| Some(*room) != other) {
-        let record = rooms.room(room);
-        assert_eq!(record.endings, EndingCounts { stopped: 1, ..EndingCounts::default() }, "{name}");
-        assert_eq!((record.last_ending, record.running), (Some(Ending::Stopped), false), "{name}");
+/// That each actor but `other` ended once, and because it was told to.
+fn assert_stopped(actors: &Service, other: Option<ActorName>) {
+    for (actor, name) in ACTORS.into_iter().filter(|(actor, _)| Some(*actor) != other) {
+        let record = actors.actor(actor);
+        assert_eq!(record.endings, ExitCounts { stopped: 1, ..ExitCounts::default() }, "{name}");
+        assert_eq!((record.last_ending, record.running), (Some(ActorExit::Stopped), false), "{name}");
     }
 }
 
 #[test]
-fn rooms_that_are_stopped_say_so() {
+fn actors_that_are_stopped_say_so() {
     on_both_stores(async |service| {
         service.client.publish_ok(event("t", "a")).await;
-        let rooms = service.rooms.clone();
+        let actors = service.handle.clone();
         let (ended, _) = service.stop().await;
         ended.unwrap();
-        assert_stopped(&rooms, None);
+        assert_stopped(&actors, None);
     });
 }
 
 #[test]
-fn a_room_that_dies_past_its_guard_is_found_dead_and_ends_the_service() {
-    for (room, name) in ROOMS {
+fn an_actor_that_dies_past_its_guard_is_found_dead_and_ends_the_service() {
+    for (actor, name) in ACTORS {
         on_both_stores(async |service| {
             service.client.publish_ok(event("t", "a")).await;
-            let rooms = service.rooms.clone();
-            rooms.crash_by(room, Crash::PastGuard);
+            let actors = service.handle.clone();
+            actors.crash(actor, Crash::PastGuard);
             let (ended, database) = service.ended().await;
-            assert!(matches!(&ended, Err(AppError::RoomLost(lost)) if lost == name), "{ended:?}");
-            let record = rooms.room(room);
-            assert_eq!(record.endings, EndingCounts { died: 1, ..EndingCounts::default() });
-            assert_eq!(record.last_ending, Some(Ending::Died));
-            assert_stopped(&rooms, Some(room));
+            assert!(matches!(&ended, Err(AppError::ActorLost(lost)) if lost == name), "{ended:?}");
+            let record = actors.actor(actor);
+            assert_eq!(record.endings, ExitCounts { died: 1, ..ExitCounts::default() });
+            assert_eq!(record.last_ending, Some(ActorExit::Died));
+            assert_stopped(&actors, Some(actor));
             database.assert_sound().await;
 
             // What comes next finds everything.
-            drop(rooms);
-            let service = Service::start(Settings::new(database)).await;
+            drop(actors);
+            let service = RunningService::start(Settings::new(database)).await;
             assert_eq!(service.client.counts().await, (1, 1, 0));
         });
     }
 }
 
 #[test]
-fn a_shard_that_dies_with_a_request_in_hand_answers_that_one_alone() {
-    let change = |settings: &mut Settings| {
-        settings.restarts.backoff_min = Duration::from_millis(300);
-    };
-    on_both_stores_with(change, async |service| {
-        // Enough ids that every shard has its part.
-        let batch = |name: &str| {
-            let ids: Vec<String> = (0..20).map(|id| format!("{name} {id}")).collect();
-            events("t", ids.iter().map(String::as_str)).to_string()
-        };
-        service.rooms.crash_by(RoomName::Shard(1), Crash::InHand);
-        let in_hand = service.client.publish(batch("in hand")).await;
-        assert_eq!((in_hand.status, &in_hand.json()["retryable"]), (503, &json!(true)), "{}", in_hand.text);
-        let (waits, waits_too) = (batch("waits"), batch("waits too"));
-        let waiting = [service.client.publish(&waits), service.client.publish(&waits_too)];
-        for answer in futures::future::join_all(waiting).await {
-            assert_eq!(answer.status, 200, "{}", answer.text);
-        }
-        let record = service.rooms.room(RoomName::Shard(1));
-        assert_eq!(record.last_in_hand.unwrap().requests, 1);
-        assert!(record.last_waited <= 2, "{record:?}");
-        assert_eq!(service.client.counts().await, (40, 40, 0));
-        let again = service.client.publish_ok(batch("in hand")).await;
-        assert!(again.iter().all(|result| result["status"] == "stored"), "it never came to the writer");
-        service.database().assert_sound().await;
-    });
-}
-
-#[test]
 fn a_writer_that_dies_with_its_transaction_open_leaves_the_truth_to_the_store() {
     on_both_stores(async |service| {
-        service.rooms.crash_by(RoomName::Writer, Crash::InHand);
+        service.writer_crash.arm();
         let mut answered = 0;
         loop {
             let ids: Vec<String> = (0..1_000).map(|id| format!("{answered} {id}")).collect();
@@ -111,7 +83,7 @@ fn a_writer_that_dies_with_its_transaction_open_leaves_the_truth_to_the_store() 
                 continue;
             }
             assert_eq!((answer.status, &answer.json()["retryable"]), (503, &json!(true)), "{}", answer.text);
-            let in_hand = service.rooms.room(RoomName::Writer).last_in_hand.unwrap();
+            let in_hand = service.handle.actor(ActorName::Writer).last_in_hand.unwrap();
             assert_eq!(in_hand.requests, 1);
             assert!(in_hand.time >= Duration::from_micros(200), "{in_hand:?}");
             let again = service.client.publish_ok(&batch).await;
@@ -146,8 +118,8 @@ fn a_store_that_is_lost_is_counted_with_the_time_until_it_takes_a_write_again() 
             assert_eq!(store["losses"], losses);
             assert!(store["last_recovery_ms"].as_f64().unwrap() > 0.0, "{store}");
         }
-        // No room has ended for it.
-        let writer = service.rooms.room(RoomName::Writer);
+        // No actor has ended for it.
+        let writer = service.handle.actor(ActorName::Writer);
         assert_eq!((writer.restarts, writer.last_ending), (0, None));
     });
 }
@@ -191,13 +163,13 @@ impl Write for Log {
     }
 }
 
-/// The lines about this room, each as its message and its ending.
-fn logged(room: &str) -> Vec<(String, Option<String>)> {
+/// The lines about this actor, each as its message and its ending.
+fn logged(actor: &str) -> Vec<(String, Option<String>)> {
     let log = LOG.get_or_init(Mutex::default).lock().unwrap();
     let lines = String::from_utf8_lossy(&log);
     let lines = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
     lines
-        .filter(|line| line["room"] == room)
+        .filter(|line| line["actor"] == actor)
         .map(|line| {
             let text = |name: &str| line[name].as_str().map(str::to_owned);
             (text("message").unwrap(), text("ending"))
@@ -216,24 +188,25 @@ fn each_ending_is_logged_once() {
             let mut settings = Settings::new(Database::create(Engine::Sqlite).await);
             settings.config.shards = SHARDS;
             settings.restarts = RestartPolicy { restarts_max: 1, ..RestartPolicy::default() };
-            Service::start(settings).await
+            RunningService::start(settings).await
         };
-        let ended = |ending: &str| ("a room ended".to_owned(), Some(ending.to_owned()));
+        let ended = |ending: &str| ("an actor ended".to_owned(), Some(ending.to_owned()));
         let said = |message: &str| (message.to_owned(), None);
 
         let service = start().await;
-        service.rooms.crash(RoomName::Shard(9));
-        eventually("it is back", async || service.rooms.room(RoomName::Shard(9)).last_recovery.is_some())
+        service.handle.crash(ActorName::Shard(9), Crash::Now);
+        eventually("it is back", async || service.handle.actor(ActorName::Shard(9)).last_recovery.is_some())
             .await;
-        service.rooms.crash(RoomName::Shard(9));
+        service.handle.crash(ActorName::Shard(9), Crash::Now);
         service.ended().await.0.unwrap_err();
-        let crashed = || [ended("panicked: crash injected"), said("a room restarts"), said("a room is back")];
+        let crashed =
+            || [ended("panicked: crash injected"), said("an actor restarts"), said("an actor is back")];
         let given_up = [ended("panicked: crash injected"), ended("given up after too many restarts")];
         assert_eq!(logged("shard 9"), [&crashed()[..], &given_up].concat());
         assert_eq!(logged("shard 10"), [ended("stopped")]);
 
         let service = start().await;
-        service.rooms.crash_by(RoomName::Shard(11), Crash::PastGuard);
+        service.handle.crash(ActorName::Shard(11), Crash::PastGuard);
         service.ended().await.0.unwrap_err();
         assert_eq!(logged("shard 11"), [ended("stopped"), ended("died in spite of its supervisor")]);
 

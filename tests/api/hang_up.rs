@@ -1,4 +1,4 @@
-//! Clients that hang up, trickle, announce what never comes, or want more room than there is.
+//! Clients that hang up, trickle, announce what never comes, or want more actor than there is.
 
 use std::time::{Duration, Instant};
 
@@ -6,23 +6,23 @@ use reqwest::Body;
 use serde_json::{Value, json};
 
 use crate::harness::{
-    Service, event, events, eventually, on_both_stores, on_both_stores_with,
+    RunningService, event, events, eventually, on_both_stores, on_both_stores_with,
     raw::{Raw, publish_bytes, publish_head},
 };
 
 const ANNOUNCED_BYTES: usize = 16 * 1024 * 1024;
 
-async fn in_flight(service: &Service) -> (u64, u64) {
+async fn in_flight(service: &RunningService) -> (u64, u64) {
     let in_flight = service.client.stats().await["node"]["in_flight"].clone();
     (in_flight["events"].as_u64().unwrap(), in_flight["bytes"].as_u64().unwrap())
 }
 
-async fn nothing_in_flight(service: &Service) {
+async fn nothing_in_flight(service: &RunningService) {
     eventually("nothing is in flight", async || in_flight(service).await == (0, 0)).await;
 }
 
 /// A publish of one event, and what its answer says.
-async fn publish_one(service: &Service, event_id: &str) -> Value {
+async fn publish_one(service: &RunningService, event_id: &str) -> Value {
     service.client.publish_ok(event("t", event_id)).await[0].clone()
 }
 
@@ -251,7 +251,7 @@ fn more_bytes_in_flight_than_allowed_are_turned_away_at_once() {
         large["payload"] = json!({"text": "x".repeat(BODY_BYTES_MAX / 2)});
         let mut announcing = Raw::connect(service.address).await;
         announcing.send(publish_head(&format!("Content-Length: {}", BODY_BYTES_MAX - 1_000))).await;
-        eventually("it has its room", async || in_flight(&service).await.1 >= 60_000).await;
+        eventually("it has its actor", async || in_flight(&service).await.1 >= 60_000).await;
         let begun = Instant::now();
         let turned_away = service.client.publish(&large).await;
         assert!(turned_away.problem(503)["detail"].as_str().unwrap().contains("bytes"));
@@ -265,7 +265,7 @@ fn more_bytes_in_flight_than_allowed_are_turned_away_at_once() {
 }
 
 #[test]
-fn a_body_of_any_size_up_to_the_limit_finds_room_when_nothing_else_is_in_flight() {
+fn a_body_of_any_size_up_to_the_limit_finds_actor_when_nothing_else_is_in_flight() {
     const BODY_BYTES_MAX: usize = 100_000;
     let exact = |settings: &mut crate::harness::Settings| {
         settings.config.body_bytes_max = BODY_BYTES_MAX;
@@ -337,7 +337,7 @@ fn a_body_that_takes_longer_than_a_publish_may_wait_is_stored_and_answered() {
 }
 
 #[test]
-fn pages_that_nobody_reads_are_limited_and_their_room_comes_back() {
+fn pages_that_nobody_reads_are_limited_and_their_actor_comes_back() {
     on_both_stores(async |service| {
         for place in 0..7 {
             let mut large = event("t", &format!("large {place}"));
@@ -350,13 +350,13 @@ fn pages_that_nobody_reads_are_limited_and_their_room_comes_back() {
             client.send("GET /events HTTP/1.1\r\nHost: test\r\n\r\n").await;
             silent.push(client);
         }
-        eventually("there is no room for a further page", async || {
+        eventually("there is no capacity for a further page", async || {
             let answer = service.client.get("/events").await;
             answer.status == 503 && answer.header("retry-after").is_some()
         })
         .await;
         assert_eq!(publish_one(&service, "small").await["status"], "stored");
         drop(silent);
-        eventually("there is room again", async || service.client.get("/events").await.status == 200).await;
+        eventually("there is actor again", async || service.client.get("/events").await.status == 200).await;
     });
 }

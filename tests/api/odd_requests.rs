@@ -5,13 +5,13 @@ use reqwest::Body;
 use serde_json::{Value, json};
 
 use crate::harness::{
-    Answer, Service, event, events, on_both_stores,
+    Answer, RunningService, event, events, on_both_stores,
     raw::{Raw, publish_bytes, publish_head},
 };
 
 const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-async fn nothing_happened(service: &Service) {
+async fn nothing_happened(service: &RunningService) {
     assert_eq!(service.client.counts().await, (0, 0, 0));
     assert_eq!(service.client.all_events().await, [] as [Value; 0]);
     assert_eq!(service.client.publish_ok(event("t", "good")).await[0]["seq"], 1);
@@ -19,7 +19,7 @@ async fn nothing_happened(service: &Service) {
     service.database().assert_sound().await;
 }
 
-async fn post(service: &Service, headers: &[(&str, &str)], body: impl Into<Body>) -> Answer {
+async fn post(service: &RunningService, headers: &[(&str, &str)], body: impl Into<Body>) -> Answer {
     let mut request = service.client.request("POST", "/publish");
     for (name, value) in headers {
         request = request.header(*name, *value);

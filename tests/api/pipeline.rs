@@ -1,4 +1,4 @@
-//! The rooms over a store that fails on purpose: whatever goes wrong below, the answers agree with a plain model.
+//! The actors over a store that fails on purpose: whatever goes wrong below, the answers agree with a plain model.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -16,10 +16,11 @@ use proptest::{
     test_runner::{Config as ProptestConfig, TestCaseError, TestRunner},
 };
 use sekali::{
-    actors::{self, Aggregator, PublishError, RestartPolicy, RoomLimits},
+    actors::{PublishError, RestartPolicy},
     event::{DedupScope, Event, Outcome, Timestamp, parse_batch},
+    service::{Service, ServiceLimits},
     store::{
-        Append, AppendGroup, Committed, EventStore, Head, LedgerMark, Page, PageQuery, StoreError,
+        AppendGroup, AppendOutcome, Committed, EventStore, Head, LedgerMark, Page, PageQuery, StoreError,
         StoreWriter, StoredEvent, StoredId, TopicCount, TopicTotal, Totals,
     },
 };
@@ -90,21 +91,21 @@ impl Judge {
         seen.commit_no == 0 || self.commits.get(seen.commit_no as usize - 1) == Some(seen)
     }
 
-    fn append(&mut self, group: &AppendGroup<'_>) -> Append {
+    fn append(&mut self, group: &AppendGroup<'_>) -> AppendOutcome {
         if let Some((group_no, committed)) = self.done.get(&group.writer_id) {
             if *group_no == group.group_no {
-                return Append::Committed(committed.clone());
+                return AppendOutcome::Committed(committed.clone());
             }
             if *group_no > group.group_no {
-                return Append::Overtaken;
+                return AppendOutcome::Overtaken;
             }
         }
         if !self.holds(&group.seen) {
-            return Append::Restored(self.head);
+            return AppendOutcome::Restored(self.head);
         }
         let committed = self.store(group);
         self.done.insert(group.writer_id, (group.group_no, committed.clone()));
-        Append::Committed(committed)
+        AppendOutcome::Committed(committed)
     }
 
     fn store(&mut self, group: &AppendGroup<'_>) -> Committed {
@@ -177,7 +178,7 @@ struct Inside {
     /// The contents of each group by its number, of the one writer that there is.
     groups: HashMap<u64, Contents>,
     writer_id: Option<Uuid>,
-    /// What the rooms did that no store should be asked for.
+    /// What the actors did that no store should be asked for.
     breaches: Vec<String>,
 }
 
@@ -331,7 +332,7 @@ struct FaultyWriter {
 
 #[async_trait]
 impl StoreWriter for FaultyWriter {
-    async fn append(&mut self, group: &AppendGroup<'_>) -> Result<Append, StoreError> {
+    async fn append(&mut self, group: &AppendGroup<'_>) -> Result<AppendOutcome, StoreError> {
         let answer = self.try_append(group).await;
         self.in_order.store(answer.is_ok(), Ordering::Relaxed);
         answer
@@ -339,7 +340,7 @@ impl StoreWriter for FaultyWriter {
 }
 
 impl FaultyWriter {
-    async fn try_append(&self, group: &AppendGroup<'_>) -> Result<Append, StoreError> {
+    async fn try_append(&self, group: &AppendGroup<'_>) -> Result<AppendOutcome, StoreError> {
         let in_order = self.in_order.load(Ordering::Relaxed);
         let fault = self.store.inside(|inside| {
             inside.inspect(group);
@@ -457,14 +458,14 @@ fn events_of(batch: &[Name]) -> Vec<Event> {
 }
 
 /// Publishes each batch until it is stored or refused for good.
-async fn publish_all(rooms: Aggregator, store: FaultyStore, batches: Vec<Vec<Name>>) -> Vec<Attempt> {
+async fn publish_all(actors: Service, store: FaultyStore, batches: Vec<Vec<Name>>) -> Vec<Attempt> {
     let mut attempts = Vec::new();
     for batch in batches {
         loop {
             let events = events_of(&batch);
             let begun = store.generation();
-            let bytes = rooms.admit_bytes(1_000).unwrap();
-            let result = rooms.publish(events.clone(), bytes, Duration::from_secs(30)).await;
+            let bytes = actors.admit_bytes(1_000).unwrap();
+            let result = actors.publish(events.clone(), bytes, Duration::from_secs(30)).await;
             let settled = matches!(result, Ok(_) | Err(PublishError::Refused(_)));
             attempts.push(Attempt { events, result, generations: (begun, store.generation()) });
             if settled {
@@ -476,8 +477,8 @@ async fn publish_all(rooms: Aggregator, store: FaultyStore, batches: Vec<Vec<Nam
     attempts
 }
 
-fn room_limits(case: &Case, store_patience: Duration) -> RoomLimits {
-    RoomLimits {
+fn service_limits(case: &Case, store_patience: Duration) -> ServiceLimits {
+    ServiceLimits {
         shards: case.shards,
         window_ids: case.window_ids,
         events_in_flight_max: 10_000,
@@ -498,15 +499,15 @@ fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
 }
 
-/// Runs a case; answers every attempt, and the counters as the rooms show them in the end.
+/// Runs a case; answers every attempt, and the counters as the actors show them in the end.
 fn run(case: &Case, store: &FaultyStore, store_patience: Duration) -> (Vec<Attempt>, Totals) {
-    let limits = room_limits(case, store_patience);
+    let limits = service_limits(case, store_patience);
     actix_rt::System::with_tokio_rt(runtime).block_on(async {
-        let rooms = actors::start(Arc::new(store.clone()), limits);
+        let actors = Service::start(Arc::new(store.clone()), limits);
         let publishers: Vec<_> = case
             .publishers
             .iter()
-            .map(|batches| tokio::spawn(publish_all(rooms.clone(), store.clone(), batches.clone())))
+            .map(|batches| tokio::spawn(publish_all(actors.clone(), store.clone(), batches.clone())))
             .collect();
         let mut attempts = Vec::new();
         for publisher in publishers {
@@ -514,19 +515,19 @@ fn run(case: &Case, store: &FaultyStore, store_patience: Duration) -> (Vec<Attem
         }
         // Permits come back a moment after the answer, with the last hand on the request.
         harness::eventually("all permits are back", async || {
-            let report = rooms.report().await.unwrap();
+            let report = actors.report().await.unwrap();
             (report.events_in_flight, report.bytes_in_flight) == (0, 0)
         })
         .await;
         if store.generation() > 0 {
             // A poll notices a roll-back that no later append has met.
             harness::eventually("the counters are those of the database", async || {
-                rooms.report().await.unwrap().counters.totals == store.judge().totals()
+                actors.report().await.unwrap().counters.totals == store.judge().totals()
             })
             .await;
         }
-        let report = rooms.report().await.unwrap();
-        rooms.stop().await;
+        let report = actors.report().await.unwrap();
+        actors.stop().await;
         (attempts, report.counters.totals)
     })
 }
@@ -606,7 +607,7 @@ fn check(cases: u32, strategy: impl Strategy<Value = Case>, case_holds: impl Fn(
 }
 
 #[test]
-fn what_the_rooms_try_again_themselves_is_neither_counted_twice_nor_called_a_duplicate() {
+fn what_the_actors_try_again_themselves_is_neither_counted_twice_nor_called_a_duplicate() {
     let faults = prop_oneof![
         2 => Just(Fault::Away),
         4 => Just(Fault::AnswerLost),
@@ -741,9 +742,10 @@ fn ids_that_warmed_a_window_and_were_rolled_back_are_not_called_duplicates() {
             inside.groups.clear();
         });
         actix_rt::System::with_tokio_rt(runtime).block_on(async {
-            let rooms = actors::start(Arc::new(store.clone()), room_limits(&case, Duration::from_secs(20)));
+            let actors =
+                Service::start(Arc::new(store.clone()), service_limits(&case, Duration::from_secs(20)));
             harness::eventually("the windows are warm", async || {
-                let report = rooms.report().await.unwrap();
+                let report = actors.report().await.unwrap();
                 report.shards.iter().map(|(_, window_ids)| window_ids).sum::<usize>() == names.len()
             })
             .await;
@@ -753,8 +755,8 @@ fn ids_that_warmed_a_window_and_were_rolled_back_are_not_called_duplicates() {
                 inside.judge = inside.copy.clone();
                 (0..foreign_commits).for_each(|_| inside.judge.grow());
             });
-            let attempts = publish_all(rooms.clone(), store.clone(), vec![names.clone()]).await;
-            rooms.stop().await;
+            let attempts = publish_all(actors.clone(), store.clone(), vec![names.clone()]).await;
+            actors.stop().await;
             assert_answers_agree(&attempts, &store);
         });
     }

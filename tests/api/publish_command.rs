@@ -14,14 +14,14 @@ use tempfile::TempDir;
 
 use crate::{
     harness::{
-        Database, ENGINES, Engine, Service, Settings, block_on, event, eventually, on_both_stores,
+        Database, ENGINES, Engine, RunningService, Settings, block_on, event, eventually, on_both_stores,
         on_both_stores_with,
         process::{Process, run, sekali},
     },
     simulate_proxy as proxy,
 };
 
-fn url_of(service: &Service) -> String {
+fn url_of(service: &RunningService) -> String {
     format!("http://{}", service.address)
 }
 
@@ -51,7 +51,7 @@ fn ends_with(output: &Output, code: i32, counts: &str) -> String {
     errors
 }
 
-async fn stored_ids(service: &Service) -> Vec<String> {
+async fn stored_ids(service: &RunningService) -> Vec<String> {
     let events = service.client.all_events().await;
     events.iter().map(|event| event["event_id"].as_str().unwrap().to_owned()).collect()
 }
@@ -112,8 +112,8 @@ fn an_export_comes_back_into_an_empty_database_with_ids_seq_and_order() {
     let folder = TempDir::new().unwrap();
     for (from, into) in [(Engine::Sqlite, Engine::Postgres), (Engine::Postgres, Engine::Sqlite)] {
         block_on(async {
-            let old = Service::start(Settings::new(Database::create(from).await)).await;
-            let new = Service::start(Settings::new(Database::create(into).await)).await;
+            let old = RunningService::start(Settings::new(Database::create(from).await)).await;
+            let new = RunningService::start(Settings::new(Database::create(into).await)).await;
             let simulated = run(&["simulate", "--url", &url_of(&old), "--events", "2000", "--batch", "7"]);
             assert!(simulated.status.success());
             let odd = json!({"topic": "t/ü?", "event_id": "\"\\ 😀", "timestamp": "0001-01-01 00:00:00", "source": "\\u0000", "payload": {"n": 1}});

@@ -11,7 +11,7 @@ use serde::de::IgnoredAny;
 use serde_json::Value;
 use tokio::{runtime::Handle, task::block_in_place, time::timeout};
 
-use crate::harness::{Client, Service, on_both_stores};
+use crate::harness::{Client, RunningService, on_both_stores};
 
 const CASES: u32 = 200;
 
@@ -146,7 +146,7 @@ impl Ledger {
     }
 }
 
-async fn send(service: &Service, body: &[u8], ledger: &RefCell<Ledger>) -> Result<(), TestCaseError> {
+async fn send(service: &RunningService, body: &[u8], ledger: &RefCell<Ledger>) -> Result<(), TestCaseError> {
     let answering = service.client.try_publish(body.to_vec());
     let answer = timeout(Duration::from_secs(10), answering).await;
     let answer = answer.map_err(|_| TestCaseError::fail("no answer within 10 s"))?.unwrap();

@@ -12,7 +12,7 @@ use futures::future::join_all;
 use sekali::event::DedupScope;
 use serde_json::{Value, json};
 
-use crate::harness::{Client, Service, Settings, event, events, on_both_stores, on_both_stores_with};
+use crate::harness::{Client, RunningService, Settings, event, events, on_both_stores, on_both_stores_with};
 
 /// An event with one field changed; null removes it.
 fn with(field: &str, value: Value) -> Value {
@@ -24,7 +24,7 @@ fn with(field: &str, value: Value) -> Value {
     event
 }
 
-async fn assert_nothing_stored(service: &Service) {
+async fn assert_nothing_stored(service: &RunningService) {
     assert!(service.client.all_events().await.is_empty());
     assert_eq!(service.client.counts().await, (0, 0, 0));
     assert_eq!(service.client.stats().await["topics_total"], 0);
@@ -33,10 +33,10 @@ async fn assert_nothing_stored(service: &Service) {
     service.database().assert_sound().await;
 }
 
-async fn restart(service: Service) -> Service {
+async fn restart(service: RunningService) -> RunningService {
     let (ended, database) = service.stop().await;
     ended.unwrap();
-    Service::start(Settings::new(database)).await
+    RunningService::start(Settings::new(database)).await
 }
 
 fn ids_of(events: &[Value]) -> Vec<&str> {
@@ -323,9 +323,9 @@ fn health_and_observability_answer() {
         let node = &stats["node"];
         let shards = node["shards"].as_array().unwrap();
         assert_eq!(shards.len(), 2);
-        for room in shards.iter().chain([&node["writer"], &node["stats"]]) {
-            assert_eq!((&room["running"], &room["restarts"]), (&json!(true), &json!(0)), "{room}");
-            assert!(room["name"].is_string() && room["queue"].is_u64(), "{room}");
+        for actor in shards.iter().chain([&node["writer"], &node["stats"]]) {
+            assert_eq!((&actor["running"], &actor["restarts"]), (&json!(true), &json!(0)), "{actor}");
+            assert!(actor["name"].is_string() && actor["queue"].is_u64(), "{actor}");
         }
         assert!(shards.iter().all(|shard| shard["window_ids"].is_u64()));
         assert_eq!(

@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 use crate::{
     harness::{
-        Client, Database, ENGINES, Service, block_on, eventually, on_both_stores,
+        Client, Database, ENGINES, RunningService, block_on, eventually, on_both_stores,
         process::{Process, run, sekali},
     },
     simulate_proxy as proxy,
@@ -24,7 +24,7 @@ fn simulate(url: &str, flags: &[&str]) -> Output {
     run(&[&["simulate", "--json", "--url", url], flags].concat())
 }
 
-fn url_of(service: &Service) -> String {
+fn url_of(service: &RunningService) -> String {
     format!("http://{}", service.address)
 }
 

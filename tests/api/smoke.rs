@@ -1,4 +1,4 @@
-//! The thinnest slice: one event through every room.
+//! The thinnest slice: one event through every actor.
 
 use crate::harness::{event, on_both_stores};
 

@@ -1,4 +1,4 @@
-//! What both engines promise to the rooms: one suite, asked of each store directly, beside a model of it.
+//! What both engines promise to the actors: one suite, asked of each store directly, beside a model of it.
 
 use std::{
     collections::HashMap,
@@ -14,9 +14,9 @@ use proptest::{
 use sekali::{
     event::{DedupScope, Event, Timestamp, parse_batch},
     store::{
-        Append, AppendGroup, Committed, EventStore, Head, LedgerMark, OpenOptions, PAGE_BYTES_MAX, Page,
-        PageQuery, StoreError, StoreWriter, StoredEvent, StoredId, TOPICS_SHOWN_MAX, TopicCount, TopicTotal,
-        Totals, open,
+        AppendGroup, AppendOutcome, Committed, EventStore, Head, LedgerMark, OpenOptions, PAGE_BYTES_MAX,
+        Page, PageQuery, StoreError, StoreWriter, StoredEvent, StoredId, TOPICS_SHOWN_MAX, TopicCount,
+        TopicTotal, Totals, open,
     },
 };
 use serde_json::{Value, json};
@@ -182,7 +182,7 @@ impl Bench {
         group_no: u64,
         seen: LedgerMark,
         given: &Given,
-    ) -> Result<Append, StoreError> {
+    ) -> Result<AppendOutcome, StoreError> {
         let events: Vec<&Event> = given.events.iter().collect();
         let counts = given.counts();
         let group = AppendGroup { writer_id, group_no, seen, events: &events, counts: &counts };
@@ -190,7 +190,7 @@ impl Bench {
     }
 
     /// Sends `given` as the next group.
-    async fn send_next(&mut self, given: &Given) -> Result<Append, StoreError> {
+    async fn send_next(&mut self, given: &Given) -> Result<AppendOutcome, StoreError> {
         self.group_no += 1;
         self.send(self.writer_id, self.group_no, self.model.head.mark, given).await
     }
@@ -199,12 +199,12 @@ impl Bench {
     async fn append(&mut self, given: &Given) -> Committed {
         let answer = self.send_next(given).await.unwrap();
         let expected = self.model.append(given, self.writer_id, self.group_no);
-        assert_eq!(answer, Append::Committed(expected.clone()));
+        assert_eq!(answer, AppendOutcome::Committed(expected.clone()));
         expected
     }
 
     /// Sends the last group once more, as one does whose answer was lost.
-    async fn send_last_again(&mut self, given: &Given) -> Append {
+    async fn send_last_again(&mut self, given: &Given) -> AppendOutcome {
         self.send(self.writer_id, self.group_no, self.model.head.mark, given).await.unwrap()
     }
 
@@ -393,7 +393,11 @@ fn a_group_whose_answer_was_lost_is_answered_alike_and_counted_once() {
                     bench.reconnect().await;
                 }
                 let again = bench.send_last_again(given).await;
-                assert_eq!(again, Append::Committed(committed.clone()), "over {connection} connection");
+                assert_eq!(
+                    again,
+                    AppendOutcome::Committed(committed.clone()),
+                    "over {connection} connection"
+                );
                 bench.assert_as_modelled().await;
             }
         }
@@ -411,7 +415,7 @@ fn a_lost_answer_is_given_again_though_other_writers_committed_meanwhile() {
         bench.writer_id = Uuid::new_v4();
         bench.append(&Given::of([("t", "a"), ("t", "c")])).await;
         let again = bench.send(writer_id, group_no, committed.head.mark, &lost).await.unwrap();
-        assert_eq!(again, Append::Committed(committed));
+        assert_eq!(again, AppendOutcome::Committed(committed));
         bench.assert_as_modelled().await;
     });
 }
@@ -427,7 +431,7 @@ fn a_group_that_comes_after_a_later_one_does_nothing() {
         for _ in 0..2 {
             let answer =
                 bench.send(bench.writer_id, abandoned_no, LedgerMark::default(), &abandoned).await.unwrap();
-            assert_eq!(answer, Append::Overtaken);
+            assert_eq!(answer, AppendOutcome::Overtaken);
             bench.reconnect().await;
         }
         assert_eq!(bench.store.event("late", Some("t")).await.unwrap(), None);
@@ -460,7 +464,7 @@ fn a_ledger_without_the_commit_that_was_seen_is_called_restored_and_left_alone()
                 assert!(!bench.store.holds(&seen).await.unwrap());
                 bench.group_no += 1;
                 let answer = bench.send(bench.writer_id, bench.group_no, seen, &given).await.unwrap();
-                assert_eq!(answer, Append::Restored(found));
+                assert_eq!(answer, AppendOutcome::Restored(found));
                 bench.assert_as_modelled().await;
             }
         }
@@ -494,7 +498,7 @@ fn totals_are_exact_after_thousands_of_groups_and_topics() {
             let committed = bench.append(&given).await;
             if round % 101 == 0 {
                 let again = bench.send_last_again(&given).await;
-                assert_eq!(again, Append::Committed(committed));
+                assert_eq!(again, AppendOutcome::Committed(committed));
             }
             if round % 400 == 399 {
                 bench.assert_as_modelled().await;
@@ -725,7 +729,7 @@ fn a_database_that_another_one_keeps_locked_is_unavailable_until_it_lets_go() {
         bench.reconnect().await;
         let answer = bench.send_last_again(&given).await;
         let expected = bench.model.append(&given, bench.writer_id, bench.group_no);
-        assert_eq!(answer, Append::Committed(expected));
+        assert_eq!(answer, AppendOutcome::Committed(expected));
         bench.assert_as_modelled().await;
     });
 }
@@ -733,7 +737,7 @@ fn a_database_that_another_one_keeps_locked_is_unavailable_until_it_lets_go() {
 /// A step of a random history.
 #[derive(Clone, Debug)]
 enum Step {
-    Append(Vec<(u8, u8)>, Vec<u8>),
+    AppendOutcome(Vec<(u8, u8)>, Vec<u8>),
     SendLastAgain,
     Reconnect,
 }
@@ -742,7 +746,7 @@ fn histories() -> impl Strategy<Value = (DedupScope, Vec<Step>)> {
     let identities = prop::collection::vec((0..4_u8, 0..40_u8), 0..12);
     let step = prop_oneof![
         8 => (identities, prop::collection::vec(0..5_u8, 0..4))
-            .prop_map(|(identities, known)| Step::Append(identities, known)),
+            .prop_map(|(identities, known)| Step::AppendOutcome(identities, known)),
         2 => Just(Step::SendLastAgain),
         1 => Just(Step::Reconnect),
     ];
@@ -754,7 +758,7 @@ async fn live_through(bench: &mut Bench, steps: &[Step]) {
     let mut last = None;
     for step in steps {
         match step {
-            Step::Append(identities, known) => {
+            Step::AppendOutcome(identities, known) => {
                 let mut seen = std::collections::HashSet::new();
                 let names: Vec<_> =
                     identities.iter().map(|(t, id)| (format!("t{t}"), format!("e{id}"))).collect();
@@ -767,7 +771,10 @@ async fn live_through(bench: &mut Bench, steps: &[Step]) {
             }
             Step::SendLastAgain => {
                 if let Some((given, committed)) = &last {
-                    assert_eq!(bench.send_last_again(given).await, Append::Committed(committed.clone()));
+                    assert_eq!(
+                        bench.send_last_again(given).await,
+                        AppendOutcome::Committed(committed.clone())
+                    );
                 }
             }
             Step::Reconnect => bench.reconnect().await,

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use sekali::actors::RoomName;
+use sekali::actors::{ActorName, Crash};
 
 use crate::{
     harness::{
-        Database, Service,
+        Database, RunningService,
         database_proxy::{APPEND, DatabaseProxy, Fate},
         postgres_server::PostgresServer,
         process::{Process, failure, sekali},
@@ -22,10 +22,10 @@ async fn a_while(random: &mut Random, millis: std::ops::Range<usize>) {
     tokio::time::sleep(random.millis(millis)).await;
 }
 
-/// One of the nodes on Postgres is killed or frozen, or rooms of one crash.
+/// One of the nodes on Postgres is killed or frozen, or actors of one crash.
 pub async fn meet_nodes(
     nodes: &mut [Process],
-    inside: &Service,
+    inside: &RunningService,
     producers: &Producers,
     url: &str,
     random: &mut Random,
@@ -53,12 +53,12 @@ pub async fn meet_nodes(
             "a node frozen"
         }
         _ => {
-            let rooms = [RoomName::Writer, RoomName::Shard(0), RoomName::Shard(1), RoomName::Stats];
+            let actors = [ActorName::Writer, ActorName::Shard(0), ActorName::Shard(1), ActorName::Stats];
             for _ in 0..random.within(1..8) {
-                inside.rooms.crash(*random.pick(&rooms));
+                inside.handle.crash(*random.pick(&actors), Crash::Now);
                 a_while(random, 0..100).await;
             }
-            "rooms crashed"
+            "actors crashed"
         }
     }
 }

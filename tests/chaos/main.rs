@@ -41,7 +41,7 @@ fn main() -> ExitCode {
 
 async fn soak(options: Options) -> ExitCode {
     println!("seed {} ({} minutes)", options.seed, options.minutes);
-    hush_crashing_rooms();
+    hush_crashing_actors();
     let mut summary = Summary::new(options.seed);
     let mut interrupts = signal(SignalKind::interrupt()).unwrap();
     let mut terminations = signal(SignalKind::terminate()).unwrap();
@@ -64,8 +64,8 @@ async fn soak(options: Options) -> ExitCode {
     if summary.findings.count() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Rooms that crash because they are told to need not say so.
-fn hush_crashing_rooms() {
+/// Actors that crash because they are told to need not say so.
+fn hush_crashing_actors() {
     let hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         if panic.payload_as_str() != Some("crash injected") {

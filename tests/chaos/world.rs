@@ -8,7 +8,7 @@ use tokio::sync::OwnedRwLockWriteGuard;
 use crate::{
     faults,
     harness::{
-        Client, Database, Service, Settings, database_proxy::DatabaseProxy, eventually_within,
+        Client, Database, RunningService, Settings, database_proxy::DatabaseProxy, eventually_within,
         postgres_server::PostgresServer, process::Process, producers::Producers, random::Random,
         record::Findings, small_disk::SmallDisk,
     },
@@ -37,8 +37,8 @@ pub struct Cluster {
     pub server: PostgresServer,
     pub proxy: DatabaseProxy,
     pub nodes: Vec<Process>,
-    /// A node within this process, whose rooms can be made to crash.
-    pub inside: Service,
+    /// A node within this process, whose actors can be made to crash.
+    pub inside: RunningService,
     pub producers: Producers,
     proved_to: u64,
 }
@@ -102,7 +102,7 @@ impl Cluster {
         }
         let mut settings = Settings::new(Database::at(&proxy.url));
         settings.restarts = RestartPolicy { restarts_max: usize::MAX, ..RestartPolicy::default() };
-        let inside = Service::start(settings).await;
+        let inside = RunningService::start(settings).await;
         let clients = [&nodes[0].client, &nodes[1].client, &inside.client];
         let producers = Producers::start_at_pace(&clients, CLUSTER_PRODUCERS, PAUSE_BETWEEN_BATCHES);
         Self { server, proxy, nodes, inside, producers, proved_to: 0 }

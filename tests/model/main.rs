@@ -1,6 +1,6 @@
-//! The protocol of rooms and store as an executable model, whose states are searched exhaustively.
+//! The protocol of actors and store as an executable model, whose states are searched exhaustively.
 //!
-//! It can be read as the protocol's specification: `ledger` is the store's append, `rooms` what the rooms of a
+//! It can be read as the protocol's specification: `ledger` is the store's append, `actors` what the actors of a
 //! node do and how they die, `properties` what must never break, and this file who may act when. Names are those
 //! of `src/actors` and of the migrations. Everybody acts whenever they can, in every order.
 //!
@@ -11,14 +11,14 @@
 //! that it could know is stored), what the store refuses, restored databases, the counters that StatsActor shows,
 //! the pruning of the ledger, and whether anything comes to an end.
 
+mod actors;
 mod ledger;
 mod properties;
-mod rooms;
 
 use std::collections::BTreeSet;
 
+use actors::{Node, Request};
 use ledger::{Call, Id, Ledger};
-use rooms::{Node, Request};
 use stateright::{Checker, HasDiscoveries, Model, Property};
 
 const NODES: usize = 2;
@@ -67,7 +67,7 @@ struct State {
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Action {
     Publish { node: usize, ids: &'static [Id] },
-    Look { node: usize, shard: usize },
+    PolledHead { node: usize, shard: usize },
     TakeGroup { node: usize, count: usize },
     CarryOut { node: usize },
     CarryOutAbandoned { place: usize },
@@ -106,7 +106,7 @@ impl Model for Protocol {
             let mut faults = vec![Fault::NodeCrash];
             for (shard, mailbox) in mailboxes.iter().enumerate() {
                 let in_hand = mailbox.len().min(1);
-                actions.extend((0..in_hand).map(|_| Action::Look { node, shard }));
+                actions.extend((0..in_hand).map(|_| Action::PolledHead { node, shard }));
                 faults.extend((0..=in_hand).map(|parts| Fault::ShardCrash { shard, parts }));
             }
             match hand {
@@ -131,7 +131,7 @@ impl Model for Protocol {
         let mut state = before.clone();
         match action {
             Action::Publish { node, ids } => self.publish(&mut state, node, ids),
-            Action::Look { node, shard } => self.look(&mut state, node, shard),
+            Action::PolledHead { node, shard } => self.look(&mut state, node, shard),
             Action::TakeGroup { node, count } => self.take_group(&mut state, node, count),
             Action::CarryOut { node } => {
                 let (call, answer) = state.nodes[node].hand.as_mut()?;

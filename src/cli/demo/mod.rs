@@ -29,11 +29,11 @@ use crate::{
     config::{WrongValue, database_url, duration},
 };
 
-/// The load: small requests, so that a room that is away for milliseconds is missed by some.
+/// The load: small requests, so that an actor that is away for milliseconds is missed by some.
 const REQUESTS_PER_SECOND: u32 = 250;
 const BATCH: u32 = 20;
 const DUPLICATES: f64 = 0.3;
-/// More than come while a room is away for the longest pause that is shown.
+/// More than come while an actor is away for the longest pause that is shown.
 const CONNECTIONS: u32 = 300;
 const PAUSE_MAX: Duration = Duration::from_secs(30);
 /// All crashes together take a few seconds; the load must outlast them on the slowest machine.
@@ -47,7 +47,7 @@ pub struct DemoArgs {
 
 #[derive(Subcommand)]
 enum Demo {
-    /// Crash the rooms of a service under load, and prove that nothing is lost and nothing is stored twice
+    /// Crash the actors of a service under load, and prove that nothing is lost and nothing is stored twice
     ///
     /// Needs nothing: the service runs within the command, on a SQLite file in a temporary folder. Takes about
     /// twenty seconds. Exit code 1 if the proof fails.
@@ -81,8 +81,8 @@ pub enum DemoFailure {
     NotServed { waited: Duration, why: String },
     #[error("the service ended in the middle of the demonstration")]
     ServiceEnded,
-    #[error("{room} did not come back within {waited:?}")]
-    NotBack { room: String, waited: Duration },
+    #[error("{actor} did not come back within {waited:?}")]
+    NotBack { actor: String, waited: Duration },
     #[error("the demonstration was interrupted")]
     Interrupted,
 }
@@ -156,12 +156,12 @@ fn load(pause: Duration) -> SteadyLoad {
 fn introduction(stage: &Stage) -> String {
     format!(
         "\
-Rooms of a running service are crashed under load. Nothing may be lost, and nothing stored twice.
+Actors of a running service are crashed under load. Nothing may be lost, and nothing stored twice.
 
 The service runs in this process: {} DedupActors (shards), the WriterActor and the StatsActor. Its events go to
 {}.
 A publisher sends it {REQUESTS_PER_SECOND} requests a second over HTTP, {BATCH} events each, {:.0} % of them repeats. What it is told
-to try again, it sends again. A crash is a panic in the room's own thread; its supervisor starts it again.
+to try again, it sends again. A crash is a panic in the actor's own thread; its supervisor starts it again.
 ",
         stage::SHARDS,
         stage.place,

@@ -50,7 +50,7 @@ impl Report {
         if self.verdict == simulate::Report::FAILED {
             let faults: String = self.faults.iter().map(|fault| format!("\n- {fault}")).collect();
             return format!(
-                "\n{} of {} events were acknowledged, while rooms crashed {crashes} times.\n\nFAILED: the result is not what it must be.{faults}",
+                "\n{} of {} events were acknowledged, while actors crashed {crashes} times.\n\nFAILED: the result is not what it must be.{faults}",
                 count(proof.accepted),
                 count(proof.events),
             );
@@ -59,9 +59,9 @@ impl Report {
         let waited = self.acts.iter().flat_map(|act| &act.crashes).map(|crash| crash.waited).max();
         let what = format!(
             "
-{} events were published in {} requests, {} of them repeats, while rooms crashed {crashes} times.
-{told} requests were told to try again, since they were in the hands of a room that crashed, and were acknowledged then.
-Up to {} requests waited for a room that was away, and were answered as if nothing had happened.
+{} events were published in {} requests, {} of them repeats, while actors crashed {crashes} times.
+{told} requests were told to try again, since they were in the hands of an actor that crashed, and were acknowledged then.
+Up to {} requests waited for an actor that was away, and were answered as if nothing had happened.
 ",
             count(proof.events),
             count(proof.requests),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use indicatif::HumanCount;
 use serde::Serialize;
 
-use crate::actors::{RoomName, RoomReport};
+use crate::actors::{ActorName, ActorReport};
 
 /// One act, as it was seen.
 #[derive(Serialize)]
@@ -20,12 +20,12 @@ pub struct Act {
     pub faults: Vec<String>,
 }
 
-/// One room's crash and return.
+/// One actor's crash and return.
 #[derive(Serialize)]
 pub struct CrashSeen {
     #[serde(skip)]
-    pub name: RoomName,
-    pub room: String,
+    pub name: ActorName,
+    pub actor: String,
     pub at_seconds: f64,
     /// As `/stats` names it.
     pub ending: String,
@@ -39,11 +39,11 @@ pub struct CrashSeen {
 }
 
 impl CrashSeen {
-    /// The last crash of a room that is back.
-    pub fn new(name: RoomName, report: &RoomReport, at_seconds: f64) -> Self {
+    /// The last crash of an actor that is back.
+    pub fn new(name: ActorName, report: &ActorReport, at_seconds: f64) -> Self {
         Self {
             name,
-            room: report.name.clone(),
+            actor: report.name.clone(),
             at_seconds,
             ending: report.last_ending.as_ref().map(ToString::to_string).unwrap_or_default(),
             in_hand: report.last_in_hand.map_or(0, |hand| hand.requests),
@@ -84,13 +84,13 @@ pub struct Counted {
 }
 
 /// `shard 0 panics with 1 request in its hands`
-pub fn crash_in_words(room: RoomName, report: &RoomReport) -> String {
+pub fn crash_in_words(actor: ActorName, report: &ActorReport) -> String {
     let in_hand = match report.last_in_hand {
         None => "nothing in its hands".to_owned(),
         Some(hand) => format!("{} in its hands", plural(hand.requests, "request")),
     };
     let transaction = match report.last_in_hand {
-        Some(hand) if room == RoomName::Writer => {
+        Some(hand) if actor == ActorName::Writer => {
             format!(", in a transaction under way for {}", shown(hand.time))
         }
         _ => String::new(),
@@ -99,12 +99,12 @@ pub fn crash_in_words(room: RoomName, report: &RoomReport) -> String {
 }
 
 /// `shard 0 is back after 11.0 ms and takes up 3 requests that waited in its mailbox`
-pub fn return_in_words(room: RoomName, report: &RoomReport) -> String {
+pub fn return_in_words(actor: ActorName, report: &ActorReport) -> String {
     let waited = plural(report.last_waited, "request");
-    let goes_on = match room {
-        RoomName::Shard(_) => format!("takes up {waited} that waited in its mailbox"),
-        RoomName::Writer => format!("takes up {waited} that waited in its queue"),
-        RoomName::Stats => "reads its counters from the store".to_owned(),
+    let goes_on = match actor {
+        ActorName::Shard(_) => format!("takes up {waited} that waited in its mailbox"),
+        ActorName::Writer => format!("takes up {waited} that waited in its queue"),
+        ActorName::Stats => "reads its counters from the store".to_owned(),
     };
     format!("{} is back after {} and {goes_on}", report.name, shown(report.last_recovery.unwrap_or_default()))
 }

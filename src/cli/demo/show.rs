@@ -1,4 +1,4 @@
-//! The acts: which rooms are crashed, how, and what was seen of it.
+//! The acts: which actors are crashed, how, and what was seen of it.
 
 use std::{
     cell::Cell,
@@ -17,7 +17,7 @@ use super::{
     timeline::Timeline,
 };
 use crate::{
-    actors::{Crash, PublishError, RestartPolicy, RoomName, RoomReport},
+    actors::{ActorName, ActorReport, Crash, PublishError, RestartPolicy},
     cli::{
         CliError,
         simulate::{Onlooker, RetriedRequest, Run},
@@ -27,7 +27,7 @@ use crate::{
 
 /// How many acts there are.
 pub const ACTS: u32 = 5;
-/// Crashes of the room that keeps crashing.
+/// Crashes of the actor that keeps crashing.
 const CRASHES_IN_A_ROW: usize = 7;
 const LOOK_EVERY: Duration = Duration::from_millis(1);
 /// What must happen happens within this, or is a fault.
@@ -61,17 +61,18 @@ impl Show<'_> {
     }
 
     async fn act(&self, number: u32) -> Result<Act, CliError> {
-        use RoomName::{Shard, Stats, Writer};
+        use ActorName::{Shard, Stats, Writer};
         match number {
-            0 => {
-                self.crash_once("A DedupActor, with a request in its hands", &[Shard(0)], Crash::InHand).await
+            0 => self.crash_once("A DedupActor", &[Shard(0)], CrashKind::AtOnce).await,
+            1 => {
+                self.crash_once("The WriterActor, with a transaction open", &[Writer], CrashKind::InAppend)
+                    .await
             }
-            1 => self.crash_once("The WriterActor, with a transaction open", &[Writer], Crash::InHand).await,
             2 => self.crash_the_counters("The StatsActor, while somebody asks for the counters").await,
             3 => {
-                let rooms = [Shard(0), Shard(2), Writer, Stats];
+                let actors = [Shard(0), Shard(2), Writer, Stats];
                 let title = "Two DedupActors, the WriterActor and the StatsActor at once";
-                self.crash_once(title, &rooms, Crash::Now).await
+                self.crash_once(title, &actors, CrashKind::AtOnce).await
             }
             _ => self.crash_again_and_again("A DedupActor that crashes again and again").await,
         }
@@ -124,15 +125,15 @@ impl Show<'_> {
         self.timeline.say(&format!("\n{title}\n"))
     }
 
-    /// Crashes rooms once, all at the same time.
+    /// Crashes actors once, all at the same time.
     async fn crash_once(
         &self,
         title: &'static str,
-        rooms: &[RoomName],
-        crash: Crash,
+        actors: &[ActorName],
+        kind: CrashKind,
     ) -> Result<Act, CliError> {
         self.opens(title).await?;
-        let crashes = self.crash(rooms, crash).await?;
+        let crashes = self.crash(actors, kind).await?;
         self.closes(title, crashes, None).await
     }
 
@@ -146,7 +147,7 @@ impl Show<'_> {
             Ok((counted.received, asked_at.elapsed()))
         };
         let (crashes, (received, time)) =
-            futures::try_join!(self.crash(&[RoomName::Stats], Crash::Now), asking)?;
+            futures::try_join!(self.crash(&[ActorName::Stats], CrashKind::AtOnce), asking)?;
         let words = format!(
             "GET /stats, asked as it died, answers after {}: {} events, where {} had been acknowledged",
             seen::shown(time),
@@ -158,12 +159,12 @@ impl Show<'_> {
         self.closes(title, crashes, Some(asked)).await
     }
 
-    /// Crashes a room as soon as it is back, so that its supervisor takes longer and longer.
+    /// Crashes an actor as soon as it is back, so that its supervisor takes longer and longer.
     async fn crash_again_and_again(&self, title: &'static str) -> Result<Act, CliError> {
         self.opens(title).await?;
         let mut crashes = Vec::new();
         for _ in 0..CRASHES_IN_A_ROW {
-            crashes.extend(self.crash(&[RoomName::Shard(1)], Crash::Now).await?);
+            crashes.extend(self.crash(&[ActorName::Shard(1)], CrashKind::AtOnce).await?);
         }
         let RestartPolicy { restarts_max, window, .. } = RestartPolicy::default();
         let words = format!(
@@ -173,50 +174,55 @@ impl Show<'_> {
         self.closes(title, crashes, None).await
     }
 
-    /// Crashes the rooms and waits until all are back.
-    async fn crash(&self, rooms: &[RoomName], crash: Crash) -> Result<Vec<CrashSeen>, CliError> {
-        let mut watched: Vec<_> =
-            rooms.iter().map(|room| (*room, self.report(*room).endings.panicked, Seen::Running)).collect();
-        rooms.iter().for_each(|room| self.stage.rooms.crash_by(*room, crash));
+    /// Crashes the actors and waits until all are back.
+    async fn crash(&self, actors: &[ActorName], kind: CrashKind) -> Result<Vec<CrashSeen>, CliError> {
+        let mut watched: Vec<_> = actors
+            .iter()
+            .map(|actor| (*actor, self.report(*actor).endings.panicked, Seen::Running))
+            .collect();
+        match kind {
+            CrashKind::AtOnce => actors.iter().for_each(|actor| self.stage.service.crash(*actor, Crash::Now)),
+            CrashKind::InAppend => self.stage.writer_crash.arm(),
+        }
         let mut crashes = Vec::new();
         let begun = Instant::now();
-        while crashes.len() < rooms.len() {
-            for (room, panicked, seen) in &mut watched {
-                let report = self.report(*room);
+        while crashes.len() < actors.len() {
+            for (actor, panicked, seen) in &mut watched {
+                let report = self.report(*actor);
                 if *seen == Seen::Running && report.endings.panicked > *panicked {
-                    self.tell_crash(*room, &report)?;
+                    self.tell_crash(*actor, &report)?;
                     *seen = Seen::Crashed;
                 }
                 if *seen == Seen::Crashed && report.running {
-                    crashes.push(self.tell_return(*room, &report)?);
+                    crashes.push(self.tell_return(*actor, &report)?);
                     *seen = Seen::Back;
                 }
             }
             if self.stage.is_over() {
                 return Err(DemoFailure::ServiceEnded.into());
             }
-            if let Some((room, ..)) = watched.iter().find(|(.., seen)| *seen != Seen::Back)
+            if let Some((actor, ..)) = watched.iter().find(|(.., seen)| *seen != Seen::Back)
                 && begun.elapsed() > PATIENCE
             {
-                let room = self.report(*room).name;
-                return Err(DemoFailure::NotBack { room, waited: PATIENCE }.into());
+                let actor = self.report(*actor).name;
+                return Err(DemoFailure::NotBack { actor, waited: PATIENCE }.into());
             }
             sleep(LOOK_EVERY).await;
         }
         Ok(crashes)
     }
 
-    fn tell_crash(&self, room: RoomName, report: &RoomReport) -> Result<(), CliError> {
+    fn tell_crash(&self, actor: ActorName, report: &ActorReport) -> Result<(), CliError> {
         let seconds = self.timeline.seconds_at(report.last_ended_at.unwrap_or_else(Instant::now));
-        self.timeline.line_at(seconds, "crash", &seen::crash_in_words(room, report))
+        self.timeline.line_at(seconds, "crash", &seen::crash_in_words(actor, report))
     }
 
-    fn tell_return(&self, room: RoomName, report: &RoomReport) -> Result<CrashSeen, CliError> {
+    fn tell_return(&self, actor: ActorName, report: &ActorReport) -> Result<CrashSeen, CliError> {
         let ended_at = report.last_ended_at.unwrap_or_else(Instant::now);
         let back_at = ended_at + report.last_recovery.unwrap_or_default();
-        let words = seen::return_in_words(room, report);
+        let words = seen::return_in_words(actor, report);
         self.timeline.line_at(self.timeline.seconds_at(back_at), "back", &words)?;
-        Ok(CrashSeen::new(room, report, self.timeline.seconds_at(ended_at)))
+        Ok(CrashSeen::new(actor, report, self.timeline.seconds_at(ended_at)))
     }
 
     /// Waits until all that was sent is acknowledged. What had to be sent again must be what was in hand.
@@ -250,7 +256,7 @@ impl Show<'_> {
                 "{title}: {in_hand} requests were in hand, and {interrupted} were interrupted"
             ));
         }
-        let interrupts = |crash: &CrashSeen| crash.name == RoomName::Writer && crash.in_hand > 0;
+        let interrupts = |crash: &CrashSeen| crash.name == ActorName::Writer && crash.in_hand > 0;
         if faults.is_empty() && crashes.iter().any(interrupts) {
             self.timeline.line("so", seen::fate_of_the_transaction(&told_to_retry))?;
         }
@@ -317,9 +323,18 @@ impl Show<'_> {
         Ok(false)
     }
 
-    fn report(&self, room: RoomName) -> RoomReport {
-        self.stage.rooms.room(room)
+    fn report(&self, actor: ActorName) -> ActorReport {
+        self.stage.service.actor(actor)
     }
+}
+
+/// How an actor crashes.
+#[derive(Clone, Copy)]
+enum CrashKind {
+    /// While it handles a message.
+    AtOnce,
+    /// The writer, with a transaction open.
+    InAppend,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -1,17 +1,18 @@
 //! The service, within this process, and its database.
 
-use std::{thread::JoinHandle, time::Duration};
+use std::{sync::Arc, thread::JoinHandle, time::Duration};
 
 use tempfile::TempDir;
 use tokio::sync::{mpsc, oneshot};
 
 use super::DemoFailure;
 use crate::{
-    actors::Aggregator,
     app::{AppError, Hooks, serve_with},
     cli::{CliError, block_on},
     config::Config,
     redact::redacted,
+    service::Service,
+    store::{CrashTrigger, CrashingStore},
 };
 
 /// The same on every machine, so that the demonstration is the same, too.
@@ -20,18 +21,20 @@ const READY_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A running service; dropping it drains it and takes away what is temporary.
 pub struct Stage {
-    /// The way to crash a room, which only this process has.
-    pub rooms: Aggregator,
+    /// The way to crash an actor, which only this process has.
+    pub service: Service,
+    /// Makes the writer crash with a transaction open.
+    pub writer_crash: CrashTrigger,
     pub url: String,
     /// `sqlite` or `postgres`.
     pub store: &'static str,
     /// Where the events are, in words.
     pub place: String,
-    service: Service,
+    thread: ServiceThread,
     _folder: Option<TempDir>,
 }
 
-struct Service {
+struct ServiceThread {
     stop: mpsc::UnboundedSender<()>,
     thread: Option<JoinHandle<Result<(), AppError>>>,
 }
@@ -51,38 +54,45 @@ impl Stage {
         let config =
             Config { listen: "127.0.0.1:0".to_owned(), database_url, shards: SHARDS, ..Config::default() };
         let (listening, addresses) = oneshot::channel();
-        let (ready, rooms) = oneshot::channel();
+        let (ready, service) = oneshot::channel();
         let (stop, stops) = mpsc::unbounded_channel();
-        let hooks = Hooks { listening: Some(listening), ready: Some(ready), ..Hooks::default() };
+        let writer_crash = CrashTrigger::default();
+        let trigger = writer_crash.clone();
+        let hooks = Hooks {
+            listening: Some(listening),
+            ready: Some(ready),
+            decorate_store: Some(Box::new(move |store| Arc::new(CrashingStore::new(store, trigger)))),
+            ..Hooks::default()
+        };
         let thread = std::thread::spawn(move || serve_with(config, hooks, || Ok(stops)));
-        let service = Service { stop, thread: Some(thread) };
+        let thread = ServiceThread { stop, thread: Some(thread) };
         let started = block_on(async {
-            let started = async { Ok::<_, oneshot::error::RecvError>((addresses.await?, rooms.await?)) };
+            let started = async { Ok::<_, oneshot::error::RecvError>((addresses.await?, service.await?)) };
             Ok(tokio::time::timeout(READY_TIMEOUT, started).await)
         })?;
         match started {
-            Ok(Ok((addresses, rooms))) => {
+            Ok(Ok((addresses, service))) => {
                 let url = format!("http://{}", addresses[0]);
-                Ok(Self { rooms, url, store, place, service, _folder: folder })
+                Ok(Self { service, writer_crash, url, store, place, thread, _folder: folder })
             }
             // Why it ended before it was ready is its own to say.
-            Ok(Err(_)) => Err(service.stop().err().unwrap_or(DemoFailure::ServiceEnded.into())),
+            Ok(Err(_)) => Err(thread.stop().err().unwrap_or(DemoFailure::ServiceEnded.into())),
             Err(_) => Err(DemoFailure::NotReady(READY_TIMEOUT).into()),
         }
     }
 
     /// Whether the service has ended by itself.
     pub fn is_over(&self) -> bool {
-        self.service.thread.as_ref().is_none_or(JoinHandle::is_finished)
+        self.thread.thread.as_ref().is_none_or(JoinHandle::is_finished)
     }
 
     /// Drains the service; an error if it did not end well, now or before.
     pub fn take_down(self) -> Result<(), CliError> {
-        self.service.stop()
+        self.thread.stop()
     }
 }
 
-impl Service {
+impl ServiceThread {
     fn stop(mut self) -> Result<(), CliError> {
         self.join().unwrap_or(Ok(())).map_err(CliError::App)
     }
@@ -94,7 +104,7 @@ impl Service {
     }
 }
 
-impl Drop for Service {
+impl Drop for ServiceThread {
     fn drop(&mut self) {
         self.join();
     }

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::{session, store_error};
 use crate::store::{
-    Append, AppendGroup, Committed, Head, LedgerMark, StoreError, StoreWriter, from_sql, to_sql,
+    AppendGroup, AppendOutcome, Committed, Head, LedgerMark, StoreError, StoreWriter, from_sql, to_sql,
 };
 
 pub(super) struct PostgresWriter {
@@ -24,9 +24,9 @@ impl PostgresWriter {
 
 #[async_trait]
 impl StoreWriter for PostgresWriter {
-    async fn append(&mut self, group: &AppendGroup<'_>) -> Result<Append, StoreError> {
+    async fn append(&mut self, group: &AppendGroup<'_>) -> Result<AppendOutcome, StoreError> {
         let answer = call_append(&mut self.connection, group).await.map_err(store_error)?;
-        Ok(answer.into_append())
+        Ok(answer.into_outcome())
     }
 }
 
@@ -77,11 +77,11 @@ async fn call_append(connection: &mut PgConnection, group: &AppendGroup<'_>) -> 
 }
 
 impl Answer {
-    fn into_append(self) -> Append {
+    fn into_outcome(self) -> AppendOutcome {
         match self.o_status.as_str() {
-            "overtaken" => Append::Overtaken,
-            "restored" => Append::Restored(self.head()),
-            _ => Append::Committed(self.into_committed()),
+            "overtaken" => AppendOutcome::Overtaken,
+            "restored" => AppendOutcome::Restored(self.head()),
+            _ => AppendOutcome::Committed(self.into_committed()),
         }
     }
 

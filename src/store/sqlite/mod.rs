@@ -114,7 +114,7 @@ impl EventStore for SqliteStore {
 
     async fn close(&self) {
         self.pool.close().await;
-        // Rooms and readers may hold the store for a moment longer; the next service need not wait for them.
+        // Actors and readers may hold the store for a moment longer; the next service need not wait for them.
         if let Err(error) = self.lock.unlock() {
             warn!(error = &error as &dyn std::error::Error, "the lock file cannot be unlocked");
         }

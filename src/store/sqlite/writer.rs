@@ -12,7 +12,9 @@ use uuid::Uuid;
 use super::{primary_code, store_error};
 use crate::{
     event::{DedupScope, Event},
-    store::{Append, AppendGroup, Committed, Head, LedgerMark, StoreError, StoreWriter, from_sql, to_sql},
+    store::{
+        AppendGroup, AppendOutcome, Committed, Head, LedgerMark, StoreError, StoreWriter, from_sql, to_sql,
+    },
 };
 
 const SQLITE_CONSTRAINT: i32 = 19;
@@ -30,7 +32,7 @@ impl SqliteWriter {
 
 #[async_trait]
 impl StoreWriter for SqliteWriter {
-    async fn append(&mut self, group: &AppendGroup<'_>) -> Result<Append, StoreError> {
+    async fn append(&mut self, group: &AppendGroup<'_>) -> Result<AppendOutcome, StoreError> {
         append(&mut self.connection, self.scope, group).await.map_err(store_error)
     }
 }
@@ -54,7 +56,7 @@ async fn append(
     connection: &mut SqliteConnection,
     scope: DedupScope,
     group: &AppendGroup<'_>,
-) -> sqlx::Result<Append> {
+) -> sqlx::Result<AppendOutcome> {
     // A transaction that began as a reader could not become the writer while another one is.
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
     let ledger: Ledger = sqlx::query_as("SELECT * FROM ledger").fetch_one(&mut *transaction).await?;
@@ -66,18 +68,18 @@ async fn append(
     let committed = ledger.after(group, new_topics, repeats);
     keep_ledger(&mut transaction, &committed, ledger.now()).await?;
     transaction.commit().await?;
-    Ok(Append::Committed(committed))
+    Ok(AppendOutcome::Committed(committed))
 }
 
 impl Ledger {
     /// What this group became, where that is settled before anything is written.
-    fn answer_already_given(&self, group: &AppendGroup<'_>) -> sqlx::Result<Option<Append>> {
+    fn answer_already_given(&self, group: &AppendGroup<'_>) -> sqlx::Result<Option<AppendOutcome>> {
         let this_writers = self.writer_id == group.writer_id;
         if this_writers && from_sql(self.group_no) > group.group_no {
-            return Ok(Some(Append::Overtaken));
+            return Ok(Some(AppendOutcome::Overtaken));
         }
         if this_writers && from_sql(self.group_no) == group.group_no {
-            return Ok(Some(Append::Committed(Committed {
+            return Ok(Some(AppendOutcome::Committed(Committed {
                 head: self.head(),
                 first_seq: from_sql(self.first_seq),
                 new_topics: from_json(&self.new_topics)?,
@@ -85,7 +87,7 @@ impl Ledger {
             })));
         }
         let head = self.head();
-        Ok(head.mark.rules_out(&group.seen).then_some(Append::Restored(head)))
+        Ok(head.mark.rules_out(&group.seen).then_some(AppendOutcome::Restored(head)))
     }
 
     fn head(&self) -> Head {

@@ -74,7 +74,7 @@ async fn trickle(process: &Process, start: impl Fn() -> String, drop_by_drop: &s
     eprintln!("ended after {:?}", begun.elapsed());
 }
 
-/// The room for answers fills up, and is free again though nobody has read or hung up.
+/// The capacity for answers fills up, and is free again though nobody has read or hung up.
 async fn ask_and_never_read(process: &Process) {
     let mut silent = Vec::new();
     for _ in 0..12 {
@@ -82,11 +82,13 @@ async fn ask_and_never_read(process: &Process) {
         client.send("GET /events?topic=large HTTP/1.1\r\nHost: test\r\n\r\n").await;
         silent.push(client);
     }
-    let has_room = async || process.client.get("/events?topic=large").await.status == 200;
+    let has_capacity = async || process.client.get("/events?topic=large").await.status == 200;
     let begun = Instant::now();
-    eventually_within(UNREAD_CUT_WITHIN, "there is no room for a further page", async || !has_room().await)
-        .await;
-    eventually_within(UNREAD_CUT_WITHIN, "there is room again", has_room).await;
+    eventually_within(UNREAD_CUT_WITHIN, "there is no capacity for a further page", async || {
+        !has_capacity().await
+    })
+    .await;
+    eventually_within(UNREAD_CUT_WITHIN, "there is capacity again", has_capacity).await;
     eprintln!("unread answers were given up after {:?}", begun.elapsed());
 }
 

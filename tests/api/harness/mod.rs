@@ -22,25 +22,25 @@ use std::{
 pub use self::{
     client::{Answer, Client, event, events},
     database::{Database, ENGINES, Engine},
-    service::{Service, Settings},
+    service::{RunningService, Settings},
 };
 
 /// Runs `test` against a fresh service on each store.
-pub fn on_both_stores<F: Future<Output = ()>>(test: impl Fn(Service) -> F) {
+pub fn on_both_stores<F: Future<Output = ()>>(test: impl Fn(RunningService) -> F) {
     on_both_stores_with(|_| {}, test);
 }
 
 /// As [`on_both_stores`], with settings changed from the defaults first.
 pub fn on_both_stores_with<F: Future<Output = ()>>(
     change: impl Fn(&mut Settings),
-    test: impl Fn(Service) -> F,
+    test: impl Fn(RunningService) -> F,
 ) {
     for engine in ENGINES {
         eprintln!("--- on {engine:?}");
         block_on(async {
             let mut settings = Settings::new(Database::create(engine).await);
             change(&mut settings);
-            test(Service::start(settings).await).await;
+            test(RunningService::start(settings).await).await;
         });
     }
 }

@@ -7,7 +7,7 @@ use serde_json::Value;
 /// All that producers sent and were answered: the measure of what must be stored.
 #[derive(Default)]
 pub struct Record {
-    pub told: HashMap<String, Told>,
+    pub told: HashMap<String, GroupCommitted>,
     pub requests: u64,
     /// Attempts that were not answered with 200.
     pub retries: u64,
@@ -26,7 +26,7 @@ pub struct Record {
 
 /// What was said of one id.
 #[derive(Clone, Debug)]
-pub struct Told {
+pub struct GroupCommitted {
     pub seq: u64,
     /// How often it was called stored, rather than a duplicate.
     pub stored: u32,
@@ -60,7 +60,7 @@ impl Record {
             if result["event_id"].as_str() != Some(id) {
                 self.findings.wrong(format!("{id} was answered {result}"));
             }
-            let first = Told { seq, stored: 0, in_doubt: false };
+            let first = GroupCommitted { seq, stored: 0, in_doubt: false };
             let told = self.told.entry(id.clone()).or_insert(first);
             told.stored += u32::from(status == "stored");
             told.in_doubt |= in_doubt;
@@ -73,7 +73,7 @@ impl Record {
 
     /// Notes an event that was stored beside those of the producers.
     pub fn adopt(&mut self, id: &str, seq: u64) {
-        self.told.insert(id.to_owned(), Told { seq, stored: 1, in_doubt: true });
+        self.told.insert(id.to_owned(), GroupCommitted { seq, stored: 1, in_doubt: true });
         self.events_acknowledged += 1;
         self.received_min += 1;
         // How often it was tried is not known here.

@@ -1,11 +1,13 @@
-//! The service within this process, so that a test can reach the rooms too.
+//! The service within this process, so that a test can reach the actors too.
 
 use std::{net::SocketAddr, sync::Arc, thread::JoinHandle, time::Duration};
 
 use sekali::{
-    actors::{Aggregator, RestartPolicy},
+    actors::RestartPolicy,
     app::{AppError, Hooks, serve_with},
     config::Config,
+    service::Service,
+    store::{CrashTrigger, CrashingStore},
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -34,30 +36,40 @@ impl Settings {
 }
 
 /// A running service; dropping it drains it.
-pub struct Service {
+pub struct RunningService {
     pub client: Client,
     pub address: SocketAddr,
-    pub rooms: Aggregator,
+    pub handle: Service,
+    /// Makes the writer crash with a transaction open.
+    pub writer_crash: CrashTrigger,
     database: Option<Arc<Database>>,
     stop: mpsc::UnboundedSender<()>,
     thread: Option<JoinHandle<Result<(), AppError>>>,
 }
 
-impl Service {
+impl RunningService {
     /// Starts a service and waits until it is ready.
     pub async fn start(settings: Settings) -> Self {
         let (listening, addresses) = oneshot::channel();
-        let (ready, rooms) = oneshot::channel();
+        let (ready, handle) = oneshot::channel();
         let (stop, stops) = mpsc::unbounded_channel();
-        let hooks = Hooks { restarts: settings.restarts, listening: Some(listening), ready: Some(ready) };
+        let writer_crash = CrashTrigger::default();
+        let trigger = writer_crash.clone();
+        let hooks = Hooks {
+            restarts: settings.restarts,
+            decorate_store: Some(Box::new(move |store| Arc::new(CrashingStore::new(store, trigger)))),
+            listening: Some(listening),
+            ready: Some(ready),
+        };
         let config = settings.config;
         let thread = std::thread::spawn(move || serve_with(config, hooks, || Ok(stops)));
         let address = addresses.await.expect("the service listens")[0];
-        let rooms = rooms.await.expect("the service becomes ready");
+        let handle = handle.await.expect("the service becomes ready");
         Self {
             client: Client::new(address),
             address,
-            rooms,
+            handle,
+            writer_crash,
             database: Some(settings.database),
             stop,
             thread: Some(thread),
@@ -85,7 +97,7 @@ impl Service {
     }
 }
 
-impl Drop for Service {
+impl Drop for RunningService {
     fn drop(&mut self) {
         if let Some(thread) = self.thread.take() {
             let _ = self.stop.send(());

@@ -7,13 +7,14 @@ use std::{
 
 use uuid::Uuid;
 
-use super::{
-    group::{Group, Settled},
-    request::PublishError,
-    stats::Told,
-    store_link::{StoreLink, StoreLoss},
+use super::group::{Group, Settled};
+use crate::store::{
+    AppendGroup, AppendOutcome, Committed, EventStore, Head, LedgerMark, StoreError, StoreWriter,
 };
-use crate::store::{Append, AppendGroup, Committed, EventStore, Head, LedgerMark, StoreError, StoreWriter};
+use crate::{
+    actors::{PublishError, stats::GroupCommitted},
+    ledger::{StoreHealth, StoreLoss},
+};
 
 /// After this long an append's connection is dropped and never used again; opening one counts, too. The store's own time limits for a
 /// statement end before it.
@@ -24,28 +25,28 @@ const BACKOFF_MAX: Duration = Duration::from_millis(500);
 /// What the ledger knows a group by. A writer keeps its id, and its numbers only rise, over all its restarts:
 /// a group of before a restart that is still under way then comes too late and does nothing.
 #[derive(Clone, Copy)]
-pub(super) struct GroupId {
-    pub(super) writer_id: Uuid,
-    pub(super) group_no: u64,
+pub(in crate::actors) struct GroupId {
+    pub(in crate::actors) writer_id: Uuid,
+    pub(in crate::actors) group_no: u64,
 }
 
 /// The writer's connection, where one is open and in order.
-pub(super) type Connection = Option<Box<dyn StoreWriter>>;
+pub(in crate::actors) type Connection = Option<Box<dyn StoreWriter>>;
 
 /// A group that is through, and the connection, free for the next one.
-pub(super) struct Done {
-    pub(super) connection: Connection,
-    pub(super) group: Group,
-    pub(super) result: Result<CommittedGroup, CommitFailure>,
+pub(in crate::actors) struct CommitDone {
+    pub(in crate::actors) connection: Connection,
+    pub(in crate::actors) group: Group,
+    pub(in crate::actors) result: Result<SettledGroup, CommitFailure>,
 }
 
-pub(super) struct CommittedGroup {
-    pub(super) settled: Settled,
-    pub(super) told: Told,
+pub(in crate::actors) struct SettledGroup {
+    pub(in crate::actors) settled: Settled,
+    pub(in crate::actors) committed: GroupCommitted,
 }
 
 /// Why a group is not committed.
-pub(super) enum CommitFailure {
+pub(in crate::actors) enum CommitFailure {
     /// The store was away until nobody waited any more.
     Away,
     /// The store cannot keep something in this group.
@@ -59,42 +60,42 @@ pub(super) enum CommitFailure {
 }
 
 /// What a group is committed by, fixed when it is formed.
-pub(super) struct Terms {
-    pub(super) id: GroupId,
+pub(in crate::actors) struct AppendContext {
+    pub(in crate::actors) id: GroupId,
     /// The newest commit that was seen when the group was judged. A restored database that is noticed after
     /// that must not make the judgement look like a newer one.
-    pub(super) seen: LedgerMark,
+    pub(in crate::actors) seen: LedgerMark,
     /// The epoch in which it was seen.
-    pub(super) epoch: u64,
+    pub(in crate::actors) epoch: u64,
     /// How long a request waits for a store that is away.
-    pub(super) store_patience: Duration,
+    pub(in crate::actors) store_patience: Duration,
 }
 
 /// Commits `group` under its id; the same id however often it is tried.
-pub(super) async fn commit(
+pub(in crate::actors) async fn commit(
     mut connection: Connection,
     group: Group,
-    terms: Terms,
+    context: AppendContext,
     store: Arc<dyn EventStore>,
-    link: Arc<StoreLink>,
-) -> Done {
-    let result = try_until_settled(&mut connection, &group, &terms, &*store, &link).await;
-    Done { connection, group, result }
+    store_health: Arc<StoreHealth>,
+) -> CommitDone {
+    let result = try_until_settled(&mut connection, &group, &context, &*store, &store_health).await;
+    CommitDone { connection, group, result }
 }
 
 async fn try_until_settled(
     connection: &mut Connection,
     group: &Group,
-    terms: &Terms,
+    context: &AppendContext,
     store: &dyn EventStore,
-    link: &StoreLink,
-) -> Result<CommittedGroup, CommitFailure> {
+    store_health: &StoreHealth,
+) -> Result<SettledGroup, CommitFailure> {
     let candidates = group.candidates();
     let counts = group.counts();
     let append = AppendGroup {
-        writer_id: terms.id.writer_id,
-        group_no: terms.id.group_no,
-        seen: terms.seen,
+        writer_id: context.id.writer_id,
+        group_no: context.id.group_no,
+        seen: context.seen,
         events: &candidates,
         counts: &counts,
     };
@@ -102,20 +103,20 @@ async fn try_until_settled(
     let mut backoff = BACKOFF_MIN;
     loop {
         match try_once(connection, store, &append).await {
-            Ok(Append::Committed(committed)) => {
+            Ok(AppendOutcome::Committed(committed)) => {
                 return Ok(settle(group, &append, &committed, started.elapsed()));
             }
-            Ok(Append::Restored(found)) => {
-                return Err(CommitFailure::Restored { found, epoch: terms.epoch });
+            Ok(AppendOutcome::Restored(found)) => {
+                return Err(CommitFailure::Restored { found, epoch: context.epoch });
             }
-            Ok(Append::Overtaken) => return Err(CommitFailure::Overtaken),
+            Ok(AppendOutcome::Overtaken) => return Err(CommitFailure::Overtaken),
             Err(error @ StoreError::Rejected(_)) => return Err(CommitFailure::Refused(error)),
             Err(error @ StoreError::Broken(_)) => return Err(CommitFailure::Broken(error)),
             Err(error @ (StoreError::Unavailable(_) | StoreError::TimedOut(_))) => {
-                link.note_lost(StoreLoss::Away, &error);
+                store_health.note_lost(StoreLoss::Away, &error);
             }
         }
-        if !anyone_waits(group, terms.store_patience) {
+        if !anyone_waits(group, context.store_patience) {
             return Err(CommitFailure::Away);
         }
         tokio::time::sleep(backoff).await;
@@ -128,7 +129,7 @@ async fn try_once(
     connection: &mut Connection,
     store: &dyn EventStore,
     append: &AppendGroup<'_>,
-) -> Result<Append, StoreError> {
+) -> Result<AppendOutcome, StoreError> {
     let attempt = async {
         let mut open = match connection.take() {
             Some(open) => open,
@@ -152,13 +153,8 @@ fn anyone_waits(group: &Group, store_patience: Duration) -> bool {
     group.requests().iter().any(|request| !request.is_answered())
 }
 
-fn settle(
-    group: &Group,
-    append: &AppendGroup<'_>,
-    committed: &Committed,
-    latency: Duration,
-) -> CommittedGroup {
-    let told = Told {
+fn settle(group: &Group, append: &AppendGroup<'_>, committed: &Committed, latency: Duration) -> SettledGroup {
+    let group_committed = GroupCommitted {
         seen: append.seen,
         head: committed.head,
         new_topics: committed.new_topics.clone(),
@@ -167,5 +163,5 @@ fn settle(
         repeats: committed.repeats.len(),
         latency,
     };
-    CommittedGroup { settled: group.settle(committed), told }
+    SettledGroup { settled: group.settle(committed), committed: group_committed }
 }

@@ -1,8 +1,8 @@
 //! The writer's link to the store. It is lost with the first write that fails for the store's sake, and back with
 //! the first that the store takes again.
 //!
-//! Losing it is no ending of a room: the writer drops its connection, keeps the group in hand and its queue, and
-//! tries on. So it is counted beside the rooms, and once however many writes fail meanwhile.
+//! Losing it is no ending of an actor: the writer drops its connection, keeps the group in hand and its queue, and
+//! tries on. So it is counted beside the actors, and once however many writes fail meanwhile.
 
 use std::{
     error::Error,
@@ -50,7 +50,7 @@ pub struct StoreReport {
 
 /// Shared by the writer and the handle.
 #[derive(Default)]
-pub(super) struct StoreLink {
+pub struct StoreHealth {
     lost: AtomicBool,
     history: Mutex<History>,
 }
@@ -63,14 +63,14 @@ struct History {
     last_recovery: Option<Duration>,
 }
 
-impl StoreLink {
+impl StoreHealth {
     /// Whether the last write failed for the store's sake.
-    pub(super) fn is_lost(&self) -> bool {
+    pub fn is_lost(&self) -> bool {
         self.lost.load(Ordering::Relaxed)
     }
 
     /// Notes that a write failed for the store's sake. What is known already is not logged again.
-    pub(super) fn note_lost(&self, loss: StoreLoss, cause: &StoreError) {
+    pub fn note_lost(&self, loss: StoreLoss, cause: &StoreError) {
         let cause = cause as &dyn Error;
         let mut history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
         let was_lost = history.lost_at.is_some();
@@ -92,7 +92,7 @@ impl StoreLink {
     }
 
     /// Notes that the store took a write.
-    pub(super) fn note_taken(&self) {
+    pub fn note_taken(&self) {
         if !self.is_lost() {
             return;
         }
@@ -105,7 +105,7 @@ impl StoreLink {
         info!(recovery_ms = recovery.as_millis() as u64, "the store takes writes again");
     }
 
-    pub(super) fn report(&self) -> StoreReport {
+    pub fn report(&self) -> StoreReport {
         let history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
         StoreReport {
             lost: history.lost_at.is_some(),

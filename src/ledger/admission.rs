@@ -4,21 +4,24 @@ use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::PublishError;
+/// A limit on what is in flight is reached; nothing was done, and the same request may be sent again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the service is overloaded: {0}")]
+pub struct Overloaded(pub &'static str);
 
 /// What one request holds of the limits, until it is answered and gone.
-pub(super) struct Permits {
+pub struct Permits {
     _bytes: BytesPermit,
     _events: OwnedSemaphorePermit,
 }
 
-/// Room for the bytes of a body, taken before they are read.
+/// Capacity for the bytes of a body, taken before they are read.
 pub struct BytesPermit {
     permit: OwnedSemaphorePermit,
     semaphore: Arc<Semaphore>,
 }
 
-/// A body above this size is turned away unread when less than this share of the room for events is left: it would
+/// A body above this size is turned away unread when less than this share of the capacity for events is left: it would
 /// most likely be read and taken apart for nothing, and that costs more than all else of a refusal.
 const LARGE_BODY_BYTES: u64 = 64 * 1024;
 const SPARED_FOR_SMALL_BODIES: usize = 32;
@@ -27,7 +30,7 @@ const SPARED_FOR_SMALL_BODIES: usize = 32;
 const ANSWERS_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// The limits of one service.
-pub(super) struct Admission {
+pub struct Admission {
     events: Arc<Semaphore>,
     events_max: usize,
     bytes: Arc<Semaphore>,
@@ -36,7 +39,7 @@ pub(super) struct Admission {
 }
 
 impl Admission {
-    pub(super) fn new(events_max: usize, bytes_max: usize) -> Self {
+    pub fn new(events_max: usize, bytes_max: usize) -> Self {
         Self {
             events: Arc::new(Semaphore::new(events_max)),
             events_max,
@@ -46,61 +49,60 @@ impl Admission {
         }
     }
 
-    /// Says at once that there is hardly any room for the events of a body of so many bytes.
-    pub(super) fn expect_body(&self, bytes: u64) -> Result<(), PublishError> {
-        let room_is_short = self.events.available_permits() < self.events_max / SPARED_FOR_SMALL_BODIES;
-        if room_is_short && bytes > LARGE_BODY_BYTES { Err(too_many_events()) } else { Ok(()) }
+    /// Says at once that there is hardly any capacity for the events of a body of so many bytes.
+    pub fn expect_body(&self, bytes: u64) -> Result<(), Overloaded> {
+        let capacity_is_short = self.events.available_permits() < self.events_max / SPARED_FOR_SMALL_BODIES;
+        if capacity_is_short && bytes > LARGE_BODY_BYTES { Err(too_many_events()) } else { Ok(()) }
     }
 
-    /// Takes room for `bytes`, or answers at once that there is none.
-    pub(super) fn admit_bytes(&self, bytes: usize) -> Result<BytesPermit, PublishError> {
+    /// Takes capacity for `bytes`, or answers at once that there is none.
+    pub fn admit_bytes(&self, bytes: usize) -> Result<BytesPermit, Overloaded> {
         let permit = take(&self.bytes, bytes)?;
         Ok(BytesPermit { permit, semaphore: Arc::clone(&self.bytes) })
     }
 
-    /// Takes room for an answer of `bytes`, or says at once that there is none. One that is larger than all
-    /// the room there is takes all of it.
-    pub(super) fn admit_answer(&self, bytes: usize) -> Result<BytesPermit, PublishError> {
+    /// Takes capacity for an answer of `bytes`, or says at once that there is none. One that is larger than all the capacity takes all of it.
+    pub fn admit_answer(&self, bytes: usize) -> Result<BytesPermit, Overloaded> {
         let permit = take(&self.answers, bytes.min(ANSWERS_BYTES_MAX))?;
         Ok(BytesPermit { permit, semaphore: Arc::clone(&self.answers) })
     }
 
-    /// Takes room for `events`, or answers at once that there is none.
-    pub(super) fn admit_events(&self, events: usize, bytes: BytesPermit) -> Result<Permits, PublishError> {
+    /// Takes capacity for `events`, or answers at once that there is none.
+    pub fn admit_events(&self, events: usize, bytes: BytesPermit) -> Result<Permits, Overloaded> {
         let permit = Arc::clone(&self.events)
             .try_acquire_many_owned(u32::try_from(events).unwrap_or(u32::MAX))
             .map_err(|_| too_many_events())?;
         Ok(Permits { _bytes: bytes, _events: permit })
     }
 
-    pub(super) fn events_in_flight(&self) -> usize {
+    pub fn events_in_flight(&self) -> usize {
         self.events_max - self.events.available_permits()
     }
 
-    pub(super) fn bytes_in_flight(&self) -> usize {
+    pub fn bytes_in_flight(&self) -> usize {
         self.bytes_max - self.bytes.available_permits()
     }
 }
 
 impl BytesPermit {
-    /// Takes room for `bytes` more.
-    pub fn grow(&mut self, bytes: usize) -> Result<(), PublishError> {
+    /// Takes capacity for `bytes` more.
+    pub fn grow(&mut self, bytes: usize) -> Result<(), Overloaded> {
         self.permit.merge(take(&self.semaphore, bytes)?);
         Ok(())
     }
 
-    /// The bytes it has room for.
+    /// The bytes it has capacity for.
     pub fn bytes(&self) -> usize {
         self.permit.num_permits()
     }
 }
 
-fn take(semaphore: &Arc<Semaphore>, bytes: usize) -> Result<OwnedSemaphorePermit, PublishError> {
+fn take(semaphore: &Arc<Semaphore>, bytes: usize) -> Result<OwnedSemaphorePermit, Overloaded> {
     Arc::clone(semaphore)
         .try_acquire_many_owned(u32::try_from(bytes).unwrap_or(u32::MAX))
-        .map_err(|_| PublishError::Overloaded("too many bytes are in flight".to_owned()))
+        .map_err(|_| Overloaded("too many bytes are in flight"))
 }
 
-fn too_many_events() -> PublishError {
-    PublishError::Overloaded("too many events are in flight".to_owned())
+fn too_many_events() -> Overloaded {
+    Overloaded("too many events are in flight")
 }

@@ -8,10 +8,10 @@ use crate::store::{EventStore, Head, LedgerMark, StoreError};
 
 /// Written by the writer alone; read by the watch, the warm-up and the handle.
 ///
-/// All that the rooms know of stored ids is of commits up to the one that was seen. Each append makes sure that
+/// All that the actors know of stored ids is of commits up to the one that was seen. Each append makes sure that
 /// the ledger still holds that one; so the writer moves on only from it to a commit that is known to follow.
 #[derive(Default)]
-pub(super) struct LedgerSight {
+pub struct LedgerPosition {
     /// `None` until the first look or commit.
     head: watch::Sender<Option<Head>>,
     epoch: AtomicU64,
@@ -19,21 +19,21 @@ pub(super) struct LedgerSight {
 }
 
 /// Where the ledger ended, when it was looked at by one that had seen some of it.
-pub(super) enum Look {
+pub enum PolledHead {
     /// It went on from `seen`.
     GoesOn { seen: LedgerMark, head: Head },
     /// It lacked what had been seen in this epoch.
     Restored { found: Head, epoch: u64 },
 }
 
-impl LedgerSight {
+impl LedgerPosition {
     /// The newest commit that this node has seen.
-    pub(super) fn seen(&self) -> LedgerMark {
+    pub fn seen(&self) -> LedgerMark {
         self.head.borrow().map(|head| head.mark).unwrap_or_default()
     }
 
     /// The same with its totals, as soon as there is one.
-    pub(super) async fn head(&self) -> Head {
+    pub async fn head(&self) -> Head {
         let mut heads = self.head.subscribe();
         let head = heads.wait_for(Option::is_some).await.map(|head| *head);
         // The sender is this struct's own.
@@ -41,34 +41,38 @@ impl LedgerSight {
     }
 
     /// Moves on to a commit that is known to follow on the one that was seen.
-    pub(super) fn move_on(&self, head: Head) {
+    pub fn move_on(&self, head: Head) {
         self.head.send_replace(Some(head));
     }
 
     /// Looks where the ledger ends now.
-    pub(super) async fn look(&self, store: &dyn EventStore) -> Result<Look, StoreError> {
+    pub async fn look(&self, store: &dyn EventStore) -> Result<PolledHead, StoreError> {
         let epoch = self.epoch();
         let seen = self.seen();
         // What was seen before the question must be in the answer.
         let head = store.head().await?;
         let goes_on = head.mark == seen || (!head.mark.rules_out(&seen) && store.holds(&seen).await?);
-        Ok(if goes_on { Look::GoesOn { seen, head } } else { Look::Restored { found: head, epoch } })
+        Ok(if goes_on {
+            PolledHead::GoesOn { seen, head }
+        } else {
+            PolledHead::Restored { found: head, epoch }
+        })
     }
 
     /// How often what the shards knew was thrown away; what they knew in an earlier epoch does not count.
-    pub(super) fn epoch(&self) -> u64 {
+    pub fn epoch(&self) -> u64 {
         self.epoch.load(Ordering::Acquire)
     }
 
     /// Starts over with another ledger. The shards must have been told to forget before.
-    pub(super) fn start_over(&self, epoch: u64, found: Head) {
+    pub fn start_over(&self, epoch: u64, found: Head) {
         self.move_on(found);
         self.restored.fetch_add(1, Ordering::Relaxed);
         self.epoch.store(epoch, Ordering::Release);
     }
 
     /// Times that the database proved to be restored to an older copy.
-    pub(super) fn restored(&self) -> u64 {
+    pub fn restored(&self) -> u64 {
         self.restored.load(Ordering::Relaxed)
     }
 }

@@ -17,18 +17,18 @@ use actix_web::{
 use bytes::Bytes;
 
 /// The body of an answer, which keeps the rest of the request's.
-pub(super) struct WithUnread {
+pub(super) struct UnreadGuard {
     answer: BoxBody,
     _unread: Payload,
 }
 
-impl WithUnread {
+impl UnreadGuard {
     pub(super) fn boxed(answer: BoxBody, unread: Payload) -> BoxBody {
         BoxBody::new(Self { answer, _unread: unread })
     }
 }
 
-impl MessageBody for WithUnread {
+impl MessageBody for UnreadGuard {
     type Error = Box<dyn std::error::Error>;
 
     fn size(&self) -> BodySize {
@@ -47,5 +47,5 @@ pub async fn leave_unread(
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let unread = request.take_payload();
     let response = next.call(request).await?;
-    Ok(response.map_body(|_, answer| WithUnread::boxed(answer, unread)))
+    Ok(response.map_body(|_, answer| UnreadGuard::boxed(answer, unread)))
 }

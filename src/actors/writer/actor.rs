@@ -1,13 +1,9 @@
-//! WriterActor: the only room that writes. It gathers whole requests, and commits them in groups, one at a time.
+//! WriterActor: the only actor that writes. It gathers whole requests, and commits them in groups, one at a time.
 //!
 //! There is no timer: while one group commits, the next one gathers; an idle writer starts at once. Its memory
 //! is the queue, which admission bounds, and the ids of its last groups. It waits for nobody but the store.
 
-use std::{
-    panic::AssertUnwindSafe,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use actix::prelude::*;
 use futures::FutureExt;
@@ -15,17 +11,19 @@ use tracing::{error, warn};
 use uuid::Uuid;
 
 use super::{
-    backlog::{Backlog, GroupLimits},
-    commit::{CommitFailure, Connection, Done, GroupId, Terms, commit},
-    dedup::{DedupActor, Forget, Learn},
-    dedup_window::{DedupWindow, Digest},
+    commit::{AppendContext, CommitDone, CommitFailure, Connection, GroupId, commit},
     group::Group,
-    ledger_sight::{LedgerSight, Look},
+    queue::{GroupLimits, WriterQueue},
+};
+use crate::actors::{
+    Shared,
+    dedup::{DedupActor, DedupWindow, Forget, Learn},
     request::{PublishError, PublishRequest},
     stats::{Rebuild, StatsActor},
-    store_link::{StoreLink, StoreLoss},
-    supervision::{self, CRASH_INJECTED, Crash, Room, Vitals, guarded},
+    supervision::{self, ActorHealth, Crash, SupervisedActor, guarded},
 };
+use crate::event::Digest;
+use crate::ledger::{LedgerPosition, PolledHead, StoreHealth, StoreLoss};
 use crate::store::{EventStore, Head, StoreError};
 
 /// Ids of the last groups that the writer itself remembers, for repeats that were in flight with their original.
@@ -33,75 +31,68 @@ const RECENT_IDS_MAX: usize = 65_536;
 /// While the store is away: how often the queue is searched for requests that have waited too long, and how
 /// often an idle writer asks whether it takes writes again.
 const QUEUE_CHECK_INTERVAL: Duration = Duration::from_millis(500);
-/// A group that is under way for this long has reached the store, and few are through by then.
-const CRASH_IN_HAND_AFTER: Duration = Duration::from_micros(200);
 
 /// A whole request, from the shard that finished it last.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(super) struct Append(pub(super) Arc<PublishRequest>);
+pub(in crate::actors) struct Enqueue(pub(in crate::actors) Arc<PublishRequest>);
 
 /// A shard that wants to learn what is committed of its key range.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(super) struct Subscribe {
-    pub(super) shard: usize,
-    pub(super) address: Addr<DedupActor>,
+pub(in crate::actors) struct Subscribe {
+    pub(in crate::actors) shard: usize,
+    pub(in crate::actors) address: Addr<DedupActor>,
 }
 
 /// The ledger, as the watch saw it.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(super) struct Looked(pub(super) Look);
+pub(in crate::actors) struct HeadPolled(pub(in crate::actors) PolledHead);
 
 /// What the writer is held to.
-pub(super) struct WriterLimits {
-    pub(super) group: GroupLimits,
+pub(in crate::actors) struct WriterLimits {
+    pub(in crate::actors) group: GroupLimits,
     /// How long a request waits for a store that is away.
-    pub(super) store_patience: Duration,
+    pub(in crate::actors) store_patience: Duration,
 }
 
-pub(super) struct WriterActor {
+pub(in crate::actors) struct WriterActor {
     store: Arc<dyn EventStore>,
     stats: Addr<StatsActor>,
     shards: Vec<Option<Addr<DedupActor>>>,
-    sight: Arc<LedgerSight>,
-    link: Arc<StoreLink>,
+    position: Arc<LedgerPosition>,
+    store_health: Arc<StoreHealth>,
     store_patience: Duration,
-    vitals: Arc<Vitals>,
-    backlog: Backlog,
+    health: Arc<ActorHealth>,
+    queue: WriterQueue,
     recent: DedupWindow,
     connection: Connection,
     /// Of the last group that was taken in hand.
     last_group: GroupId,
     committing: bool,
-    /// Asked to crash with a transaction open.
-    crash_in_hand: bool,
 }
 
 impl WriterActor {
-    pub(super) fn new(
-        store: Arc<dyn EventStore>,
+    pub(in crate::actors) fn new(
+        shared: Shared,
         stats: Addr<StatsActor>,
         shards: usize,
-        sight: Arc<LedgerSight>,
-        link: Arc<StoreLink>,
         limits: WriterLimits,
-        vitals: Arc<Vitals>,
+        health: Arc<ActorHealth>,
     ) -> Self {
         Self {
             connection: None,
             last_group: GroupId { writer_id: Uuid::new_v4(), group_no: 0 },
             committing: false,
-            crash_in_hand: false,
-            store,
+            store: shared.store,
             stats,
             shards: vec![None; shards],
-            sight,
-            link,
+            position: shared.position,
+            store_health: shared.store_health,
             store_patience: limits.store_patience,
-            backlog: Backlog::new(limits.group, Arc::clone(&vitals)),
-            vitals,
+            queue: WriterQueue::new(limits.group, Arc::clone(&health)),
+            health,
             recent: DedupWindow::new(RECENT_IDS_MAX),
         }
     }
@@ -124,9 +115,9 @@ impl Supervised for WriterActor {
     }
 }
 
-impl Room for WriterActor {
-    fn vitals(&self) -> &Arc<Vitals> {
-        &self.vitals
+impl SupervisedActor for WriterActor {
+    fn health(&self) -> &Arc<ActorHealth> {
+        &self.health
     }
 
     fn enter(&mut self, ctx: &mut Context<Self>) {
@@ -140,12 +131,12 @@ impl Room for WriterActor {
     }
 }
 
-impl Handler<Append> for WriterActor {
+impl Handler<Enqueue> for WriterActor {
     type Result = ();
 
-    fn handle(&mut self, Append(request): Append, ctx: &mut Self::Context) {
+    fn handle(&mut self, Enqueue(request): Enqueue, ctx: &mut Self::Context) {
         guarded(self, ctx, |writer, ctx| {
-            writer.backlog.push(request);
+            writer.queue.push(request);
             writer.commit_next(ctx);
         });
     }
@@ -159,17 +150,19 @@ impl Handler<Subscribe> for WriterActor {
     }
 }
 
-impl Handler<Looked> for WriterActor {
+impl Handler<HeadPolled> for WriterActor {
     type Result = ();
 
-    fn handle(&mut self, Looked(look): Looked, ctx: &mut Self::Context) {
+    fn handle(&mut self, HeadPolled(look): HeadPolled, ctx: &mut Self::Context) {
         guarded(self, ctx, |writer, _| match look {
             // A group under way moves on by itself, and from what was seen when it was formed.
-            Look::GoesOn { seen, head } if !writer.committing && seen == writer.sight.seen() => {
-                writer.sight.move_on(head);
+            PolledHead::GoesOn { seen, head } if !writer.committing && seen == writer.position.seen() => {
+                writer.position.move_on(head);
             }
-            Look::Restored { found, epoch } if epoch == writer.sight.epoch() => writer.start_over(found),
-            Look::GoesOn { .. } | Look::Restored { .. } => {}
+            PolledHead::Restored { found, epoch } if epoch == writer.position.epoch() => {
+                writer.start_over(found)
+            }
+            PolledHead::GoesOn { .. } | PolledHead::Restored { .. } => {}
         });
     }
 }
@@ -178,10 +171,7 @@ impl Handler<Crash> for WriterActor {
     type Result = ();
 
     fn handle(&mut self, crash: Crash, ctx: &mut Self::Context) {
-        match crash {
-            Crash::InHand => self.crash_in_hand = true,
-            Crash::Now | Crash::PastGuard => crash.strike(self, ctx),
-        }
+        crash.strike(self, ctx);
     }
 }
 
@@ -191,7 +181,7 @@ impl WriterActor {
         if self.committing {
             return;
         }
-        if let Some(requests) = self.backlog.next_group() {
+        if let Some(requests) = self.queue.next_group() {
             self.commit(requests, ctx);
         }
     }
@@ -199,7 +189,7 @@ impl WriterActor {
     /// A store that failed is ready again only when it has taken a write, and a service that is not ready may
     /// be sent none: so an idle writer commits an empty group.
     fn probe_store(&mut self, ctx: &mut Context<Self>) {
-        if self.link.is_lost() && !self.committing {
+        if self.store_health.is_lost() && !self.committing {
             self.commit(Vec::new(), ctx);
         }
     }
@@ -207,57 +197,34 @@ impl WriterActor {
     fn commit(&mut self, requests: Vec<Arc<PublishRequest>>, ctx: &mut Context<Self>) {
         self.committing = true;
         self.last_group.group_no += 1;
-        self.vitals.note_in_hand(requests.len());
-        let group = Group::form(requests, self.sight.epoch(), &mut self.recent);
-        let terms = Terms {
+        self.health.note_in_hand(requests.len());
+        let group = Group::form(requests, self.position.epoch(), &mut self.recent);
+        let context = AppendContext {
             id: self.last_group,
-            seen: self.sight.seen(),
-            epoch: self.sight.epoch(),
+            seen: self.position.seen(),
+            epoch: self.position.epoch(),
             store_patience: self.store_patience,
         };
-        let (store, link) = (Arc::clone(&self.store), Arc::clone(&self.link));
-        let committing = commit(self.connection.take(), group, terms, store, link);
+        let (store, store_health) = (Arc::clone(&self.store), Arc::clone(&self.store_health));
+        let committing = commit(self.connection.take(), group, context, store, store_health);
         let committing = AssertUnwindSafe(committing).catch_unwind().into_actor(self);
         ctx.spawn(committing.map(|done, writer: &mut Self, ctx| match done {
             Ok(done) => guarded(writer, ctx, |writer, ctx| writer.finish(done, ctx)),
             Err(panic) => supervision::end(writer, ctx, panic),
         }));
-        if self.crash_in_hand {
-            self.crash_while_storing(ctx);
-        }
     }
 
-    /// Crashes if this group is still under way in a moment; else one of the next is.
-    fn crash_while_storing(&mut self, ctx: &mut Context<Self>) {
-        let group_no = self.last_group.group_no;
-        let moment = async {
-            // It is first polled behind the commit; and a timer would only count milliseconds.
-            let begun = Instant::now();
-            while begun.elapsed() < CRASH_IN_HAND_AFTER {
-                tokio::task::yield_now().await;
-            }
-        };
-        ctx.spawn(moment.into_actor(self).map(move |(), writer: &mut Self, ctx| {
-            guarded(writer, ctx, |writer, _| {
-                if writer.crash_in_hand && writer.committing && writer.last_group.group_no == group_no {
-                    writer.crash_in_hand = false;
-                    panic!("{CRASH_INJECTED}");
-                }
-            });
-        }));
-    }
-
-    fn finish(&mut self, done: Done, ctx: &mut Context<Self>) {
+    fn finish(&mut self, done: CommitDone, ctx: &mut Context<Self>) {
         self.connection = done.connection;
         self.committing = false;
-        self.vitals.note_in_hand(0);
+        self.health.note_in_hand(0);
         match done.result {
             Ok(committed) => {
                 let learned = committed.settled.learned;
-                self.sight.move_on(committed.told.head);
-                self.link.note_taken();
-                self.backlog.note_taken();
-                self.stats.do_send(committed.told);
+                self.position.move_on(committed.committed.head);
+                self.store_health.note_taken();
+                self.queue.note_taken();
+                self.stats.do_send(committed.committed);
                 learned.iter().for_each(|(digest, seq)| self.recent.learn(*digest, *seq));
                 // The next group is on its way to the store before this one's clients are told.
                 self.commit_next(ctx);
@@ -280,10 +247,10 @@ impl WriterActor {
         match failure {
             CommitFailure::Restored { found, epoch } => {
                 // The watch may have noticed it while this group was tried.
-                if epoch == self.sight.epoch() {
+                if epoch == self.position.epoch() {
                     self.start_over(found);
                 }
-                self.backlog.put_apart(group.into_requests());
+                self.queue.retry_first(group.into_requests());
             }
             CommitFailure::Refused(error) if group.requests().len() > 1 => {
                 warn!(
@@ -292,19 +259,19 @@ impl WriterActor {
                 );
                 let mut first_half = group.into_requests();
                 let second_half = first_half.split_off(first_half.len() / 2);
-                self.backlog.put_apart(second_half);
-                self.backlog.put_apart(first_half);
+                self.queue.retry_first(second_half);
+                self.queue.retry_first(first_half);
             }
             CommitFailure::Refused(error) => {
                 warn!(error = &error as &dyn std::error::Error, "the store refuses a request");
                 answer_all(group, PublishError::Refused(innermost(&error)));
             }
             CommitFailure::Broken(error) => {
-                self.link.note_lost(StoreLoss::Unwritable, &error);
+                self.store_health.note_lost(StoreLoss::Unwritable, &error);
                 answer_all(group, PublishError::StoreBroken);
             }
             CommitFailure::Away => {
-                self.backlog.note_not_taken(group.events());
+                self.queue.note_not_taken(group.events());
                 answer_all(group, PublishError::StoreAway);
             }
             CommitFailure::Overtaken => answer_all(group, PublishError::TimedOut),
@@ -314,16 +281,16 @@ impl WriterActor {
     /// Throws away all that is known of stored ids. Shards are told before the new epoch begins, so that
     /// whatever is admitted in it finds them empty.
     fn start_over(&mut self, found: Head) {
-        let seen = self.sight.seen();
+        let seen = self.position.seen();
         error!(
             seen = seen.commit_no,
             found = found.mark.commit_no,
             "the ledger lacks a commit that this node has seen: the database was restored to an older copy, or this node was away for more than a minute; all windows are forgotten"
         );
-        let epoch = self.sight.epoch() + 1;
+        let epoch = self.position.epoch() + 1;
         self.shards.iter().flatten().for_each(|shard| shard.do_send(Forget { epoch }));
         self.recent.forget();
-        self.sight.start_over(epoch, found);
+        self.position.start_over(epoch, found);
         self.stats.do_send(Rebuild);
     }
 
@@ -342,10 +309,10 @@ impl WriterActor {
 
     /// While the store is away, a request waits no longer than the store's patience, in hand or in the queue.
     fn answer_the_impatient(&mut self) {
-        if !self.link.is_lost() {
+        if !self.store_health.is_lost() {
             return;
         }
-        self.backlog.answer_the_impatient(self.store_patience);
+        self.queue.answer_the_impatient(self.store_patience);
     }
 }
 

@@ -7,60 +7,58 @@ use std::sync::{Arc, atomic::Ordering};
 
 use actix::prelude::*;
 
-use super::{
-    dedup_window::{DedupWindow, Digest},
+use super::{warm_up::WarmUp, window::DedupWindow};
+use crate::actors::{
     request::PublishRequest,
-    supervision::{self, CRASH_INJECTED, Crash, Room, Vitals, guarded},
-    warm_up::WarmUp,
-    writer::{Append, Subscribe, WriterActor},
+    supervision::{self, ActorHealth, Crash, SupervisedActor, guarded},
+    writer::{Enqueue, Subscribe, WriterActor},
 };
+use crate::event::Digest;
 
 /// The part of a request that falls into this shard's key range.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(super) struct Admit {
-    pub(super) request: Arc<PublishRequest>,
+pub(in crate::actors) struct Dedup {
+    pub(in crate::actors) request: Arc<PublishRequest>,
     /// Places of the shard's events in the request.
-    pub(super) places: Vec<u32>,
+    pub(in crate::actors) places: Vec<u32>,
 }
 
 /// Ids that have just been committed, with their `seq`.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(super) struct Learn(pub(super) Vec<(Digest, u64)>);
+pub(in crate::actors) struct Learn(pub(in crate::actors) Vec<(Digest, u64)>);
 
 /// Ids that were stored before this shard started, newest first.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(super) struct Warm {
-    pub(super) ids: Vec<(Digest, u64)>,
+pub(in crate::actors) struct Warm {
+    pub(in crate::actors) ids: Vec<(Digest, u64)>,
     /// The epoch in which they were read; of no use in a later one.
-    pub(super) epoch: u64,
+    pub(in crate::actors) epoch: u64,
 }
 
 /// The database was restored to an older copy: nothing learned before `epoch` counts.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(super) struct Forget {
-    pub(super) epoch: u64,
+pub(in crate::actors) struct Forget {
+    pub(in crate::actors) epoch: u64,
 }
 
-pub(super) struct DedupActor {
-    pub(super) shard: usize,
-    pub(super) window: DedupWindow,
-    pub(super) epoch: u64,
-    pub(super) writer: Addr<WriterActor>,
-    pub(super) writer_vitals: Arc<Vitals>,
-    pub(super) warm_up: Arc<WarmUp>,
-    pub(super) gauges: Arc<ShardGauges>,
-    /// Asked to crash with a request in hand.
-    pub(super) crash_in_hand: bool,
+pub(in crate::actors) struct DedupActor {
+    pub(in crate::actors) shard: usize,
+    pub(in crate::actors) window: DedupWindow,
+    pub(in crate::actors) epoch: u64,
+    pub(in crate::actors) writer: Addr<WriterActor>,
+    pub(in crate::actors) writer_health: Arc<ActorHealth>,
+    pub(in crate::actors) warm_up: Arc<WarmUp>,
+    pub(in crate::actors) gauges: Arc<ShardGauges>,
 }
 
 /// What is shown of a shard.
-pub(super) struct ShardGauges {
-    pub(super) vitals: Arc<Vitals>,
-    pub(super) window_ids: std::sync::atomic::AtomicUsize,
+pub(in crate::actors) struct ShardGauges {
+    pub(in crate::actors) health: Arc<ActorHealth>,
+    pub(in crate::actors) window_ids: std::sync::atomic::AtomicUsize,
 }
 
 impl Actor for DedupActor {
@@ -77,9 +75,9 @@ impl Supervised for DedupActor {
     }
 }
 
-impl Room for DedupActor {
-    fn vitals(&self) -> &Arc<Vitals> {
-        &self.gauges.vitals
+impl SupervisedActor for DedupActor {
+    fn health(&self) -> &Arc<ActorHealth> {
+        &self.gauges.health
     }
 
     fn enter(&mut self, ctx: &mut Context<Self>) {
@@ -88,26 +86,21 @@ impl Room for DedupActor {
     }
 }
 
-impl Handler<Admit> for DedupActor {
+impl Handler<Dedup> for DedupActor {
     type Result = ();
 
-    fn handle(&mut self, message: Admit, ctx: &mut Self::Context) {
-        self.gauges.vitals.queue.fetch_sub(1, Ordering::Relaxed);
+    fn handle(&mut self, message: Dedup, ctx: &mut Self::Context) {
+        self.gauges.health.queue.fetch_sub(1, Ordering::Relaxed);
         guarded(self, ctx, |shard, _| {
-            let Admit { request, places } = message;
-            if shard.crash_in_hand {
-                shard.crash_in_hand = false;
-                shard.gauges.vitals.note_in_hand(1);
-                panic!("{CRASH_INJECTED}");
-            }
+            let Dedup { request, places } = message;
             for place in places {
                 if let Some(seq) = shard.window.seq(request.digests[place as usize]) {
                     request.mark_known(place, seq);
                 }
             }
             if request.finish_part() {
-                shard.writer_vitals.queue.fetch_add(1, Ordering::Relaxed);
-                shard.writer.do_send(Append(request));
+                shard.writer_health.queue.fetch_add(1, Ordering::Relaxed);
+                shard.writer.do_send(Enqueue(request));
             }
         });
     }
@@ -158,10 +151,7 @@ impl Handler<Crash> for DedupActor {
     type Result = ();
 
     fn handle(&mut self, crash: Crash, ctx: &mut Self::Context) {
-        match crash {
-            Crash::InHand => self.crash_in_hand = true,
-            Crash::Now | Crash::PastGuard => crash.strike(self, ctx),
-        }
+        crash.strike(self, ctx);
     }
 }
 

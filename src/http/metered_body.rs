@@ -1,4 +1,4 @@
-//! The body of a large answer, which keeps its room until the client has taken it.
+//! The body of a large answer, which keeps its capacity until the client has taken it.
 
 use std::{
     convert::Infallible,
@@ -9,24 +9,24 @@ use std::{
 use actix_web::body::{BodySize, MessageBody};
 use bytes::Bytes;
 
-use crate::actors::BytesPermit;
+use crate::ledger::BytesPermit;
 
 /// Handed out in pieces: the connection asks for the next one when most of the last one is sent, and so the
-/// room is given back only when the client has read nearly all.
+/// capacity is given back only when the client has read nearly all.
 const PIECE_BYTES: usize = 32 * 1024;
 
-pub(super) struct HeldBody {
+pub(super) struct MeteredBody {
     rest: Bytes,
-    _room: BytesPermit,
+    _permit: BytesPermit,
 }
 
-impl HeldBody {
-    pub(super) fn new(body: Vec<u8>, room: BytesPermit) -> Self {
-        Self { rest: body.into(), _room: room }
+impl MeteredBody {
+    pub(super) fn new(body: Vec<u8>, permit: BytesPermit) -> Self {
+        Self { rest: body.into(), _permit: permit }
     }
 }
 
-impl MessageBody for HeldBody {
+impl MessageBody for MeteredBody {
     type Error = Infallible;
 
     fn size(&self) -> BodySize {

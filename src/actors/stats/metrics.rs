@@ -4,12 +4,12 @@ use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 
-/// Figures cover the current and the last period: the last 30 to 60 seconds.
+/// Metrics cover the current and the last period: the last 30 to 60 seconds.
 const PERIOD: Duration = Duration::from_secs(30);
 const LATENCY_MAX_MICROS: u64 = 60_000_000;
 
 /// Counters since the start, and two periods of measurements.
-pub(super) struct Figures {
+pub(in crate::actors) struct Metrics {
     commits: u64,
     events: u64,
     repeats: u64,
@@ -24,9 +24,9 @@ struct Period {
     latency_micros: Histogram<u64>,
 }
 
-/// The figures of a node at one moment. Rates and latencies cover the last 30 to 60 seconds.
+/// The metrics of a node at one moment. Rates and latencies cover the last 30 to 60 seconds.
 #[derive(Clone, Debug, Default)]
-pub struct FiguresReport {
+pub struct MetricsReport {
     /// Groups that this process has committed.
     pub commits: u64,
     /// Events in them, unique and duplicate.
@@ -41,12 +41,12 @@ pub struct FiguresReport {
     pub commit_latency_max: Duration,
 }
 
-impl Figures {
-    pub(super) fn new() -> Self {
+impl Metrics {
+    pub(in crate::actors) fn new() -> Self {
         Self { commits: 0, events: 0, repeats: 0, current: Period::new(), last: None }
     }
 
-    pub(super) fn record(&mut self, events: usize, repeats: usize, latency: Duration) {
+    pub(in crate::actors) fn record(&mut self, events: usize, repeats: usize, latency: Duration) {
         self.turn();
         self.commits += 1;
         self.events += events as u64;
@@ -57,7 +57,7 @@ impl Figures {
         self.current.latency_micros.saturating_record(micros);
     }
 
-    pub(super) fn report(&mut self) -> FiguresReport {
+    pub(in crate::actors) fn report(&mut self) -> MetricsReport {
         self.turn();
         let periods = || self.last.iter().chain([&self.current]);
         let seconds =
@@ -68,7 +68,7 @@ impl Figures {
             // Both have the same bounds, and so adding cannot fail.
             let _ = latency.add(&period.latency_micros);
         }
-        FiguresReport {
+        MetricsReport {
             commits: self.commits,
             events: self.events,
             exceptions: self.repeats,

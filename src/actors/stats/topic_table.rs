@@ -2,12 +2,12 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use super::group::TopicDelta;
+use crate::actors::writer::TopicDelta;
 use crate::store::{TOPICS_SHOWN_MAX, TopicTotal};
 
 /// Topics in the order of their first use, at most [`TOPICS_SHOWN_MAX`]; an older one gives way to a new one.
 #[derive(Default)]
-pub(super) struct TopicTable {
+pub(in crate::actors) struct TopicTable {
     topics: VecDeque<TopicTotal>,
     /// Where each stands, counted from the first topic that was ever here.
     places: HashMap<String, usize>,
@@ -15,14 +15,14 @@ pub(super) struct TopicTable {
 }
 
 impl TopicTable {
-    pub(super) fn new(topics: Vec<TopicTotal>) -> Self {
+    pub(in crate::actors) fn new(topics: Vec<TopicTotal>) -> Self {
         let mut table = Self::default();
         topics.into_iter().for_each(|topic| table.push(topic));
         table
     }
 
     /// Adds what one group counted. Topics that are neither here nor new are older than all here.
-    pub(super) fn add(&mut self, new_topics: Vec<String>, deltas: Vec<TopicDelta>) {
+    pub(in crate::actors) fn add(&mut self, new_topics: Vec<String>, deltas: Vec<TopicDelta>) {
         for topic in new_topics {
             self.push(TopicTotal { topic, unique: 0, duplicates: 0 });
         }
@@ -35,7 +35,7 @@ impl TopicTable {
         }
     }
 
-    pub(super) fn to_vec(&self) -> Vec<TopicTotal> {
+    pub(in crate::actors) fn to_vec(&self) -> Vec<TopicTotal> {
         self.topics.iter().cloned().collect()
     }
 

@@ -2,12 +2,9 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use super::{
-    dedup_window::{DedupWindow, Digest, DigestMap},
-    request::PublishRequest,
-};
 use crate::{
-    event::{Event, Outcome},
+    actors::{dedup::DedupWindow, request::PublishRequest},
+    event::{Digest, DigestMap, Event, Outcome},
     store::{AppendGroup, Committed, TopicCount},
 };
 
@@ -23,7 +20,7 @@ enum Verdict {
 }
 
 /// Requests that commit together.
-pub(super) struct Group {
+pub(in crate::actors) struct Group {
     requests: Vec<Arc<PublishRequest>>,
     /// One verdict an event, in the order of the requests.
     verdicts: Vec<Verdict>,
@@ -32,10 +29,10 @@ pub(super) struct Group {
 }
 
 /// The counts by topic, once a group is committed.
-pub(super) struct TopicDelta {
-    pub(super) topic: String,
-    pub(super) unique: u64,
-    pub(super) duplicates: u64,
+pub(in crate::actors) struct TopicDelta {
+    pub(in crate::actors) topic: String,
+    pub(in crate::actors) unique: u64,
+    pub(in crate::actors) duplicates: u64,
 }
 
 impl Group {
@@ -43,7 +40,11 @@ impl Group {
     ///
     /// What shards knew counts only for requests of this `epoch`; `recent` knows the last groups' ids, which
     /// shards may have looked for before those were committed.
-    pub(super) fn form(requests: Vec<Arc<PublishRequest>>, epoch: u64, recent: &mut DedupWindow) -> Self {
+    pub(in crate::actors) fn form(
+        requests: Vec<Arc<PublishRequest>>,
+        epoch: u64,
+        recent: &mut DedupWindow,
+    ) -> Self {
         let events = requests.iter().map(|request| request.events.len()).sum();
         let mut verdicts = Vec::with_capacity(events);
         let mut candidates = Vec::with_capacity(events);
@@ -73,27 +74,27 @@ impl Group {
         Self { requests, verdicts, candidates }
     }
 
-    pub(super) fn requests(&self) -> &[Arc<PublishRequest>] {
+    pub(in crate::actors) fn requests(&self) -> &[Arc<PublishRequest>] {
         &self.requests
     }
 
-    pub(super) fn into_requests(self) -> Vec<Arc<PublishRequest>> {
+    pub(in crate::actors) fn into_requests(self) -> Vec<Arc<PublishRequest>> {
         self.requests
     }
 
     /// All events of its requests.
-    pub(super) fn events(&self) -> usize {
+    pub(in crate::actors) fn events(&self) -> usize {
         self.verdicts.len()
     }
 
     /// The candidates, for the store.
-    pub(super) fn candidates(&self) -> Vec<&Event> {
+    pub(in crate::actors) fn candidates(&self) -> Vec<&Event> {
         let event = |(request, place): &(u32, u32)| &self.requests[*request as usize].events[*place as usize];
         self.candidates.iter().map(event).collect()
     }
 
     /// The counts by topic, in the order in which the topics first occur.
-    pub(super) fn counts(&self) -> Vec<TopicCount<'_>> {
+    pub(in crate::actors) fn counts(&self) -> Vec<TopicCount<'_>> {
         let mut counts: Vec<TopicCount<'_>> = Vec::new();
         let mut places: HashMap<&str, usize> = HashMap::new();
         for (event, verdict) in self.events_with_verdicts() {
@@ -119,7 +120,7 @@ impl Group {
     }
 
     /// What became of it.
-    pub(super) fn settle(&self, committed: &Committed) -> Settled {
+    pub(in crate::actors) fn settle(&self, committed: &Committed) -> Settled {
         let outcomes = candidate_outcomes(self.candidates.len(), committed);
         let digest =
             |(request, place): &(u32, u32)| self.requests[*request as usize].digests[*place as usize];
@@ -138,7 +139,11 @@ impl Group {
     }
 
     /// The counts by topic after the store has spoken.
-    pub(super) fn deltas(&self, append: &AppendGroup<'_>, committed: &Committed) -> Vec<TopicDelta> {
+    pub(in crate::actors) fn deltas(
+        &self,
+        append: &AppendGroup<'_>,
+        committed: &Committed,
+    ) -> Vec<TopicDelta> {
         let counts = append.counts_after(&committed.repeats);
         let delta = |count: TopicCount<'_>| TopicDelta {
             topic: count.topic.to_owned(),
@@ -150,11 +155,11 @@ impl Group {
 }
 
 /// The outcome of each event of a committed group.
-pub(super) struct Settled {
+pub(in crate::actors) struct Settled {
     /// The candidates' ids, which are stored now, with their `seq`.
-    pub(super) learned: Vec<(Digest, u64)>,
+    pub(in crate::actors) learned: Vec<(Digest, u64)>,
     /// The outcomes of each request, in order.
-    pub(super) replies: Vec<Vec<Outcome>>,
+    pub(in crate::actors) replies: Vec<Vec<Outcome>>,
 }
 
 fn candidate_outcomes(candidates: usize, committed: &Committed) -> Vec<Outcome> {

@@ -11,10 +11,12 @@ use tokio::{runtime::Handle as Runtime, sync::oneshot};
 use tracing::warn;
 
 use super::{
-    figures::{Figures, FiguresReport},
-    group::TopicDelta,
-    supervision::{self, Crash, Room, Vitals, guarded},
+    metrics::{Metrics, MetricsReport},
     topic_table::TopicTable,
+};
+use crate::actors::{
+    supervision::{self, ActorHealth, Crash, SupervisedActor, guarded},
+    writer::TopicDelta,
 };
 use crate::store::{EventStore, Head, LedgerMark, StoreError, Totals};
 
@@ -23,39 +25,39 @@ const LOAD_TIMEOUT: Duration = Duration::from_secs(5);
 /// A commit of this node.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(super) struct Told {
+pub(in crate::actors) struct GroupCommitted {
     /// The commit that the append found to be still in the ledger.
-    pub(super) seen: LedgerMark,
-    pub(super) head: Head,
-    pub(super) new_topics: Vec<String>,
-    pub(super) deltas: Vec<TopicDelta>,
+    pub(in crate::actors) seen: LedgerMark,
+    pub(in crate::actors) head: Head,
+    pub(in crate::actors) new_topics: Vec<String>,
+    pub(in crate::actors) deltas: Vec<TopicDelta>,
     /// All events of the group.
-    pub(super) events: usize,
+    pub(in crate::actors) events: usize,
     /// Those of them that only the store knew to be duplicates.
-    pub(super) repeats: usize,
-    pub(super) latency: Duration,
+    pub(in crate::actors) repeats: usize,
+    pub(in crate::actors) latency: Duration,
 }
 
 /// The newest commit of all nodes, as the watch saw it.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(super) struct HeadSeen(pub(super) Head);
+pub(in crate::actors) struct HeadSeen(pub(in crate::actors) Head);
 
 /// The database was restored to an older copy.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(super) struct Rebuild;
+pub(in crate::actors) struct Rebuild;
 
 /// Someone wants to see the counters. The reply is dropped where the store does not give them.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(super) struct Ask(pub(super) oneshot::Sender<CountersReport>);
+pub(in crate::actors) struct Ask(pub(in crate::actors) oneshot::Sender<CountersReport>);
 
-/// The counters, and this node's figures.
+/// The counters, and this node's metrics.
 #[derive(Clone, Debug)]
 pub struct CountersReport {
     pub totals: Totals,
-    pub figures: FiguresReport,
+    pub metrics: MetricsReport,
 }
 
 #[derive(Message)]
@@ -66,11 +68,11 @@ struct Loaded {
     rebuild_no: u64,
 }
 
-pub(super) struct StatsActor {
+pub(in crate::actors) struct StatsActor {
     store: Arc<dyn EventStore>,
     runtime: Runtime,
-    vitals: Arc<Vitals>,
-    figures: Figures,
+    health: Arc<ActorHealth>,
+    metrics: Metrics,
     /// The counters up to one commit; `None` until they are loaded.
     counted: Option<Counted>,
     /// The newest commit that this node has made.
@@ -89,12 +91,16 @@ struct Counted {
 }
 
 impl StatsActor {
-    pub(super) fn new(store: Arc<dyn EventStore>, runtime: Runtime, vitals: Arc<Vitals>) -> Self {
+    pub(in crate::actors) fn new(
+        store: Arc<dyn EventStore>,
+        runtime: Runtime,
+        health: Arc<ActorHealth>,
+    ) -> Self {
         Self {
             store,
             runtime,
-            vitals,
-            figures: Figures::new(),
+            health,
+            metrics: Metrics::new(),
             counted: None,
             newest_made: 0,
             newest_looked: 0,
@@ -121,9 +127,9 @@ impl Supervised for StatsActor {
     }
 }
 
-impl Room for StatsActor {
-    fn vitals(&self) -> &Arc<Vitals> {
-        &self.vitals
+impl SupervisedActor for StatsActor {
+    fn health(&self) -> &Arc<ActorHealth> {
+        &self.health
     }
 
     fn enter(&mut self, ctx: &mut Context<Self>) {
@@ -131,12 +137,12 @@ impl Room for StatsActor {
     }
 }
 
-impl Handler<Told> for StatsActor {
+impl Handler<GroupCommitted> for StatsActor {
     type Result = ();
 
-    fn handle(&mut self, told: Told, ctx: &mut Self::Context) {
+    fn handle(&mut self, told: GroupCommitted, ctx: &mut Self::Context) {
         guarded(self, ctx, |stats, _| {
-            stats.figures.record(told.events, told.repeats, told.latency);
+            stats.metrics.record(told.events, told.repeats, told.latency);
             stats.newest_made = told.head.mark.commit_no;
             if let Some(counted) = &mut stats.counted
                 && counted.head.mark == told.seen
@@ -263,7 +269,7 @@ impl StatsActor {
             return;
         }
         let totals = Totals { head: counted.head, topics: counted.topics.to_vec() };
-        let report = CountersReport { totals, figures: self.figures.report() };
+        let report = CountersReport { totals, metrics: self.metrics.report() };
         for (_, reply) in self.waiting.extract_if(.., |(commit, _)| *commit <= commit_no) {
             // Whoever hung up needs no answer.
             let _ = reply.send(report.clone());

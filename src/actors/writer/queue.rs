@@ -6,9 +6,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{
+use crate::actors::{
     request::{PublishError, PublishRequest},
-    supervision::Vitals,
+    supervision::ActorHealth,
 };
 
 /// In so many steps the limit of a group comes back from nothing.
@@ -16,13 +16,13 @@ const GROUP_STEPS: usize = 32;
 
 /// The largest group that is made of several requests.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct GroupLimits {
-    pub(super) events: usize,
-    pub(super) bytes: usize,
+pub(in crate::actors) struct GroupLimits {
+    pub(in crate::actors) events: usize,
+    pub(in crate::actors) bytes: usize,
 }
 
 /// Admission bounds it.
-pub(super) struct Backlog {
+pub(in crate::actors) struct WriterQueue {
     queue: VecDeque<Arc<PublishRequest>>,
     /// Parts of a group that failed, each to be tried as a group of its own before the queue.
     apart: VecDeque<Vec<Arc<PublishRequest>>>,
@@ -32,32 +32,32 @@ pub(super) struct Backlog {
     events_max: usize,
     /// Whether the last group would have been larger without that limit.
     held_down: bool,
-    vitals: Arc<Vitals>,
+    health: Arc<ActorHealth>,
 }
 
-impl Backlog {
-    pub(super) fn new(limits: GroupLimits, vitals: Arc<Vitals>) -> Self {
+impl WriterQueue {
+    pub(in crate::actors) fn new(limits: GroupLimits, health: Arc<ActorHealth>) -> Self {
         Self {
             queue: VecDeque::new(),
             apart: VecDeque::new(),
             limits,
             events_max: limits.events,
             held_down: false,
-            vitals,
+            health,
         }
     }
 
-    pub(super) fn push(&mut self, request: Arc<PublishRequest>) {
+    pub(in crate::actors) fn push(&mut self, request: Arc<PublishRequest>) {
         self.queue.push_back(request);
     }
 
     /// Puts requests in front, to be a group of their own.
-    pub(super) fn put_apart(&mut self, requests: Vec<Arc<PublishRequest>>) {
+    pub(in crate::actors) fn retry_first(&mut self, requests: Vec<Arc<PublishRequest>>) {
         self.apart.push_front(requests);
     }
 
     /// Requests for one group: up to the limits in events and bytes, or a larger one alone.
-    pub(super) fn next_group(&mut self) -> Option<Vec<Arc<PublishRequest>>> {
+    pub(in crate::actors) fn next_group(&mut self) -> Option<Vec<Arc<PublishRequest>>> {
         self.held_down = false;
         if let Some(apart) = self.apart.pop_front() {
             return Some(apart);
@@ -75,12 +75,12 @@ impl Backlog {
             }
             taken.extend(self.queue.pop_front());
         }
-        self.vitals.queue.fetch_sub(taken.len(), Ordering::Relaxed);
+        self.health.queue.fetch_sub(taken.len(), Ordering::Relaxed);
         (!taken.is_empty()).then_some(taken)
     }
 
     /// The last group was taken by the store.
-    pub(super) fn note_taken(&mut self) {
+    pub(in crate::actors) fn note_taken(&mut self) {
         if self.held_down {
             let step = self.limits.events.div_ceil(GROUP_STEPS);
             self.events_max = self.limits.events.min(self.events_max + step);
@@ -88,14 +88,14 @@ impl Backlog {
     }
 
     /// A group of so many events was not taken in time. One without any, which probes the store, tells nothing of sizes.
-    pub(super) fn note_not_taken(&mut self, events: usize) {
+    pub(in crate::actors) fn note_not_taken(&mut self, events: usize) {
         if events > 0 {
             self.events_max = self.events_max.min(events.div_ceil(2));
         }
     }
 
     /// Answers those who have waited so long that the store is away.
-    pub(super) fn answer_the_impatient(&mut self, patience: Duration) {
+    pub(in crate::actors) fn answer_the_impatient(&mut self, patience: Duration) {
         let now = Instant::now();
         let queued = self.queue.len();
         self.queue.retain(|request| {
@@ -105,6 +105,6 @@ impl Backlog {
             }
             waits_on
         });
-        self.vitals.queue.fetch_sub(queued - self.queue.len(), Ordering::Relaxed);
+        self.health.queue.fetch_sub(queued - self.queue.len(), Ordering::Relaxed);
     }
 }

@@ -9,12 +9,12 @@ use actix::Addr;
 use tokio::{sync::mpsc, time::timeout};
 use tracing::{debug, warn};
 
-use super::{
-    dedup::{DedupActor, Warm},
-    dedup_window::{Digest, Digester},
-    ledger_sight::LedgerSight,
+use super::actor::{DedupActor, Warm};
+use crate::{
+    event::{Digest, Digester},
+    ledger::LedgerPosition,
+    store::{EventStore, StoreError},
 };
-use crate::store::{EventStore, StoreError};
 
 const PAGE_IDS: usize = 10_000;
 const QUESTION_TIMEOUT: Duration = Duration::from_secs(15);
@@ -22,7 +22,7 @@ const QUESTION_TIMEOUT: Duration = Duration::from_secs(15);
 const GATHER: Duration = Duration::from_millis(20);
 
 /// Where shards ask for their window to be filled.
-pub(super) struct WarmUp {
+pub(in crate::actors) struct WarmUp {
     asks: mpsc::UnboundedSender<Ask>,
 }
 
@@ -32,25 +32,25 @@ struct Ask {
 }
 
 /// What a pass needs to know.
-pub(super) struct Source {
-    pub(super) store: Arc<dyn EventStore>,
-    pub(super) digester: Digester,
-    pub(super) sight: Arc<LedgerSight>,
-    pub(super) shards: usize,
+pub(in crate::actors) struct Source {
+    pub(in crate::actors) store: Arc<dyn EventStore>,
+    pub(in crate::actors) digester: Digester,
+    pub(in crate::actors) position: Arc<LedgerPosition>,
+    pub(in crate::actors) shards: usize,
     /// Ids that one shard takes: the elder generation of its window.
-    pub(super) shard_ids_max: usize,
+    pub(in crate::actors) shard_ids_max: usize,
 }
 
 impl WarmUp {
     /// Starts the task that answers the asks; it ends with the last shard.
-    pub(super) fn start(source: Source) -> Arc<Self> {
+    pub(in crate::actors) fn start(source: Source) -> Arc<Self> {
         let (asks, received) = mpsc::unbounded_channel();
         tokio::spawn(serve(source, received));
         Arc::new(Self { asks })
     }
 
     /// Has this shard's window filled, soon.
-    pub(super) fn ask(&self, shard: usize, address: Addr<DedupActor>) {
+    pub(in crate::actors) fn ask(&self, shard: usize, address: Addr<DedupActor>) {
         // Nobody answers any more only when the service is ending.
         let _ = self.asks.send(Ask { shard, address });
     }
@@ -76,8 +76,8 @@ async fn pass(source: &Source, asks: &[Ask]) -> Result<(), StoreError> {
     let mut wanted = vec![0; source.shards];
     asks.iter().for_each(|ask| wanted[ask.shard] = source.shard_ids_max);
     // A window must know nothing beyond what the node has seen, or a restored database could go unnoticed.
-    let epoch = source.sight.epoch();
-    let mut before = source.sight.head().await.last_seq + 1;
+    let epoch = source.position.epoch();
+    let mut before = source.position.head().await.last_seq + 1;
     while wanted.iter().any(|ids| *ids > 0) {
         let page = in_time(source.store.newest_ids(before, PAGE_IDS)).await?;
         let Some(oldest) = page.last() else { break };

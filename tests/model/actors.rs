@@ -1,4 +1,4 @@
-//! The rooms of a node, the steps that they take, and how they die.
+//! The actors of a node, the steps that they take, and how they die.
 
 use super::{
     Fault, IDS, Mistake, NODES, Protocol, State,

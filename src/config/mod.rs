@@ -27,7 +27,7 @@ pub struct Config {
     pub dedup_scope: Option<DedupScope>,
     /// Whether to bring the database's schema up to date first.
     pub migrate: bool,
-    /// Deduplicating rooms, 1 to 256.
+    /// Deduplicating actors, 1 to 256.
     pub shards: usize,
     /// Ids that the windows of all shards remember together; about 60 bytes each.
     pub window_ids: usize,

@@ -11,6 +11,7 @@ use serde::Serialize;
 use crate::{
     actors::PublishError,
     event::{BatchError, EventFault},
+    ledger::Overloaded,
     store::StoreError,
 };
 
@@ -160,6 +161,12 @@ impl From<PublishError> for Problem {
             | PublishError::StoreBroken => Kind::Unavailable,
         };
         Self::new(kind, error.to_string())
+    }
+}
+
+impl From<Overloaded> for Problem {
+    fn from(overloaded: Overloaded) -> Self {
+        Self::unavailable(overloaded.to_string())
     }
 }
 

@@ -1,0 +1,12 @@
+//! The writer: it queues whole requests, and commits them in groups, one group at a time.
+
+mod actor;
+mod commit;
+mod group;
+mod queue;
+
+pub(super) use self::{
+    actor::{Enqueue, HeadPolled, Subscribe, WriterActor, WriterLimits},
+    group::TopicDelta,
+    queue::GroupLimits,
+};

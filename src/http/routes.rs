@@ -1,0 +1,40 @@
+//! Every route of the HTTP interface on one screen.
+
+use actix_web::{Handler, dev::HttpServiceFactory, middleware::from_fn, web};
+
+use super::{events, health, problem::Problem, publish, stats, unread_guard::leave_unread};
+
+/// All routes.
+pub(super) fn routes(service: &mut web::ServiceConfig) {
+    service
+        .service(
+            web::resource("/publish").route(web::post().to(publish::publish)).default_service(
+                web::to(|| async { Err::<String, _>(Problem::method_not_allowed("POST")) })
+                    .wrap(from_fn(leave_unread)),
+            ),
+        )
+        .service(reading("/events", events::page))
+        .service(reading("/events/{event_id:.*}", events::event))
+        .service(reading("/stats", stats::stats))
+        .service(reading("/health", health::health))
+        .service(reading("/livez", health::live))
+        .service(reading("/readyz", health::ready))
+        .default_service(
+            web::to(|| async { Err::<String, _>(Problem::not_found("there is no such address")) })
+                .wrap(from_fn(leave_unread)),
+        );
+}
+
+/// An address to read from, with GET and HEAD.
+fn reading<F, Args>(path: &'static str, handler: F) -> impl HttpServiceFactory + 'static
+where
+    F: Handler<Args> + Copy,
+    Args: actix_web::FromRequest + 'static,
+    F::Output: actix_web::Responder + 'static,
+{
+    web::resource(path)
+        .route(web::get().to(handler))
+        .route(web::head().to(handler))
+        .default_service(web::to(|| async { Err::<String, _>(Problem::method_not_allowed("GET, HEAD")) }))
+        .wrap(from_fn(leave_unread))
+}

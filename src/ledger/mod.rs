@@ -1,0 +1,18 @@
+//! The state of a ledger on this node: plain values, shared by the service above and the actors.
+//!
+//! - [`admission`]: limits on what is in flight.
+//! - [`peer`]: a client, as the limits know it.
+//! - [`position`]: the last commit seen, and how a restored database is noticed.
+//! - [`store_health`]: whether the store takes writes.
+
+mod admission;
+mod peer;
+mod position;
+mod store_health;
+
+pub use self::{
+    admission::{Admission, BytesPermit, Overloaded, Permits},
+    peer::Peer,
+    position::{LedgerPosition, PolledHead},
+    store_health::{StoreHealth, StoreLoss, StoreReport},
+};

@@ -1,0 +1,240 @@
+//! What HTTP sees: plain async methods on a handle, no mailbox and no SQL.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use tokio::runtime::Handle as Runtime;
+
+use crate::{
+    actors::{
+        ActorLimits, ActorName, ActorReport, Actors, CountersReport, Crash, PublishError, PublishRequest,
+        RestartPolicy, Shared,
+    },
+    event::{DedupScope, Digester, Event, Outcome},
+    ledger::{Admission, BytesPermit, LedgerPosition, Overloaded, StoreHealth, StoreReport},
+    store::{EventStore, Page, PageQuery, StoreError, StoredEvent},
+};
+
+/// How long a reader waits for the store.
+const READ_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the store may take to prove that it answers.
+const PING_TIMEOUT: Duration = Duration::from_millis(900);
+const STATS_TIMEOUT: Duration = Duration::from_secs(6);
+const DRAIN_POLL_INTERVAL: Duration = Duration::from_millis(5);
+
+/// The limits of a service.
+#[derive(Clone, Debug)]
+pub struct ServiceLimits {
+    /// DedupActors, at least 1.
+    pub shards: usize,
+    /// Ids that all windows together remember.
+    pub window_ids: usize,
+    /// Events accepted and not yet answered.
+    pub events_in_flight_max: usize,
+    /// Bytes of bodies being read or not yet answered.
+    pub bytes_in_flight_max: usize,
+    /// Events in one group; a larger request is a group alone.
+    pub group_events_max: usize,
+    /// Bytes of events in one group; a larger request is a group alone.
+    pub group_bytes_max: usize,
+    /// How long a publish waits for a store that is unavailable.
+    pub store_patience: Duration,
+    /// How actors that crash are restarted.
+    pub restarts: RestartPolicy,
+}
+
+/// A running service; a clone is the same one.
+#[derive(Clone)]
+pub struct Service(Arc<Parts>);
+
+struct Parts {
+    shared: Shared,
+    admission: Admission,
+    actors: Actors,
+    /// Reads run here, and outlive whoever asked: a read cut off in the middle costs its connection.
+    runtime: Runtime,
+}
+
+/// Why the service is not ready.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotReady {
+    #[error("the database does not answer")]
+    StoreUnavailable,
+    #[error("the database cannot be written")]
+    StoreFailing,
+    #[error("{0} is being restarted")]
+    ActorDown(String),
+}
+
+/// This node, as `/stats` shows it.
+#[derive(Clone, Debug)]
+pub struct NodeReport {
+    pub counters: CountersReport,
+    /// Each shard's record, and how many ids its window holds.
+    pub shards: Vec<(ActorReport, usize)>,
+    pub writer: ActorReport,
+    pub stats: ActorReport,
+    pub store: StoreReport,
+    pub events_in_flight: usize,
+    pub bytes_in_flight: usize,
+    /// Times that the database proved to be restored to an older copy.
+    pub restored: u64,
+}
+
+impl Service {
+    /// Starts the actors over `store`.
+    ///
+    /// To be called within an `actix::System` on a multi-threaded tokio runtime, which the readers of the store use.
+    pub fn start(store: Arc<dyn EventStore>, limits: ServiceLimits) -> Self {
+        let shared = Shared {
+            digester: Digester::new(store.scope()),
+            store,
+            position: Arc::new(LedgerPosition::default()),
+            store_health: Arc::new(StoreHealth::default()),
+        };
+        let actor_limits = ActorLimits {
+            shards: limits.shards,
+            window_ids: limits.window_ids,
+            group_events_max: limits.group_events_max,
+            group_bytes_max: limits.group_bytes_max,
+            store_patience: limits.store_patience,
+            restarts: limits.restarts,
+        };
+        Self(Arc::new(Parts {
+            admission: Admission::new(limits.events_in_flight_max, limits.bytes_in_flight_max),
+            actors: Actors::start(shared.clone(), actor_limits),
+            runtime: Runtime::current(),
+            shared,
+        }))
+    }
+
+    /// Which events are the same one.
+    pub fn scope(&self) -> DedupScope {
+        self.0.shared.store.scope()
+    }
+
+    /// Refuses a large body early when the capacity for events is nearly used up.
+    pub fn expect_body(&self, bytes: u64) -> Result<(), Overloaded> {
+        self.0.admission.expect_body(bytes)
+    }
+
+    /// Takes capacity for a body of `bytes`, or refuses at once.
+    pub fn admit_bytes(&self, bytes: usize) -> Result<BytesPermit, Overloaded> {
+        self.0.admission.admit_bytes(bytes)
+    }
+
+    /// Takes capacity for an answer of `bytes`, to be kept until its client has read it; or refuses at once.
+    pub fn admit_answer(&self, bytes: usize) -> Result<BytesPermit, Overloaded> {
+        self.0.admission.admit_answer(bytes)
+    }
+
+    /// Stores the events of one request, all or none, and returns an outcome each, in order.
+    ///
+    /// Once admitted, the request runs to its end, whether or not the answer is still waited for; after
+    /// `timeout` the result is [`PublishError::TimedOut`].
+    pub async fn publish(
+        &self,
+        events: Vec<Event>,
+        bytes: BytesPermit,
+        timeout: Duration,
+    ) -> Result<Vec<Outcome>, PublishError> {
+        let permits = self.0.admission.admit_events(events.len(), bytes)?;
+        let Shared { digester, position, .. } = &self.0.shared;
+        let (request, answer) = PublishRequest::new(events, digester, position.epoch(), permits);
+        self.0.actors.publish(request);
+        match tokio::time::timeout(timeout, answer).await {
+            Ok(Ok(reply)) => reply,
+            Ok(Err(_dropped)) => Err(PublishError::Interrupted),
+            Err(_elapsed) => Err(PublishError::TimedOut),
+        }
+    }
+
+    /// One page of events.
+    pub async fn page(&self, query: PageQuery) -> Result<Page, StoreError> {
+        self.read(READ_TIMEOUT, move |store| async move { store.page(&query).await }).await
+    }
+
+    /// The event with this id, and in scope `topic` this topic.
+    pub async fn event(
+        &self,
+        event_id: String,
+        topic: Option<String>,
+    ) -> Result<Option<StoredEvent>, StoreError> {
+        self.read(READ_TIMEOUT, move |store| async move { store.event(&event_id, topic.as_deref()).await })
+            .await
+    }
+
+    /// Whether the store answers.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        self.read(PING_TIMEOUT, |store| async move { store.head().await.map(|_| ()) }).await
+    }
+
+    async fn read<T, F>(
+        &self,
+        timeout: Duration,
+        question: impl FnOnce(Arc<dyn EventStore>) -> F,
+    ) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, StoreError>> + Send + 'static,
+    {
+        // The limit lies within the task: the store gets to see that nobody waits any more.
+        let reading = tokio::time::timeout(timeout, question(Arc::clone(&self.0.shared.store)));
+        match self.0.runtime.spawn(reading).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) | Err(_) => Err(StoreError::TimedOut(timeout)),
+        }
+    }
+
+    /// The counters, which include all that this node has acknowledged; `None` while the store does not give them.
+    pub async fn report(&self) -> Option<NodeReport> {
+        let Parts { actors, admission, shared, .. } = &*self.0;
+        let counters = tokio::time::timeout(STATS_TIMEOUT, actors.counters()).await.ok()?.ok()?;
+        Some(NodeReport {
+            counters,
+            shards: actors.shards(),
+            writer: actors.report(ActorName::Writer),
+            stats: actors.report(ActorName::Stats),
+            store: shared.store_health.report(),
+            events_in_flight: admission.events_in_flight(),
+            bytes_in_flight: admission.bytes_in_flight(),
+            restored: shared.position.restored(),
+        })
+    }
+
+    /// Whether every actor runs and the store takes what it is given.
+    pub async fn ready(&self) -> Result<(), NotReady> {
+        if let Some(down) = self.0.actors.down() {
+            return Err(NotReady::ActorDown(down));
+        }
+        self.ping().await.map_err(|_| NotReady::StoreUnavailable)?;
+        if self.0.shared.store_health.is_lost() { Err(NotReady::StoreFailing) } else { Ok(()) }
+    }
+
+    /// Waits until nothing is in flight any more.
+    pub async fn idle(&self) {
+        while self.0.admission.events_in_flight() > 0 {
+            tokio::time::sleep(DRAIN_POLL_INTERVAL).await;
+        }
+    }
+
+    /// Waits for an actor that cannot be brought back; returns its name.
+    pub async fn lost(&self) -> String {
+        self.0.actors.lost().await
+    }
+
+    /// What is known of an actor, whatever state it and the others are in.
+    pub fn actor(&self, actor: ActorName) -> ActorReport {
+        self.0.actors.report(actor)
+    }
+
+    /// Makes an actor panic; for demonstrations and tests, and out of reach from outside.
+    pub fn crash(&self, actor: ActorName, crash: Crash) {
+        self.0.actors.crash(actor, crash);
+    }
+
+    /// Ends the actors and closes the store. What is in flight is lost to its clients: be idle first.
+    pub async fn stop(&self) {
+        self.0.actors.stop();
+        self.0.shared.store.close().await;
+    }
+}
