@@ -1,9 +1,9 @@
 //! The state of a ledger on this node: plain values, shared by the service above and the actors.
 //!
-//! - [`admission`]: limits on what is in flight.
-//! - [`peer`]: a client, as the limits know it.
-//! - [`position`]: the last commit seen, and how a restored database is noticed.
-//! - [`store_health`]: whether the store takes writes.
+//! - `admission`: limits on what is in flight.
+//! - `peer`: a client, as the limits know it.
+//! - `position`: the last commit seen, and how a restored database is noticed.
+//! - `store_health`: whether the store takes writes.
 
 mod admission;
 mod peer;

@@ -133,7 +133,7 @@ fn healthcheck_gives_the_reason_of_a_service_that_is_not_ready() {
             Process::start(folder.path(), &["--database-url", &format!("postgres://u@{nobody}/db")]);
         let url = format!("http://{}", process.address);
         let sentence = failure(&mut sekali(&["healthcheck", "--url", &url]), 1);
-        let expected = "answered 503 RunningService Unavailable: the database is not there yet";
+        let expected = "answered 503 Service Unavailable: the database is not there yet";
         assert_eq!(sentence, format!("{url}/readyz {expected}"));
     });
 }

@@ -53,8 +53,7 @@ fn assert_retried(act: &Value) {
     let in_hand: u64 = array(&act["crashes"]).iter().map(|crash| number(&crash["in_hand"])).sum();
     let told = array(&act["told_to_retry"]);
     let interrupted = told.iter().flat_map(|retry| array(&retry["told"]));
-    let interrupted =
-        interrupted.filter(|why| why.to_string().contains("503 RunningService Unavailable")).count();
+    let interrupted = interrupted.filter(|why| why.to_string().contains("503 Service Unavailable")).count();
     assert!(interrupted as u64 >= in_hand, "{act}");
     for retry in told {
         assert_eq!(number(&retry["stored"]) + number(&retry["duplicates"]), 20, "{retry}");
@@ -70,7 +69,7 @@ fn assert_shows_what_it_promises(report: &Value) {
     let [shard, writer, stats, several, again] = acts.as_slice() else { panic!("{report}") };
 
     assert_eq!(crashed(shard), ["shard 0"]);
-    assert_eq!(shard["crashes"][0]["in_hand"], 1);
+    assert_eq!(shard["crashes"][0]["in_hand"], 0);
     assert_eq!(crashed(writer), ["writer"]);
     assert!(number(&writer["crashes"][0]["in_hand"]) >= 1);
     assert!(
@@ -142,9 +141,9 @@ fn it_needs_no_set_up_tells_what_happens_and_leaves_nothing_behind() {
     for words in [
         "a temporary SQLite file",
         "s  load    begins",
-        "s  crash   shard 0 panics with 1 request in its hands",
+        "s  crash   shard 0 panics with no request in hand",
         "s  back    shard 0 is back after ",
-        "s  retry   1 request is told to try again (503: the request was interrupted",
+        " told to try again (503: the request was interrupted",
         "s  again   request ",
         "s  crash   writer panics with ",
         ", in a transaction under way for ",

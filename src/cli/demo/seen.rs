@@ -83,11 +83,11 @@ pub struct Counted {
     pub duplicates: u64,
 }
 
-/// `shard 0 panics with 1 request in its hands`
+/// `shard 0 panics with no request in hand`
 pub fn crash_in_words(actor: ActorName, report: &ActorReport) -> String {
     let in_hand = match report.last_in_hand {
-        None => "nothing in its hands".to_owned(),
-        Some(hand) => format!("{} in its hands", plural(hand.requests, "request")),
+        None => "no request in hand".to_owned(),
+        Some(hand) => format!("{} in hand", plural(hand.requests, "request")),
     };
     let transaction = match report.last_in_hand {
         Some(hand) if actor == ActorName::Writer => {
