@@ -1,7 +1,7 @@
 //! The cases, each on a fresh database and a fresh service.
 
 use std::{
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
@@ -31,6 +31,8 @@ struct Case {
     stored: u64,
     /// Whether a snapshot is held open meanwhile, as a backup does.
     snapshot: bool,
+    /// Whether twelve kinds of unfriendly clients are there meanwhile.
+    unfriendly: bool,
     seconds: f64,
     /// Which limit of the raw database it is compared with.
     compare: Compare,
@@ -60,6 +62,7 @@ fn cases(args: &RunArgs) -> Vec<Case> {
         sqlite: false,
         stored: 0,
         snapshot: false,
+        unfriendly: false,
         seconds: args.seconds,
         compare: Compare::Unnest,
     };
@@ -92,6 +95,15 @@ fn cases(args: &RunArgs) -> Vec<Case> {
         for (held, snapshot) in [("for 60 s", false), ("for 60 s with a snapshot held open", true)] {
             let name = format!("Postgres, {what}, {held}");
             cases.push(Case { name, batch, connections, compare, snapshot, seconds: 60.0, ..base.clone() });
+        }
+    }
+    for (beside, unfriendly) in [("alone", false), ("beside 12 kinds of unfriendly clients", true)] {
+        for (engine, sqlite) in [("Postgres", false), ("SQLite", true)] {
+            let name = format!("{engine}, singles, open loop at 200/s, {beside}");
+            let (rate, compare) = (Some(200.0), Compare::Nothing);
+            let case =
+                Case { name, batch: 1, connections: 16, rate, sqlite, compare, unfriendly, ..base.clone() };
+            cases.push(Case { seconds: 3.0 * args.seconds, ..case });
         }
     }
     cases.retain(|case| case.name.contains(&args.only));
@@ -210,6 +222,7 @@ async fn measure(args: &RunArgs, case: &Case) -> Result<Row> {
     if case.duplicates == 1.0 {
         known.to(&service.address)?;
     }
+    let unfriendly = if case.unfriendly { Some(Unfriendly::start(&service, case.seconds)?) } else { None };
     let snapshot = if case.snapshot { Some(hold_snapshot(&url).await?) } else { None };
     let before = (Instant::now(), cpu_seconds(service.id()), postgres_cpu_seconds(args.postgres_pid));
     let measured = match case.duplicates == 1.0 {
@@ -229,7 +242,7 @@ async fn measure(args: &RunArgs, case: &Case) -> Result<Row> {
         memory_max_mib: service.memory_max_mib(),
         measured,
     };
-    drop(snapshot);
+    drop((snapshot, unfriendly));
     if case.stored > 0 {
         let writing = Sending { seed: 3, ..sending };
         row.reads = reads(&service, &writing)?;
@@ -255,6 +268,42 @@ fn reads(service: &RunningService, writing: &Sending) -> Result<Vec<(&'static st
         beside
     })?;
     Ok(vec![("alone", quiet), ("beside 20,000 new events a second", beside)])
+}
+
+/// A process of unfriendly clients, ended when dropped.
+struct Unfriendly(Child);
+
+/// What unfriendly readers ask for.
+const LARGE_PAGE: Sending = Sending {
+    batch: 1_000,
+    connections: 1,
+    duplicates: 0.0,
+    rate: None,
+    events: 20_000,
+    seconds_max: 10.0,
+    seed: 4,
+    reads: false,
+};
+/// All unfriendly clients are connected by then.
+const UNFRIENDLY_WARM_UP: Duration = Duration::from_secs(3);
+
+impl Unfriendly {
+    fn start(service: &RunningService, seconds: f64) -> Result<Self> {
+        LARGE_PAGE.to(&service.address)?;
+        let seconds = seconds + 2.0 * UNFRIENDLY_WARM_UP.as_secs_f64();
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["unfriendly", "--address", &service.address, "--seconds", &seconds.to_string()]);
+        let child = command.spawn()?;
+        std::thread::sleep(UNFRIENDLY_WARM_UP);
+        Ok(Self(child))
+    }
+}
+
+impl Drop for Unfriendly {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 /// Ids that the case of duplicates only knows; well within the window.

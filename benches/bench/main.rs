@@ -10,6 +10,7 @@ mod null;
 mod process;
 mod raw;
 mod report;
+mod unfriendly;
 
 use std::{error::Error, path::PathBuf};
 
@@ -30,6 +31,8 @@ enum Command {
     Run(RunArgs),
     /// The load generator alone
     Load(load::Load),
+    /// Unfriendly clients alone
+    Unfriendly(unfriendly::Unfriendly),
     /// A server that answers every publish at once, to show what the load generator can do
     Null,
 }
@@ -64,6 +67,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         Command::Run(args) => cases::run(&args),
         Command::Load(load) => {
             println!("{}", serde_json::to_string(&load::run(load)?)?);
+            Ok(())
+        }
+        Command::Unfriendly(unfriendly) => {
+            unfriendly::run(unfriendly);
             Ok(())
         }
         Command::Null => Ok(null::serve()?),
