@@ -1,23 +1,25 @@
 //! *sekali* (Indonesian: "once"): publish an event as often as you like; it is stored once, and the answer says so.
 //!
-//! The data walks down three floors, once:
+//! The modules, in the order in which a publish passes them:
 //!
-//! - [`http`]: every route, limit and status code; a handler is parse, call, reply.
-//! - [`actors`]: the actors. Sharded DedupActors mark what they know to be stored, one WriterActor commits whole
-//!   requests in groups, a StatsActor counts by message.
-//! - [`store`]: the judge. A unique key and a ledger, in Postgres or SQLite.
-//!
-//! All of them speak of [`event`]s. [`app`] joins the floors and takes them apart again; [`cli`] is the menu of
-//! subcommands, with [`config`] for the service's settings and [`client`] for those that ask a running one.
+//! - [`cli`]: the subcommands; [`config`] holds the settings of the service, [`client`] asks a running one.
+//! - [`app`]: starts the parts in order, and stops them in reverse.
+//! - [`http`]: the server, routes, limits and statuses; a handler is parse, call, reply.
+//! - [`service`]: what HTTP sees: a handle with plain async methods.
+//! - [`actors`]: sharded DedupActors mark what is known to be stored, a WriterActor commits whole requests in
+//!   groups, a StatsActor counts by message.
+//! - [`ledger`]: plain state shared by the service and the actors: limits, the last commit seen, store health.
+//! - [`store`]: the unique key that judges what is new, and the ledger, in Postgres or SQLite.
+//! - [`event`]: what an event is; parsing is validating.
 
-pub mod actors;
-pub mod app;
 pub mod cli;
-pub mod client;
 pub mod config;
-pub mod event;
+pub mod client;
+pub mod app;
 pub mod http;
-pub mod ledger;
-pub mod redact;
 pub mod service;
+pub mod actors;
+pub mod ledger;
 pub mod store;
+pub mod event;
+pub mod redact;

@@ -13,12 +13,12 @@
 //! Only the writer writes. A window may say "stored", never "new": the store's unique key is the judge. All
 //! actors run under supervision and share one thread (an arbiter) of their own.
 
-mod dedup;
-mod poller;
-mod request;
-mod stats;
 mod supervision;
+mod request;
+mod dedup;
 mod writer;
+mod stats;
+mod poller;
 
 use std::{
     sync::{
@@ -103,49 +103,11 @@ impl Actors {
     /// To be called within an `actix::System` on a multi-threaded tokio runtime, which the readers of the store use.
     pub fn start(shared: Shared, limits: ActorLimits) -> Self {
         let (lost, lost_received) = mpsc::unbounded_channel();
-        let new_health = |name: String| ActorHealth::new(name, limits.restarts.clone(), lost.clone());
-        let arbiter = Arbiter::new();
-
-        let stats_health = new_health("stats".to_owned());
-        let stats = {
-            let store = Arc::clone(&shared.store);
-            let actor = StatsActor::new(store, Runtime::current(), Arc::clone(&stats_health));
-            Supervisor::start_in_arbiter(&arbiter.handle(), |_| actor)
-        };
-        let writer_health = new_health("writer".to_owned());
-        let writer = {
-            let writer_limits = WriterLimits {
-                group: GroupLimits { events: limits.group_events_max, bytes: limits.group_bytes_max },
-                store_patience: limits.store_patience,
-            };
-            let health = Arc::clone(&writer_health);
-            let actor = WriterActor::new(shared.clone(), stats.clone(), limits.shards, writer_limits, health);
-            Supervisor::start_in_arbiter(&arbiter.handle(), |_| actor)
-        };
-        let shard_window_ids = limits.window_ids / limits.shards;
-        let warm_up = WarmUp::start(Source {
-            store: Arc::clone(&shared.store),
-            digester: shared.digester.clone(),
-            position: Arc::clone(&shared.position),
-            shards: limits.shards,
-            shard_ids_max: shard_window_ids / 2,
-        });
-        let start_shard = |shard: usize| -> (Addr<DedupActor>, Arc<ShardGauges>) {
-            let health = new_health(format!("shard {shard}"));
-            let gauges = Arc::new(ShardGauges { health, window_ids: AtomicUsize::new(0) });
-            let actor = DedupActor {
-                shard,
-                window: DedupWindow::new(shard_window_ids),
-                epoch: 0,
-                writer: writer.clone(),
-                writer_health: Arc::clone(&writer_health),
-                warm_up: Arc::clone(&warm_up),
-                gauges: Arc::clone(&gauges),
-            };
-            (Supervisor::start_in_arbiter(&arbiter.handle(), |_| actor), gauges)
-        };
-        let shards: Vec<_> = (0..limits.shards).map(start_shard).collect();
-
+        let starting = Starting { shared, limits, arbiter: Arbiter::new(), lost };
+        let (stats, stats_health) = starting.stats();
+        let (writer, writer_health) = starting.writer(&stats);
+        let shards = starting.shards(&writer, &writer_health);
+        let Starting { shared, arbiter, .. } = starting;
         let poller = Poller {
             store: shared.store,
             position: shared.position,
@@ -230,6 +192,72 @@ impl Actors {
     fn health(&self) -> impl Iterator<Item = &Arc<ActorHealth>> {
         let shards = self.shards.iter().map(|(_, gauges)| &gauges.health);
         shards.chain([&self.writer.1, &self.stats.1])
+    }
+}
+
+/// What every actor is started with.
+struct Starting {
+    shared: Shared,
+    limits: ActorLimits,
+    arbiter: Arbiter,
+    lost: mpsc::UnboundedSender<String>,
+}
+
+impl Starting {
+    fn health(&self, name: String) -> Arc<ActorHealth> {
+        ActorHealth::new(name, self.limits.restarts.clone(), self.lost.clone())
+    }
+
+    fn supervise<A: SupervisedActor + Send>(&self, actor: A) -> Addr<A> {
+        Supervisor::start_in_arbiter(&self.arbiter.handle(), |_| actor)
+    }
+
+    fn stats(&self) -> (Addr<StatsActor>, Arc<ActorHealth>) {
+        let health = self.health("stats".to_owned());
+        let store = Arc::clone(&self.shared.store);
+        let actor = StatsActor::new(store, Runtime::current(), Arc::clone(&health));
+        (self.supervise(actor), health)
+    }
+
+    fn writer(&self, stats: &Addr<StatsActor>) -> (Addr<WriterActor>, Arc<ActorHealth>) {
+        let health = self.health("writer".to_owned());
+        let limits = WriterLimits {
+            group: GroupLimits { events: self.limits.group_events_max, bytes: self.limits.group_bytes_max },
+            store_patience: self.limits.store_patience,
+        };
+        let shared = self.shared.clone();
+        let actor = WriterActor::new(shared, stats.clone(), self.limits.shards, limits, Arc::clone(&health));
+        (self.supervise(actor), health)
+    }
+
+    fn shards(
+        &self,
+        writer: &Addr<WriterActor>,
+        writer_health: &Arc<ActorHealth>,
+    ) -> Vec<(Addr<DedupActor>, Arc<ShardGauges>)> {
+        let window_ids = self.limits.window_ids / self.limits.shards;
+        let warm_up = WarmUp::start(Source {
+            store: Arc::clone(&self.shared.store),
+            digester: self.shared.digester.clone(),
+            position: Arc::clone(&self.shared.position),
+            shards: self.limits.shards,
+            shard_ids_max: window_ids / 2,
+        });
+        let start = |shard: usize| {
+            let health = self.health(format!("shard {shard}"));
+            let gauges = Arc::new(ShardGauges { health, window_ids: AtomicUsize::new(0) });
+            let actor = DedupActor {
+                shard,
+                window: DedupWindow::new(window_ids),
+                epoch: 0,
+                writer: writer.clone(),
+                writer_health: Arc::clone(writer_health),
+                warm_up: Arc::clone(&warm_up),
+                gauges: Arc::clone(&gauges),
+            };
+            (self.supervise(actor), gauges)
+        };
+        (0..self.limits.shards).map(start).collect()
     }
 }
 

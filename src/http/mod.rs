@@ -1,17 +1,17 @@
 //! HTTP: handlers that parse, call and reply; limits, problem documents and all status codes.
 
-mod body;
-mod events;
+mod server;
+mod routes;
 mod gate;
+mod query;
+mod body;
+mod publish;
+mod events;
+mod stats;
 mod health;
 mod metered_body;
-mod problem;
-mod publish;
-mod query;
-mod routes;
-mod server;
-mod stats;
 mod unread_guard;
+mod problem;
 
 use std::time::{Duration, Instant};
 

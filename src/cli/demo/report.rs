@@ -44,50 +44,68 @@ impl Report {
     }
 
     pub fn words(&self) -> String {
-        let count = |number: u64| HumanCount(number).to_string();
-        let crashes: usize = self.acts.iter().map(|act| act.crashes.len()).sum();
-        let proof = &self.proof;
-        if self.verdict == simulate::Report::FAILED {
-            let faults: String = self.faults.iter().map(|fault| format!("\n- {fault}")).collect();
-            return format!(
-                "\n{} of {} events were acknowledged, while actors crashed {crashes} times.\n\nFAILED: the result is not what it must be.{faults}",
-                count(proof.accepted),
-                count(proof.events),
-            );
+        match self.verdict == simulate::Report::PASSED {
+            true => format!("{}{}", self.what_happened(), self.what_is_proved()),
+            false => self.what_is_wrong(),
         }
+    }
+
+    fn crashes(&self) -> usize {
+        self.acts.iter().map(|act| act.crashes.len()).sum()
+    }
+
+    fn what_is_wrong(&self) -> String {
+        let faults: String = self.faults.iter().map(|fault| format!("\n- {fault}")).collect();
+        format!(
+            "\n{} of {} events were acknowledged, while actors crashed {} times.\n\nFAILED: the result is not what it must be.{faults}",
+            count(self.proof.accepted),
+            count(self.proof.events),
+            self.crashes(),
+        )
+    }
+
+    fn what_happened(&self) -> String {
+        let proof = &self.proof;
         let told: usize = self.acts.iter().map(|act| act.told_to_retry.len()).sum();
         let waited = self.acts.iter().flat_map(|act| &act.crashes).map(|crash| crash.waited).max();
-        let what = format!(
+        format!(
             "
-{} events were published in {} requests, {} of them repeats, while actors crashed {crashes} times.
-{told} requests were told to try again, since they were in the hands of an actor that crashed, and were acknowledged then.
-Up to {} requests waited for an actor that was away, and were answered as if nothing had happened.
+{} events were published in {} requests, {} of them repeats, while actors crashed {} times.
+{told} requests were told to try again, since an actor crashed with them in hand, and were acknowledged then.
+Up to {} requests waited for an actor that was restarting, and were answered as usual.
 ",
             count(proof.events),
             count(proof.requests),
             count(proof.events - proof.unique),
+            self.crashes(),
             waited.unwrap_or(0),
-        );
+        )
+    }
+
+    fn what_is_proved(&self) -> String {
         let Counted { received, unique, duplicates } = self.counted;
-        let again = received - proof.events;
-        let again = match again {
+        let again = match received - self.proof.events {
             0 => "as many as were published".to_owned(),
-            _ => format!(
+            more => format!(
                 "{} more than were published,\n  which were committed in attempts that could not be answered",
-                count(again)
+                count(more)
             ),
         };
         format!(
-            "{what}
+            "
 Passed: nothing is lost, and nothing is stored twice.
 - Each of the {} different events is stored exactly once: all were read back, page by page, as they were
   sent, and under the seq that was answered.
 - The counts agree: {} unique, which is every event once, and {} duplicates.
   Together they are {}, {again}.",
-            count(proof.unique),
+            count(self.proof.unique),
             count(unique),
             count(duplicates),
             count(received),
         )
     }
+}
+
+fn count(number: u64) -> String {
+    HumanCount(number).to_string()
 }
