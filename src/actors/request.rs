@@ -1,13 +1,11 @@
 //! One publish on its way through the actors: its events, what the shards know of them, and who waits.
 
 use std::{
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
-    },
+    sync::atomic::{AtomicU64, AtomicUsize, Ordering},
     time::Instant,
 };
 
+use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use crate::{
@@ -114,7 +112,7 @@ impl PublishRequest {
 
     /// Answers whoever waits; the first answer counts.
     pub(super) fn answer(&self, reply: Reply) {
-        let sender = self.reply.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let sender = self.reply.lock().take();
         if let Some(sender) = sender {
             // A client that hung up is no longer there to be told; what was stored stays stored.
             let _ = sender.send(reply);
@@ -123,6 +121,6 @@ impl PublishRequest {
 
     /// Whether it was answered already.
     pub(super) fn is_answered(&self) -> bool {
-        self.reply.lock().unwrap_or_else(PoisonError::into_inner).is_none()
+        self.reply.lock().is_none()
     }
 }

@@ -10,13 +10,14 @@ use std::{
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
 
 use actix::prelude::*;
+use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
@@ -173,7 +174,7 @@ impl ActorHealth {
     }
 
     pub(in crate::actors) fn report(&self) -> ActorReport {
-        let history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
+        let history = self.history.lock();
         ActorReport {
             name: self.name.clone(),
             queue: self.queue.load(Ordering::Relaxed),
@@ -191,12 +192,12 @@ impl ActorHealth {
     /// Notes that the actor has so many requests in hand from now on.
     pub(in crate::actors) fn note_in_hand(&self, requests: usize) {
         let in_hand = (requests > 0).then(|| (requests, Instant::now()));
-        self.history.lock().unwrap_or_else(PoisonError::into_inner).in_hand = in_hand;
+        self.history.lock().in_hand = in_hand;
     }
 
     /// Counts an ending and logs it.
     pub(in crate::actors) fn note_exit(&self, ending: ActorExit) {
-        let mut history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut history = self.history.lock();
         if history.is_over() {
             return;
         }
@@ -228,7 +229,7 @@ impl ActorHealth {
 
     /// Counts a restart; answers the pause before it, or none when there were too many.
     fn note_restart(&self) -> Option<Duration> {
-        let mut history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut history = self.history.lock();
         let now = Instant::now();
         while history.recent.front().is_some_and(|restart| now - *restart > self.policy.window) {
             history.recent.pop_front();
@@ -244,7 +245,7 @@ impl ActorHealth {
     }
 
     fn note_running(&self) {
-        let mut history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut history = self.history.lock();
         if history.is_over() {
             return;
         }
@@ -271,7 +272,7 @@ pub(in crate::actors) trait SupervisedActor:
 /// What each actor does in `started`: after a restart it first lets the pause pass, its mailbox held back.
 pub(in crate::actors) fn start<R: SupervisedActor>(actor: &mut R, ctx: &mut Context<R>) {
     let health = Arc::clone(actor.health());
-    let ended = health.history.lock().unwrap_or_else(PoisonError::into_inner).ended_at.is_some();
+    let ended = health.history.lock().ended_at.is_some();
     if !ended {
         take_up(actor, ctx);
         return;

@@ -7,13 +7,11 @@
 use std::{
     error::Error,
     fmt,
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant},
 };
 
+use parking_lot::Mutex;
 use tracing::{debug, error, info, warn};
 
 use crate::store::StoreError;
@@ -72,7 +70,7 @@ impl StoreHealth {
     /// Notes that a write failed for the store's sake. What is known already is not logged again.
     pub fn note_lost(&self, loss: StoreLoss, cause: &StoreError) {
         let cause = cause as &dyn Error;
-        let mut history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut history = self.history.lock();
         let was_lost = history.lost_at.is_some();
         if was_lost && history.last_loss == Some(loss) {
             debug!(error = cause, "the store still cannot be written");
@@ -96,7 +94,7 @@ impl StoreHealth {
         if !self.is_lost() {
             return;
         }
-        let mut history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut history = self.history.lock();
         let Some(lost_at) = history.lost_at.take() else { return };
         let recovery = lost_at.elapsed();
         history.last_recovery = Some(recovery);
@@ -106,7 +104,7 @@ impl StoreHealth {
     }
 
     pub fn report(&self) -> StoreReport {
-        let history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
+        let history = self.history.lock();
         StoreReport {
             lost: history.lost_at.is_some(),
             losses: history.losses,
