@@ -8,7 +8,6 @@ use super::{CliError, logging};
 use crate::{
     app,
     config::{DatabaseArgs, LogArgs},
-    redact::redacted,
 };
 
 #[derive(Args)]
@@ -25,5 +24,5 @@ pub fn run(args: &MigrateArgs) -> Result<(), CliError> {
     let database = args.database.check()?;
     logging::start(&args.log.check()?)?;
     app::migrate(&database.url, database.dedup_scope)?;
-    writeln!(io::stdout(), "{} is up to date", redacted(&database.url)).map_err(CliError::Output)
+    writeln!(io::stdout(), "{} is up to date", database.url).map_err(CliError::Output)
 }

@@ -1,4 +1,4 @@
-//! The raw side: flags and environment variables as text, and the checks that turn them into values.
+//! Flags and environment variables as text, and the checks that turn them into values.
 
 use std::thread;
 
@@ -10,10 +10,10 @@ const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
 const GIB: usize = 1 << 30;
 
-/// What `sekali serve` was told, not yet checked.
+/// The arguments of `sekali serve`, not yet checked.
 #[derive(Args, Clone)]
 pub struct ServeArgs {
-    /// Where to listen for HTTP, host:port; port 0 lets the system choose
+    /// Where to listen for HTTP, host:port; with port 0 the system chooses one
     #[arg(long, env = "SEKALI_LISTEN", hide_env_values = true)]
     #[arg(value_name = "HOST:PORT", default_value = "127.0.0.1:8080")]
     listen: String,
@@ -21,16 +21,16 @@ pub struct ServeArgs {
     #[command(flatten)]
     database: DatabaseArgs,
 
-    /// Bring the database's schema up to date first, true or false
+    /// Migrate the database's schema at the start, true or false
     #[arg(long, env = "SEKALI_MIGRATE", hide_env_values = true)]
     #[arg(value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", default_value = "true")]
     migrate: String,
 
-    /// Deduplicating actors, 1 to 256 [default: one a core]
+    /// Deduplicating actors, 1 to 256 [default: one per core]
     #[arg(long, env = "SEKALI_SHARDS", hide_env_values = true, value_name = "N")]
     shards: Option<String>,
 
-    /// Stored ids to remember over all shards, about 60 bytes each, 0 to 16777216
+    /// Stored ids that all shards together remember, about 60 bytes each, 0 to 16777216
     #[arg(long, env = "SEKALI_WINDOW_IDS", hide_env_values = true)]
     #[arg(value_name = "N", default_value = "1000000")]
     window_ids: String,
@@ -40,27 +40,27 @@ pub struct ServeArgs {
     #[arg(value_name = "N", default_value = "10000")]
     batch_events_max: String,
 
-    /// Size of one request's body, 1KiB to 256MiB; bytes, or with KiB, MiB or GiB
+    /// Size of one request's body, 1KiB to 256MiB; in bytes or with KiB, MiB or GiB
     #[arg(long, env = "SEKALI_BODY_BYTES_MAX", hide_env_values = true)]
     #[arg(value_name = "SIZE", default_value = "16MiB")]
     body_bytes_max: String,
 
-    /// Events accepted and not yet answered, from --batch-events-max to 10000000; beyond it 503
+    /// Events accepted and not yet answered, from --batch-events-max to 10000000; above it 503
     #[arg(long, env = "SEKALI_EVENTS_IN_FLIGHT_MAX", hide_env_values = true)]
     #[arg(value_name = "N", default_value = "50000")]
     events_in_flight_max: String,
 
-    /// Bodies being read or not yet answered, from --body-bytes-max to 64GiB; beyond it 503
+    /// Bodies being read or not yet answered, from --body-bytes-max to 64GiB; above it 503
     #[arg(long, env = "SEKALI_BYTES_IN_FLIGHT_MAX", hide_env_values = true)]
     #[arg(value_name = "SIZE", default_value = "64MiB")]
     bytes_in_flight_max: String,
 
-    /// Events in one transaction, 1 to 100000; a larger request is a transaction alone
+    /// Events in one transaction, 1 to 100000; a larger request has a transaction of its own
     #[arg(long, env = "SEKALI_GROUP_EVENTS_MAX", hide_env_values = true)]
     #[arg(value_name = "N", default_value = "8000")]
     group_events_max: String,
 
-    /// Size of one transaction, 1KiB to 256MiB; a larger request is a transaction alone
+    /// Size of one transaction, 1KiB to 256MiB; a larger request has a transaction of its own
     #[arg(long, env = "SEKALI_GROUP_BYTES_MAX", hide_env_values = true)]
     #[arg(value_name = "SIZE", default_value = "8MiB")]
     group_bytes_max: String,
@@ -75,7 +75,7 @@ pub struct ServeArgs {
     #[arg(value_name = "N", default_value = "8192")]
     connections_max: String,
 
-    /// Threads that serve HTTP, 1 to 256 [default: one a core]
+    /// Threads that serve HTTP, 1 to 256 [default: one per core]
     #[arg(long, env = "SEKALI_HTTP_WORKERS", hide_env_values = true, value_name = "N")]
     http_workers: Option<String>,
 
@@ -89,7 +89,7 @@ pub struct ServeArgs {
     #[arg(value_name = "TIME", default_value = "10s")]
     body_timeout: String,
 
-    /// Longest wait for the requests in hand when stopping; 1ms to 1h
+    /// Longest wait for requests under way when the service stops; 1ms to 1h
     #[arg(long, env = "SEKALI_DRAIN_TIMEOUT", hide_env_values = true)]
     #[arg(value_name = "TIME", default_value = "10s")]
     drain_timeout: String,
@@ -105,7 +105,7 @@ pub struct ServeArgs {
 }
 
 impl ServeArgs {
-    /// The values behind the text, or the first one that is not allowed.
+    /// The checked values, or the first one that is not allowed.
     pub fn check(&self) -> Result<Config, WrongValue> {
         let database = self.database.check()?;
         let batch_events_max = values::whole("batch-events-max", &self.batch_events_max, 1..=100_000)?;
@@ -133,7 +133,7 @@ impl ServeArgs {
         })
     }
 
-    /// A batch of the largest size must fit, or it would be refused for ever as overload.
+    /// A batch of the largest size must fit; otherwise it is refused as overload at every attempt.
     fn check_events_in_flight_max(&self, batch_events_max: usize) -> Result<usize, WrongValue> {
         let (flag, text) = ("events-in-flight-max", &self.events_in_flight_max);
         let events = values::whole(flag, text, 1..=10_000_000)?;
@@ -144,7 +144,7 @@ impl ServeArgs {
         Ok(events)
     }
 
-    /// The same for a body of the largest size.
+    /// A body of the largest size must fit, for the same reason.
     fn check_bytes_in_flight_max(&self, body_bytes_max: usize) -> Result<usize, WrongValue> {
         let (flag, text) = ("bytes-in-flight-max", &self.bytes_in_flight_max);
         let bytes = values::size(flag, text, KIB..=64 * GIB)?;
@@ -156,22 +156,22 @@ impl ServeArgs {
     }
 }
 
-/// The database, as `serve` and `migrate` were told.
+/// The arguments of `serve` and `migrate` about the database.
 #[derive(Args, Clone)]
 pub struct DatabaseArgs {
-    /// Where the events are kept: sqlite://FILE or postgres://USER:PASSWORD@HOST/NAME
+    /// Where the events are stored: sqlite://FILE or postgres://USER:PASSWORD@HOST/NAME
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     #[arg(value_name = "URL", default_value = "sqlite://sekali.db")]
     database_url: String,
 
-    /// Which events are the same one: event-id (an id is global) or topic (topic and id)
-    /// [default: the database's own, event-id for a new one]
+    /// What identifies an event: event-id (the id alone) or topic (topic and id)
+    /// [default: as the database has it, event-id for a new one]
     #[arg(long, env = "SEKALI_DEDUP_SCOPE", hide_env_values = true, value_name = "SCOPE")]
     dedup_scope: Option<String>,
 }
 
 impl DatabaseArgs {
-    /// The values behind the text, or the first one that is not allowed.
+    /// The checked values, or the first one that is not allowed.
     pub fn check(&self) -> Result<DatabaseConfig, WrongValue> {
         let dedup_scope = self
             .dedup_scope
@@ -184,10 +184,10 @@ impl DatabaseArgs {
     }
 }
 
-/// How to log, as `serve` and `migrate` were told.
+/// The arguments of `serve` and `migrate` about the log.
 #[derive(Args, Clone)]
 pub struct LogArgs {
-    /// How log lines look: text or json
+    /// Format of the log lines: text or json
     #[arg(long, env = "SEKALI_LOG_FORMAT", hide_env_values = true)]
     #[arg(value_name = "FORMAT", default_value = "text")]
     log_format: String,
@@ -199,7 +199,7 @@ pub struct LogArgs {
 }
 
 impl LogArgs {
-    /// The values behind the text; the directives are checked where the log starts.
+    /// The checked values; the directives are checked where the log starts.
     pub fn check(&self) -> Result<LogConfig, WrongValue> {
         let format = match self.log_format.as_str() {
             "text" => LogFormat::Text,
@@ -210,7 +210,7 @@ impl LogArgs {
     }
 }
 
-/// A number of threads or actors: what was asked for, else one a core.
+/// A number of threads or actors; the default is one per core.
 fn whole_or_cores(flag: &'static str, text: Option<&str>) -> Result<usize, WrongValue> {
     const MAX: usize = 256;
     match text {

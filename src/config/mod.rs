@@ -1,31 +1,31 @@
-//! Settings: raw text first ([`ServeArgs`]), then values that are known to be right ([`Config`]).
+//! Settings: text first ([`ServeArgs`]), then checked values ([`Config`]).
 //!
-//! The raw side keeps text on purpose. clap reads the environment of `serve` for every subcommand, and a typo
-//! in `SEKALI_SHARDS` must not break `sekali stats`; so a wrong value is found by `check`, which only the
-//! subcommand that needs the value calls.
+//! The arguments stay text because clap reads the environment variables of `serve` for every subcommand, and a
+//! typo in `SEKALI_SHARDS` must not break `sekali stats`. Only the subcommand that needs a value calls `check`,
+//! which refuses a wrong one.
 
 mod args;
 mod values;
 
 pub use args::{DatabaseArgs, LogArgs, ServeArgs};
-pub use values::{database_url, duration};
+pub use values::{BODY_BYTES_MAX_DEFAULT, database_url, duration};
 
-use std::{fmt, time::Duration};
+use std::{fmt, ops::Deref, time::Duration};
 
 use clap::{Args, FromArgMatches, builder::Resettable};
 
 use crate::{event::DedupScope, redact::redacted};
 
-/// Everything `sekali serve` has to know, checked. The sizes are limits, with their unit in the name.
-#[derive(Clone)]
+/// All settings of `sekali serve`, checked. The sizes are limits; their names end with the unit.
+#[derive(Clone, Debug)]
 pub struct Config {
-    /// Where to listen, `host:port`; port 0 lets the system choose.
+    /// Where to listen, `host:port`; with port 0 the system chooses one.
     pub listen: String,
-    /// A `sqlite:`, `postgres:` or `postgresql:` URL. It may hold a password: show it only [`redacted`].
-    pub database_url: String,
-    /// Which events are the same one; nothing takes the database's own scope.
+    /// A `sqlite:`, `postgres:` or `postgresql:` URL.
+    pub database_url: DatabaseUrl,
+    /// Which events are duplicates of each other; `None` keeps the scope that the database has.
     pub dedup_scope: Option<DedupScope>,
-    /// Whether to bring the database's schema up to date first.
+    /// Whether to migrate the database's schema at the start.
     pub migrate: bool,
     /// Deduplicating actors, 1 to 256.
     pub shards: usize,
@@ -53,14 +53,14 @@ pub struct Config {
     pub publish_timeout: Duration,
     /// Longest wait for a request's body, then 408.
     pub body_timeout: Duration,
-    /// Longest wait for the requests in hand when stopping.
+    /// Longest wait for requests under way when the service stops.
     pub drain_timeout: Duration,
     /// How long an idle client connection is kept.
     pub client_idle_timeout: Duration,
 }
 
 impl Default for Config {
-    /// What `sekali serve` without a flag runs with, whatever the environment says.
+    /// The settings of `sekali serve` without flags and without environment variables.
     fn default() -> Self {
         let command = ServeArgs::augment_args(clap::Command::new("sekali").no_binary_name(true))
             .mut_args(|arg| arg.env(Resettable::Reset));
@@ -71,43 +71,47 @@ impl Default for Config {
     }
 }
 
-impl fmt::Debug for Config {
+/// The URL of the database, which may hold a password. `Debug` and `Display` show it without the password.
+#[derive(Clone, PartialEq, Eq)]
+pub struct DatabaseUrl(String);
+
+impl From<String> for DatabaseUrl {
+    fn from(url: String) -> Self {
+        DatabaseUrl(url)
+    }
+}
+
+/// The URL as it was given, password included, to open the database with.
+impl Deref for DatabaseUrl {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for DatabaseUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // By hand for one line: the URL, whose password must never reach a log.
-        f.debug_struct("Config")
-            .field("listen", &self.listen)
-            .field("database_url", &redacted(&self.database_url))
-            .field("dedup_scope", &self.dedup_scope)
-            .field("migrate", &self.migrate)
-            .field("shards", &self.shards)
-            .field("window_ids", &self.window_ids)
-            .field("batch_events_max", &self.batch_events_max)
-            .field("body_bytes_max", &self.body_bytes_max)
-            .field("events_in_flight_max", &self.events_in_flight_max)
-            .field("bytes_in_flight_max", &self.bytes_in_flight_max)
-            .field("group_events_max", &self.group_events_max)
-            .field("group_bytes_max", &self.group_bytes_max)
-            .field("read_connections", &self.read_connections)
-            .field("connections_max", &self.connections_max)
-            .field("http_workers", &self.http_workers)
-            .field("publish_timeout", &self.publish_timeout)
-            .field("body_timeout", &self.body_timeout)
-            .field("drain_timeout", &self.drain_timeout)
-            .field("client_idle_timeout", &self.client_idle_timeout)
-            .finish()
+        f.write_str(&redacted(&self.0))
+    }
+}
+
+impl fmt::Debug for DatabaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", redacted(&self.0))
     }
 }
 
 /// The database of `serve` and `migrate`, checked.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct DatabaseConfig {
     /// As [`Config::database_url`].
-    pub url: String,
+    pub url: DatabaseUrl,
     /// As [`Config::dedup_scope`].
     pub dedup_scope: Option<DedupScope>,
 }
 
-/// How to log, checked but for the directives, which only the filter itself can read.
+/// How to log. The directives in `level` are checked by the log filter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogConfig {
     /// How a line looks.
@@ -125,7 +129,7 @@ pub enum LogFormat {
     Json,
 }
 
-/// A flag whose value is not allowed; its sentence says what is.
+/// A flag with a value that is not allowed; the message says which values are.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("--{flag} must be {allowed}, not {given:?}")]
 pub struct WrongValue {
@@ -135,7 +139,7 @@ pub struct WrongValue {
 }
 
 impl WrongValue {
-    /// `--flag must be allowed, not "given"`; `given` must be fit to be shown.
+    /// `--flag must be allowed, not "given"`; `given` must hold no password.
     pub fn new(flag: &'static str, allowed: impl Into<String>, given: impl Into<String>) -> Self {
         WrongValue { flag, allowed: allowed.into(), given: given.into() }
     }
@@ -149,12 +153,12 @@ mod tests {
     fn the_defaults_are_those_of_the_documentation() {
         let config = Config::default();
         assert_eq!(config.listen, "127.0.0.1:8080");
-        assert_eq!(config.database_url, "sqlite://sekali.db");
+        assert_eq!(&*config.database_url, "sqlite://sekali.db");
         assert_eq!(config.dedup_scope, None);
         assert!(config.migrate);
         assert!((1..=256).contains(&config.shards));
         assert_eq!(config.window_ids, 1_000_000);
-        assert_eq!((config.batch_events_max, config.body_bytes_max), (10_000, 16 << 20));
+        assert_eq!((config.batch_events_max, config.body_bytes_max), (10_000, BODY_BYTES_MAX_DEFAULT));
         assert_eq!((config.events_in_flight_max, config.bytes_in_flight_max), (50_000, 64 << 20));
         assert_eq!((config.group_events_max, config.group_bytes_max), (8_000, 8 << 20));
         assert_eq!((config.read_connections, config.connections_max), (4, 8_192));
@@ -166,7 +170,7 @@ mod tests {
 
     #[test]
     fn debug_hides_the_password() {
-        let database_url = "postgres://sekali:secret@db/sekali".to_owned();
+        let database_url = DatabaseUrl::from("postgres://sekali:secret@db/sekali".to_owned());
         let shown = format!("{:?}", Config { database_url, ..Config::default() });
         assert!(shown.contains("postgres://sekali:***@db/sekali"), "{shown}");
         assert!(!shown.contains("secret"), "{shown}");

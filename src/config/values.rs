@@ -1,11 +1,17 @@
-//! Reading one value: text in, a number, size, time or address within its limits out.
+//! Parses one value from text: a number, size, time or address within its limits.
 
 use std::{net::SocketAddr, ops::RangeInclusive, time::Duration};
 
-use super::WrongValue;
+use bytesize::ByteSize;
+
+use super::{DatabaseUrl, WrongValue};
+
+/// The default of `--body-bytes-max`, 16 MiB: the largest body that a client may expect a service to take.
+pub const BODY_BYTES_MAX_DEFAULT: usize = 16 << 20;
 
 /// Longest time that any setting may ask for.
 const DURATION_MAX: Duration = Duration::from_secs(60 * 60);
+const DURATION_TEXT_BYTES_MAX: usize = 16;
 
 /// A whole number within `range`.
 pub fn whole(flag: &'static str, text: &str, range: RangeInclusive<usize>) -> Result<usize, WrongValue> {
@@ -14,7 +20,7 @@ pub fn whole(flag: &'static str, text: &str, range: RangeInclusive<usize>) -> Re
     number.ok_or_else(|| WrongValue::new(flag, allowed(), text))
 }
 
-/// A number of bytes within `range`: plain, or with KiB, MiB or GiB.
+/// A number of bytes within `range`: plain, or with a unit such as KiB, MiB or GiB.
 pub fn size(flag: &'static str, text: &str, range: RangeInclusive<usize>) -> Result<usize, WrongValue> {
     let allowed = || {
         let (least, most) = (shown_size(*range.start()), shown_size(*range.end()));
@@ -24,7 +30,7 @@ pub fn size(flag: &'static str, text: &str, range: RangeInclusive<usize>) -> Res
     bytes.ok_or_else(|| WrongValue::new(flag, allowed(), text))
 }
 
-/// A time above zero, at most an hour: plain seconds, or with ms, s, m or h.
+/// A time above zero, at most an hour: plain seconds, or with a unit such as ms, s, m or h.
 pub fn duration(flag: &'static str, text: &str) -> Result<Duration, WrongValue> {
     let time = parse_duration(text).filter(|time| !time.is_zero() && *time <= DURATION_MAX);
     time.ok_or_else(|| WrongValue::new(flag, "a time from 1ms to 1h, such as 500ms, 10s or 2m", text))
@@ -35,7 +41,7 @@ pub fn truth(flag: &'static str, text: &str) -> Result<bool, WrongValue> {
     text.parse().map_err(|_| WrongValue::new(flag, "true or false", text))
 }
 
-/// `host:port`, a name or an address; whether the name exists shows when it is used.
+/// `host:port`, where the host is a name or an address. The name is not looked up here.
 pub fn address(flag: &'static str, text: &str) -> Result<String, WrongValue> {
     let is_named = text.rsplit_once(':').is_some_and(|(host, port)| {
         !host.is_empty() && !host.contains([':', '/', '@', ' ']) && port.parse::<u16>().is_ok()
@@ -47,17 +53,17 @@ pub fn address(flag: &'static str, text: &str) -> Result<String, WrongValue> {
     }
 }
 
-/// A database URL with a scheme that a store answers to.
-pub fn database_url(flag: &'static str, text: &str) -> Result<String, WrongValue> {
+/// A database URL with the scheme of one of the stores.
+pub fn database_url(flag: &'static str, text: &str) -> Result<DatabaseUrl, WrongValue> {
     let scheme = text.split_once(':').map_or("", |(scheme, _)| scheme);
     if ["sqlite", "postgres", "postgresql"].contains(&scheme) {
-        return Ok(text.to_owned());
+        return Ok(DatabaseUrl::from(text.to_owned()));
     }
     let allowed = "a URL that begins with sqlite:, postgres: or postgresql:";
     Err(WrongValue::new(flag, allowed, super::redacted(text)))
 }
 
-/// The size as a person would write it, `16MiB`.
+/// The size to the byte, as a flag takes it: `16MiB`.
 pub fn shown_size(bytes: usize) -> String {
     for (unit, name) in [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")] {
         if bytes >= unit && bytes.is_multiple_of(unit) {
@@ -68,34 +74,16 @@ pub fn shown_size(bytes: usize) -> String {
 }
 
 fn parse_size(text: &str) -> Option<usize> {
-    let (number, unit) = split_unit(text);
-    let unit_bytes: usize = match unit {
-        "" => 1,
-        "KiB" => 1 << 10,
-        "MiB" => 1 << 20,
-        "GiB" => 1 << 30,
-        _ => return None,
-    };
-    number.parse::<usize>().ok()?.checked_mul(unit_bytes)
+    text.parse::<ByteSize>().ok()?.0.try_into().ok()
 }
 
 fn parse_duration(text: &str) -> Option<Duration> {
-    let (number, unit) = split_unit(text);
-    let unit_ms: u64 = match unit {
-        "ms" => 1,
-        "" | "s" => 1_000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        _ => return None,
-    };
-    number.parse::<u64>().ok()?.checked_mul(unit_ms).map(Duration::from_millis)
-}
-
-/// The digits that `text` begins with, and what follows them, with or without a space between.
-fn split_unit(text: &str) -> (&str, &str) {
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    let (number, unit) = text.split_at(digits);
-    (number, unit.strip_prefix(' ').filter(|unit| !unit.is_empty()).unwrap_or(unit))
+    if let Ok(seconds) = text.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    // humantime panics at the end of its range, which takes a longer text than any allowed time.
+    let is_short = text.len() <= DURATION_TEXT_BYTES_MAX;
+    is_short.then(|| humantime::parse_duration(text).ok()).flatten()
 }
 
 #[cfg(test)]
@@ -104,23 +92,36 @@ mod tests {
 
     #[test]
     fn sizes_are_read_with_and_without_a_unit() {
-        for (text, bytes) in
-            [("0", 0), ("1048576", 1 << 20), ("64KiB", 64 << 10), ("16 MiB", 16 << 20), ("2GiB", 2 << 30)]
-        {
+        for (text, bytes) in [
+            ("0", 0),
+            ("1048576", 1 << 20),
+            ("64KiB", 64 << 10),
+            ("16 MiB", 16 << 20),
+            ("2GiB", 2 << 30),
+            ("1.5MiB", 3 << 19),
+            ("16MB", 16_000_000),
+        ] {
             assert_eq!(parse_size(text), Some(bytes), "{text}");
         }
-        for text in ["", "MiB", "16MB", "1.5MiB", "-1", "1 ", "1  KiB", "99999999999999GiB"] {
+        for text in ["", "MiB", "-1", "1 ", "1,5MiB", "16 eggs"] {
             assert_eq!(parse_size(text), None, "{text}");
         }
     }
 
     #[test]
     fn times_are_read_with_and_without_a_unit() {
-        for (text, ms) in [("10s", 10_000), ("500ms", 500), ("2m", 120_000), ("1h", 3_600_000), ("7", 7_000)]
-        {
+        for (text, ms) in [
+            ("10s", 10_000),
+            ("500ms", 500),
+            ("2m", 120_000),
+            ("1h", 3_600_000),
+            ("7", 7_000),
+            ("1.5s", 1_500),
+            ("1m 30s", 90_000),
+        ] {
             assert_eq!(parse_duration(text), Some(Duration::from_millis(ms)), "{text}");
         }
-        for text in ["", "s", "1.5s", "-1s", "10 ", "10sec", "99999999999999999999h"] {
+        for text in ["", "s", "-1s", "10 ", "1s 1", "5124095576030431h15s1000ms"] {
             assert_eq!(parse_duration(text), None, "{text}");
         }
     }
@@ -131,6 +132,7 @@ mod tests {
         assert!(duration("drain-timeout", "60m").is_ok());
         assert!(duration("drain-timeout", "0s").is_err());
         assert!(duration("drain-timeout", "3601").is_err());
+        assert!(duration("drain-timeout", "99999999999999999999h").is_err());
     }
 
     #[test]
@@ -139,6 +141,7 @@ mod tests {
         assert_eq!(sentence, r#"--shards must be a whole number from 1 to 256, not "0""#);
         let sentence = size("body-bytes-max", "1GiB", 1024..=256 << 20).unwrap_err().to_string();
         assert!(sentence.starts_with("--body-bytes-max must be a size from 1KiB to 256MiB"), "{sentence}");
+        assert!(size("body-bytes-max", "99999999999999GiB", 1024..=256 << 20).is_err());
     }
 
     #[test]

@@ -9,8 +9,7 @@ use super::DemoFailure;
 use crate::{
     app::{AppError, Hooks, serve_with},
     cli::{CliError, block_on},
-    config::Config,
-    redact::redacted,
+    config::{Config, DatabaseUrl},
     service::Service,
     store::{CrashTrigger, CrashingStore},
 };
@@ -41,13 +40,13 @@ struct ServiceThread {
 
 impl Stage {
     /// Starts a service on this database, else on a new one in a temporary folder, and waits until it is ready.
-    pub fn set_up(database_url: Option<String>) -> Result<Self, CliError> {
+    pub fn set_up(database_url: Option<DatabaseUrl>) -> Result<Self, CliError> {
         let (database_url, place, folder) = match database_url {
-            Some(url) => (url.clone(), redacted(&url), None),
+            Some(url) => (url.clone(), url.to_string(), None),
             None => {
                 let folder = TempDir::with_prefix("sekali-demo-").map_err(DemoFailure::Folder)?;
                 let url = format!("sqlite://{}", folder.path().join("demo.db").display());
-                (url, "a temporary SQLite file".to_owned(), Some(folder))
+                (url.into(), "a temporary SQLite file".to_owned(), Some(folder))
             }
         };
         let store = if database_url.starts_with("sqlite:") { "sqlite" } else { "postgres" };

@@ -26,7 +26,7 @@ impl Settings {
         let database = database.into();
         let config = Config {
             listen: "127.0.0.1:0".to_owned(),
-            database_url: database.url.clone(),
+            database_url: database.url.clone().into(),
             shards: 2,
             http_workers: 2,
             ..Config::default()
