@@ -42,6 +42,7 @@ enum Kind {
     Invalid,
     InvalidParameter,
     Refused,
+    Unreadable,
     Unavailable,
 }
 
@@ -55,6 +56,7 @@ impl Kind {
             Kind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Kind::UnsupportedMediaType | Kind::UnsupportedEncoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Kind::Invalid | Kind::InvalidParameter | Kind::Refused => StatusCode::UNPROCESSABLE_ENTITY,
+            Kind::Unreadable => StatusCode::INTERNAL_SERVER_ERROR,
             Kind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
@@ -73,6 +75,7 @@ impl Kind {
             Kind::Invalid => ("invalid-events", "The events are not valid"),
             Kind::InvalidParameter => ("invalid-parameter", "A parameter is not valid"),
             Kind::Refused => ("refused-by-database", "The database refuses these events"),
+            Kind::Unreadable => ("unreadable", "The stored data cannot be read"),
             Kind::Unavailable => ("unavailable", "The service cannot do this now"),
         }
     }
@@ -170,10 +173,18 @@ impl From<Overloaded> for Problem {
     }
 }
 
+/// The service has logged what a reader cannot mend by asking again.
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         tracing::debug!(error = &error as &dyn std::error::Error, "a read failed");
-        Self::unavailable(error.to_string())
+        let kind = match error {
+            StoreError::Damaged(_) | StoreError::Broken(_) | StoreError::Rejected(_) => Kind::Unreadable,
+            StoreError::Unavailable(_)
+            | StoreError::TimedOut(_)
+            | StoreError::Exhausted(_)
+            | StoreError::Detached(_) => Kind::Unavailable,
+        };
+        Self::new(kind, error.to_string())
     }
 }
 
@@ -216,7 +227,7 @@ impl ResponseError for Problem {
             title,
             status: status.as_u16(),
             detail: &self.detail,
-            retryable: status.is_server_error() || status == StatusCode::REQUEST_TIMEOUT,
+            retryable: matches!(self.kind, Kind::Unavailable | Kind::BodyTooSlow | Kind::BodyCutOff),
             errors: faults
                 .map(|fault| Fault { index: fault.index, pointer: &fault.pointer, detail: &fault.detail })
                 .collect(),

@@ -6,12 +6,14 @@
 //! - `store_health`: whether the store takes writes.
 
 mod admission;
+mod damage_log;
 mod peer;
 mod position;
 mod store_health;
 
 pub use self::{
     admission::{Admission, BytesPermit, Overloaded, Permits},
+    damage_log::DamageLog,
     peer::Peer,
     position::{LedgerPosition, PolledHead},
     store_health::{StoreHealth, StoreLoss, StoreReport},

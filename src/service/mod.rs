@@ -10,7 +10,7 @@ use crate::{
         RestartPolicy, Shared,
     },
     event::{DedupScope, Digester, Event, Outcome},
-    ledger::{Admission, BytesPermit, LedgerPosition, Overloaded, StoreHealth, StoreReport},
+    ledger::{Admission, BytesPermit, DamageLog, LedgerPosition, Overloaded, StoreHealth, StoreReport},
     store::{EventStore, Page, PageQuery, StoreError, StoredEvent},
 };
 
@@ -50,6 +50,7 @@ struct Parts {
     shared: Shared,
     admission: Admission,
     actors: Actors,
+    damage_log: DamageLog,
     /// Reads run here, and outlive whoever asked: a read cut off in the middle costs its connection.
     runtime: Runtime,
 }
@@ -59,6 +60,9 @@ struct Parts {
 pub enum NotReady {
     #[error("the database does not answer")]
     StoreUnavailable,
+    /// The store answers, and what it answers is no head of a ledger.
+    #[error("{0}")]
+    StoreUnreadable(String),
     #[error("the database cannot be written")]
     StoreFailing,
     #[error("{0} is being restarted")]
@@ -102,6 +106,7 @@ impl Service {
         Self(Arc::new(Parts {
             admission: Admission::new(limits.events_in_flight_max, limits.bytes_in_flight_max),
             actors: Actors::start(shared.clone(), actor_limits),
+            damage_log: DamageLog::default(),
             runtime: Runtime::current(),
             shared,
         }))
@@ -180,7 +185,7 @@ impl Service {
         // The limit lies within the task: the store gets to see that nobody waits any more.
         let reading = tokio::time::timeout(timeout, question(Arc::clone(&self.0.shared.store)));
         match self.0.runtime.spawn(reading).await {
-            Ok(Ok(answer)) => answer,
+            Ok(Ok(answer)) => answer.inspect_err(|error| self.0.damage_log.note(error)),
             Ok(Err(_)) | Err(_) => Err(StoreError::TimedOut(timeout)),
         }
     }
@@ -206,7 +211,12 @@ impl Service {
         if let Some(down) = self.0.actors.down() {
             return Err(NotReady::ActorDown(down));
         }
-        self.ping().await.map_err(|_| NotReady::StoreUnavailable)?;
+        self.ping().await.map_err(|error| match error {
+            StoreError::Damaged(_) | StoreError::Broken(_) | StoreError::Detached(_) => {
+                NotReady::StoreUnreadable(error.to_string())
+            }
+            _ => NotReady::StoreUnavailable,
+        })?;
         if self.0.shared.store_health.is_lost() { Err(NotReady::StoreFailing) } else { Ok(()) }
     }
 

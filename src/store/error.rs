@@ -11,12 +11,52 @@ pub enum StoreError {
     /// It did not answer in time: the call may have been carried out, or may yet be.
     #[error("the database did not answer within {0:?}")]
     TimedOut(std::time::Duration),
+    /// It had too little memory or temporary space for this call. A smaller call may succeed at the same time.
+    #[error("the database has too little memory or temporary space for this")]
+    Exhausted(#[source] sqlx::Error),
     /// It cannot keep the data of this call, and never will.
     #[error("the database refuses the data")]
     Rejected(#[source] sqlx::Error),
-    /// Something that no retry mends: a missing table or right, a damaged file.
+    /// Something that no retry mends: a missing table or right.
     #[error("the database cannot be used as it is")]
     Broken(#[source] sqlx::Error),
+    /// What is stored is damaged. No retry mends it; an append that returns this has stored nothing.
+    #[error("the database is damaged: {0}")]
+    Damaged(#[source] Damage),
+    /// The name of the database no longer leads to the database that is open. What was appended is not there.
+    #[error("{0}")]
+    Detached(String),
+}
+
+/// Something stored that no working store holds; it says what, and where.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Damage(String);
+
+impl Damage {
+    pub(super) fn new(detail: impl Into<String>) -> Self {
+        Self(detail.into())
+    }
+
+    /// The damage that `error` reports, if it reports one: a row or value that cannot be what it must be.
+    pub(super) fn reported_by(error: &sqlx::Error) -> Option<Self> {
+        match error {
+            sqlx::Error::Decode(source) => {
+                let known = source.downcast_ref::<Damage>().cloned();
+                Some(known.unwrap_or_else(|| Self(source.to_string())))
+            }
+            sqlx::Error::ColumnDecode { index, source } => Some(Self(format!("column {index}: {source}"))),
+            sqlx::Error::RowNotFound => Some(Self("the ledger has no row".to_owned())),
+            _ => None,
+        }
+    }
+}
+
+/// Functions that read rows return the errors of sqlx; there a damage is a value that cannot be decoded.
+impl From<Damage> for sqlx::Error {
+    fn from(damage: Damage) -> Self {
+        sqlx::Error::Decode(Box::new(damage))
+    }
 }
 
 /// Why a database cannot be opened.
@@ -28,6 +68,8 @@ pub enum OpenError {
     /// It is there, and cannot serve as it is.
     #[error("the database refuses the connection or its set-up")]
     Refused(#[source] sqlx::Error),
+    #[error("the database is damaged: {0}")]
+    Damaged(#[source] Damage),
     #[error("the database URL cannot be used: {0}")]
     Url(String),
     #[error("{0}")]

@@ -1,10 +1,21 @@
 //! From the rows of either engine to what the store answers. Times come as microseconds since 1970.
 
+use serde_json::value::RawValue;
 use sqlx::{ColumnIndex, Database, Decode, FromRow, Row, Type};
 use uuid::Uuid;
 
-use super::{Head, LedgerMark, Page, StoredEvent, StoredId, TopicTotal, Totals, from_sql};
+use super::{Damage, Head, LedgerMark, Page, StoredEvent, StoredId, TopicTotal, Totals};
 use crate::event::Timestamp;
+
+/// A `seq` or count as the engines keep it.
+pub(super) fn to_sql(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// A `seq` or count as it stands in the database. A negative one is damage.
+pub(super) fn from_sql(number: i64) -> sqlx::Result<u64> {
+    u64::try_from(number).map_err(|_| Damage::new(format!("{number} stands where a count must be")).into())
+}
 
 /// The columns of [`Head`].
 pub(super) const HEAD_COLUMNS: &str = "commit_no, writer_id, group_no, last_seq, received, topics_total";
@@ -16,7 +27,7 @@ where
     Uuid: Column<'r, R::Database>,
 {
     fn from_row(row: &'r R) -> sqlx::Result<Self> {
-        let number = |column| row.try_get(column).map(from_sql);
+        let number = |column| row.try_get(column).and_then(from_sql);
         Ok(Head {
             mark: LedgerMark {
                 commit_no: number("commit_no")?,
@@ -37,19 +48,43 @@ where
     String: Column<'r, R::Database>,
 {
     fn from_row(row: &'r R) -> sqlx::Result<Self> {
-        let moment = |column| -> sqlx::Result<Timestamp> {
-            Timestamp::from_unix_micros(row.try_get(column)?)
-                .map_err(|fault| sqlx::Error::Decode(Box::new(fault)))
-        };
-        Ok(StoredEvent {
-            seq: from_sql(row.try_get("seq")?),
-            topic: row.try_get("topic")?,
-            event_id: row.try_get("event_id")?,
-            timestamp: moment("timestamp")?,
-            source: row.try_get("source")?,
-            payload: row.try_get("payload")?,
-            received_at: moment("received_at")?,
+        let seq = from_sql(row.try_get("seq")?)?;
+        event(seq, row).map_err(|error| match Damage::reported_by(&error) {
+            Some(damage) => Damage::new(format!("the event with seq {seq} cannot be read: {damage}")).into(),
+            None => error,
         })
+    }
+}
+
+fn event<'r, R: Row>(seq: u64, row: &'r R) -> sqlx::Result<StoredEvent>
+where
+    &'static str: ColumnIndex<R>,
+    i64: Column<'r, R::Database>,
+    String: Column<'r, R::Database>,
+{
+    let moment = |column| -> sqlx::Result<Timestamp> {
+        Timestamp::from_unix_micros(row.try_get(column)?)
+            .map_err(|fault| sqlx::Error::Decode(Box::new(fault)))
+    };
+    let payload: String = row.try_get("payload")?;
+    check_payload(&payload)?;
+    Ok(StoredEvent {
+        seq,
+        topic: row.try_get("topic")?,
+        event_id: row.try_get("event_id")?,
+        timestamp: moment("timestamp")?,
+        source: row.try_get("source")?,
+        payload,
+        received_at: moment("received_at")?,
+    })
+}
+
+/// A payload is written into an answer as it is, so it must be JSON. The check keeps nothing and builds nothing.
+fn check_payload(payload: &str) -> Result<(), Damage> {
+    match serde_json::from_str::<&RawValue>(payload) {
+        Ok(value) if value.get().starts_with('{') => Ok(()),
+        Ok(_) => Err(Damage::new("its payload is not a JSON object")),
+        Err(error) => Err(Damage::new(format!("its payload is not JSON: {error}"))),
     }
 }
 
@@ -60,7 +95,7 @@ where
     String: Column<'r, R::Database>,
 {
     fn from_row(row: &'r R) -> sqlx::Result<Self> {
-        let seq = from_sql(row.try_get("seq")?);
+        let seq = from_sql(row.try_get("seq")?)?;
         Ok(StoredId { seq, topic: row.try_get("topic")?, event_id: row.try_get("event_id")? })
     }
 }
@@ -89,8 +124,8 @@ where
     let mut topics = Vec::with_capacity(rows.len());
     for row in rows {
         if let Some(topic) = row.try_get("topic")? {
-            let unique = from_sql(row.try_get("unique_events")?);
-            let duplicates = from_sql(row.try_get("duplicate_events")?);
+            let unique = from_sql(row.try_get("unique_events")?)?;
+            let duplicates = from_sql(row.try_get("duplicate_events")?)?;
             topics.push(TopicTotal { topic, unique, duplicates });
         }
     }

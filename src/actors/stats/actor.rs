@@ -80,6 +80,8 @@ pub(in crate::actors) struct StatsActor {
     /// The newest commit at the watch's last look.
     newest_looked: u64,
     loading: bool,
+    /// Why the counters could not be read at the last attempt.
+    load_error: Option<String>,
     rebuild_no: u64,
     /// Those who wait for the counters up to a commit.
     waiting: Vec<(u64, oneshot::Sender<CountersReport>)>,
@@ -105,6 +107,7 @@ impl StatsActor {
             newest_made: 0,
             newest_looked: 0,
             loading: false,
+            load_error: None,
             rebuild_no: 0,
             waiting: Vec::new(),
         }
@@ -216,10 +219,7 @@ impl Handler<Loaded> for StatsActor {
             stats.loading = false;
             match loaded.totals {
                 Ok(totals) => stats.take(totals),
-                Err(error) => {
-                    warn!(error = &error as &dyn std::error::Error, "the counters cannot be read");
-                    stats.waiting.clear();
-                }
+                Err(error) => stats.note_load_error(error),
             }
             stats.answer_waiting();
             if !stats.waiting.is_empty() {
@@ -254,9 +254,19 @@ impl StatsActor {
         });
     }
 
+    /// The poller asks again in a moment: a cause that stays is logged once.
+    fn note_load_error(&mut self, error: StoreError) {
+        let message = error.to_string();
+        if self.load_error.replace(message) != Some(error.to_string()) {
+            warn!(error = &error as &dyn std::error::Error, "the counters cannot be read");
+        }
+        self.waiting.clear();
+    }
+
     /// Takes counters that were read, unless this node's commits have led beyond them meanwhile. They may lie
     /// before those that were read last: then the database was restored.
     fn take(&mut self, totals: Totals) {
+        self.load_error = None;
         if totals.head.mark.commit_no >= self.newest_made {
             self.counted = Some(Counted { head: totals.head, topics: TopicTable::new(totals.topics) });
         }

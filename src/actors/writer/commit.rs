@@ -111,8 +111,12 @@ async fn try_until_settled(
             }
             Ok(AppendOutcome::Overtaken) => return Err(CommitFailure::Overtaken),
             Err(error @ StoreError::Rejected(_)) => return Err(CommitFailure::Refused(error)),
-            Err(error @ StoreError::Broken(_)) => return Err(CommitFailure::Broken(error)),
-            Err(error @ (StoreError::Unavailable(_) | StoreError::TimedOut(_))) => {
+            Err(error @ (StoreError::Broken(_) | StoreError::Damaged(_) | StoreError::Detached(_))) => {
+                return Err(CommitFailure::Broken(error));
+            }
+            Err(
+                error @ (StoreError::Unavailable(_) | StoreError::TimedOut(_) | StoreError::Exhausted(_)),
+            ) => {
                 store_health.note_lost(StoreLoss::Away, &error);
             }
         }

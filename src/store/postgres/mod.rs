@@ -17,8 +17,9 @@ use tracing::info;
 
 use self::{session::connect, writer::PostgresWriter};
 use super::{
-    Applied, EventStore, Head, LedgerMark, OpenError, OpenOptions, Page, PageQuery, StoreError, StoreWriter,
-    StoredEvent, StoredId, Totals, check_version, version_of,
+    Damage, EventStore, Head, LedgerMark, OpenError, OpenOptions, Page, PageQuery, StoreError, StoreWriter,
+    StoredEvent, StoredId, Totals,
+    open::{Applied, check_scope, check_version, version_of},
 };
 use crate::event::DedupScope;
 
@@ -181,7 +182,7 @@ async fn keep_scope(
         .fetch_one(connection)
         .await
         .map_err(open_error)?;
-    super::check_scope(&kept, asked)
+    check_scope(&kept, asked)
 }
 
 /// A server that goes away while it is migrated, or cannot be written yet, is waited for like any other.
@@ -198,14 +199,19 @@ fn migration_error(error: MigrateError) -> OpenError {
 
 fn open_error(error: sqlx::Error) -> OpenError {
     match store_error(error) {
-        StoreError::Unavailable(error) => OpenError::Unavailable(error),
+        StoreError::Unavailable(error) | StoreError::Exhausted(error) => OpenError::Unavailable(error),
         StoreError::Rejected(error) | StoreError::Broken(error) => OpenError::Refused(error),
         StoreError::TimedOut(_) => OpenError::Unavailable(sqlx::Error::PoolTimedOut),
+        StoreError::Damaged(damage) => OpenError::Damaged(damage),
+        StoreError::Detached(reason) => OpenError::Unsuitable(reason),
     }
 }
 
 /// Sorts an error by what to do about it (SQLSTATE classes: Postgres manual, appendix A).
 fn store_error(error: sqlx::Error) -> StoreError {
+    if let Some(damage) = Damage::reported_by(&error) {
+        return StoreError::Damaged(damage);
+    }
     let Some(database_error) = error.as_database_error() else {
         return match error {
             sqlx::Error::Io(_)

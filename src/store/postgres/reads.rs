@@ -7,8 +7,7 @@ use crate::{
     event::DedupScope,
     store::{
         Head, LedgerMark, PAGE_BYTES_MAX, Page, PageQuery, StoredEvent, StoredId, TOPICS_SHOWN_MAX, Totals,
-        rows::{self, HEAD_COLUMNS},
-        to_sql,
+        rows::{self, HEAD_COLUMNS, to_sql},
     },
 };
 

@@ -7,7 +7,8 @@ use uuid::Uuid;
 
 use super::{session, store_error};
 use crate::store::{
-    AppendGroup, AppendOutcome, Committed, Head, LedgerMark, StoreError, StoreWriter, from_sql, to_sql,
+    AppendGroup, AppendOutcome, Committed, Damage, Head, LedgerMark, StoreError, StoreWriter,
+    rows::{from_sql, to_sql},
 };
 
 pub(super) struct PostgresWriter {
@@ -26,7 +27,7 @@ impl PostgresWriter {
 impl StoreWriter for PostgresWriter {
     async fn append(&mut self, group: &AppendGroup<'_>) -> Result<AppendOutcome, StoreError> {
         let answer = call_append(&mut self.connection, group).await.map_err(store_error)?;
-        Ok(answer.into_outcome())
+        answer.into_outcome().map_err(store_error)
     }
 }
 
@@ -77,39 +78,40 @@ async fn call_append(connection: &mut PgConnection, group: &AppendGroup<'_>) -> 
 }
 
 impl Answer {
-    fn into_outcome(self) -> AppendOutcome {
-        match self.o_status.as_str() {
+    fn into_outcome(self) -> sqlx::Result<AppendOutcome> {
+        Ok(match self.o_status.as_str() {
             "overtaken" => AppendOutcome::Overtaken,
-            "restored" => AppendOutcome::Restored(self.head()),
-            _ => AppendOutcome::Committed(self.into_committed()),
-        }
+            "restored" => AppendOutcome::Restored(self.head()?),
+            "committed" => AppendOutcome::Committed(self.into_committed()?),
+            other => return Err(Damage::new(format!("sekali.append returned the status `{other}`")).into()),
+        })
     }
 
-    fn head(&self) -> Head {
+    fn head(&self) -> sqlx::Result<Head> {
         let mark = LedgerMark {
-            commit_no: from_sql(self.o_commit_no),
+            commit_no: from_sql(self.o_commit_no)?,
             writer_id: self.o_writer_id.unwrap_or_default(),
-            group_no: from_sql(self.o_group_no.unwrap_or_default()),
+            group_no: from_sql(self.o_group_no.unwrap_or_default())?,
         };
-        Head {
+        Ok(Head {
             mark,
-            last_seq: from_sql(self.o_last_seq),
-            received: from_sql(self.o_received),
-            topics_total: from_sql(self.o_topics_total),
-        }
+            last_seq: from_sql(self.o_last_seq)?,
+            received: from_sql(self.o_received)?,
+            topics_total: from_sql(self.o_topics_total)?,
+        })
     }
 
-    fn into_committed(self) -> Committed {
-        let head = self.head();
+    fn into_committed(self) -> sqlx::Result<Committed> {
+        let head = self.head()?;
         let ordinals = self.o_repeat_ordinals.unwrap_or_default();
         let seqs = self.o_repeat_seqs.unwrap_or_default();
-        let repeats = ordinals.into_iter().zip(seqs);
-        Committed {
+        // The function counts from 1.
+        let repeat = |(ordinal, seq): (i64, i64)| Ok((from_sql(ordinal - 1)? as usize, from_sql(seq)?));
+        Ok(Committed {
             head,
-            first_seq: from_sql(self.o_first_seq.unwrap_or_default()),
+            first_seq: from_sql(self.o_first_seq.unwrap_or_default())?,
             new_topics: self.o_new_topics.unwrap_or_default(),
-            // The function counts from 1.
-            repeats: repeats.map(|(ordinal, seq)| (ordinal as usize - 1, from_sql(seq))).collect(),
-        }
+            repeats: ordinals.into_iter().zip(seqs).map(repeat).collect::<sqlx::Result<_>>()?,
+        })
     }
 }

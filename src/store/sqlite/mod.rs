@@ -1,5 +1,6 @@
 //! SQLite, for one service on one machine: one file (with its write-ahead log beside it) and no server.
 
+mod error;
 mod reads;
 mod writer;
 
@@ -18,10 +19,14 @@ use sqlx::{
 };
 use tracing::{info, warn};
 
-use self::writer::SqliteWriter;
+use self::{
+    error::{open_error, store_error},
+    writer::SqliteWriter,
+};
 use super::{
-    Applied, EventStore, Head, LedgerMark, OpenError, OpenOptions, Page, PageQuery, StoreError, StoreWriter,
-    StoredEvent, StoredId, Totals, check_version, version_of,
+    EventStore, Head, LedgerMark, OpenError, OpenOptions, Page, PageQuery, StoreError, StoreWriter,
+    StoredEvent, StoredId, Totals,
+    open::{Applied, check_scope, check_version, version_of},
 };
 use crate::event::DedupScope;
 
@@ -207,48 +212,5 @@ async fn keep_scope(
         .map_err(open_error)?;
     let (kept,): (String,) =
         sqlx::query_as("SELECT dedup_scope FROM ledger").fetch_one(connection).await.map_err(open_error)?;
-    super::check_scope(&kept, asked)
-}
-
-fn open_error(error: sqlx::Error) -> OpenError {
-    match store_error(error) {
-        // A file does not come back by waiting, but another program's lock on it goes.
-        StoreError::Unavailable(error) if primary_code(&error) == Some(SQLITE_BUSY) => {
-            OpenError::Unavailable(error)
-        }
-        StoreError::Unavailable(error) | StoreError::Rejected(error) | StoreError::Broken(error) => {
-            OpenError::Refused(error)
-        }
-        StoreError::TimedOut(_) => OpenError::Unavailable(sqlx::Error::PoolTimedOut),
-    }
-}
-
-const SQLITE_BUSY: i32 = 5;
-
-/// The low byte of SQLite's extended result code (<https://sqlite.org/rescode.html>).
-fn primary_code(error: &sqlx::Error) -> Option<i32> {
-    let code: i32 = error.as_database_error()?.code()?.parse().ok()?;
-    Some(code & 0xff)
-}
-
-/// Sorts an error by what to do about it.
-fn store_error(error: sqlx::Error) -> StoreError {
-    if error.as_database_error().is_some_and(|error| error.is_unique_violation()) {
-        // Our own key is dealt with where it is met: any other one that objects is of a damaged ledger.
-        return StoreError::Broken(error);
-    }
-    match (primary_code(&error), &error) {
-        // TOOBIG, CONSTRAINT, MISMATCH
-        (Some(18..=20), _) => StoreError::Rejected(error),
-        // BUSY, LOCKED, NOMEM, READONLY, INTERRUPT, IOERR, FULL, CANTOPEN, PROTOCOL
-        (Some(5..=10 | 13..=15), _) => StoreError::Unavailable(error),
-        (
-            None,
-            sqlx::Error::Io(_)
-            | sqlx::Error::PoolTimedOut
-            | sqlx::Error::PoolClosed
-            | sqlx::Error::WorkerCrashed,
-        ) => StoreError::Unavailable(error),
-        _ => StoreError::Broken(error),
-    }
+    check_scope(&kept, asked)
 }

@@ -6,8 +6,7 @@ use crate::{
     event::DedupScope,
     store::{
         Head, PAGE_BYTES_MAX, Page, PageQuery, StoredEvent, StoredId, TOPICS_SHOWN_MAX, Totals,
-        rows::{self, HEAD_COLUMNS},
-        to_sql,
+        rows::{self, HEAD_COLUMNS, to_sql},
     },
 };
 
