@@ -1,11 +1,8 @@
 //! Says each damage of the store once in the log, however often readers meet it.
 
-use std::{
-    collections::HashSet,
-    error::Error,
-    sync::{Mutex, PoisonError},
-};
+use std::{collections::HashSet, error::Error};
 
+use parking_lot::Mutex;
 use tracing::{debug, error};
 
 use crate::store::StoreError;
@@ -24,7 +21,7 @@ impl DamageLog {
             return;
         }
         let is_new = {
-            let mut messages = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut messages = self.0.lock();
             let message = cause.source().map_or_else(|| cause.to_string(), ToString::to_string);
             messages.len() < MESSAGES_MAX && messages.insert(message)
         };

@@ -22,7 +22,7 @@ pub enum StoreError {
     Broken(#[source] sqlx::Error),
     /// What is stored is damaged. No retry mends it; an append that returns this has stored nothing.
     #[error("the database is damaged: {0}")]
-    Damaged(#[source] Damage),
+    Damaged(Damage),
     /// The name of the database no longer leads to the database that is open. What was appended is not there.
     #[error("{0}")]
     Detached(String),
@@ -69,7 +69,7 @@ pub enum OpenError {
     #[error("the database refuses the connection or its set-up")]
     Refused(#[source] sqlx::Error),
     #[error("the database is damaged: {0}")]
-    Damaged(#[source] Damage),
+    Damaged(Damage),
     #[error("the database URL cannot be used: {0}")]
     Url(String),
     #[error("{0}")]

@@ -1,6 +1,26 @@
-//! Databases that something went wrong with while the service was down.
+//! Databases that another program has changed or damaged: nothing is acknowledged that is not there, and what
+//! cannot be read is said once.
 
-use crate::harness::{Engine, RunningService, Settings, event, events, on_both_stores};
+use std::{fs, path::Path};
+
+use serde_json::Value;
+
+use crate::harness::{
+    Database, Engine, RunningService, Settings, block_on, event, events, eventually, on_both_stores,
+    process::Process,
+};
+
+async fn start_on_sqlite() -> RunningService {
+    RunningService::start(Settings::new(Database::create(Engine::Sqlite).await)).await
+}
+
+async fn not_ready(service: &RunningService) {
+    eventually("readiness is off", async || service.client.get("/readyz").await.status == 503).await;
+}
+
+async fn ready(service: &RunningService) {
+    eventually("it is ready", async || service.client.get("/readyz").await.status == 200).await;
+}
 
 #[test]
 fn a_damaged_ledger_is_the_services_trouble_and_not_the_producers() {
@@ -27,4 +47,127 @@ fn a_damaged_ledger_is_the_services_trouble_and_not_the_producers() {
 
 fn count_events(service: &RunningService) -> String {
     format!("SELECT count(*) FROM {}", service.database().events_table())
+}
+
+#[test]
+fn rows_that_a_trigger_drops_are_not_acknowledged() {
+    let triggers = [
+        "CREATE TRIGGER drops BEFORE INSERT ON events BEGIN SELECT RAISE(IGNORE); END",
+        "CREATE TRIGGER drops AFTER INSERT ON events BEGIN DELETE FROM events WHERE seq = NEW.seq; END",
+        "CREATE TRIGGER drops BEFORE INSERT ON topics BEGIN SELECT RAISE(IGNORE); END",
+        "CREATE TRIGGER drops BEFORE UPDATE ON ledger BEGIN SELECT RAISE(IGNORE); END",
+    ];
+    for trigger in triggers {
+        eprintln!("--- {trigger}");
+        block_on(async {
+            let service = start_on_sqlite().await;
+            service.client.publish_ok(events("t", ["a", "b"])).await;
+            service.database().execute(trigger).await;
+            for id in ["c", "d"] {
+                service.client.publish(events("new", ["a", id])).await.problem(503);
+            }
+            if trigger.contains("ON events") {
+                not_ready(&service).await;
+            }
+            service.database().execute("DROP TRIGGER drops").await;
+            ready(&service).await;
+            assert_eq!(service.client.all_events().await.len(), 2);
+            let results = service.client.publish_ok(events("new", ["a", "c"])).await;
+            assert_eq!((&results[0]["status"], &results[1]["seq"]), (&"duplicate".into(), &3.into()));
+            service.database().assert_sound().await;
+        });
+    }
+}
+
+#[test]
+fn repeats_of_events_that_another_program_removed_are_not_acknowledged() {
+    block_on(async {
+        let service = start_on_sqlite().await;
+        service.client.publish_ok(events("t", ["a", "b"])).await;
+        service.database().execute("DELETE FROM events").await;
+        for body in [event("t", "a"), event("t", "c"), events("t", ["c", "a"])] {
+            service.client.publish(body).await.problem(503);
+            not_ready(&service).await;
+        }
+        assert_eq!(service.database().number(&count_events(&service)).await, 0);
+    });
+}
+
+#[test]
+fn a_number_that_no_ledger_has_is_damage_and_not_another_number() {
+    block_on(async {
+        let service = start_on_sqlite().await;
+        service.client.publish_ok(events("t", ["a", "b"])).await;
+        service.database().execute("UPDATE ledger SET received = -7").await;
+        let answer = service.client.get("/readyz").await;
+        assert_eq!(answer.status, 503);
+        assert!(answer.text.contains("damaged: -7 stands where a count must be"), "{}", answer.text);
+        service.client.publish(event("t", "c")).await.problem(503);
+        assert_eq!(service.database().number(&count_events(&service)).await, 2);
+    });
+}
+
+#[test]
+fn a_damaged_payload_is_named_and_never_sent_as_json() {
+    let damages = [
+        ("'{\"a\":'", "is not JSON"),
+        ("'[1]'", "is not a JSON object"),
+        ("'{} {}'", "is not JSON"),
+        ("''", "is not JSON"),
+        ("CAST(x'7b2261223a22ff227d' AS TEXT)", "utf-8"),
+    ];
+    block_on(async {
+        let service = start_on_sqlite().await;
+        service.client.publish_ok(events("t", ["a", "b", "c"])).await;
+        for (payload, reason) in damages {
+            eprintln!("--- {payload}");
+            service.database().execute(&format!("UPDATE events SET payload = {payload} WHERE seq = 2")).await;
+            for path in ["/events", "/events?topic=t", "/events/b"] {
+                let problem = service.client.get(path).await.problem(500);
+                assert_eq!(problem["retryable"], false, "{problem}");
+                let detail = problem["detail"].as_str().unwrap();
+                assert!(detail.contains("the event with seq 2 cannot be read"), "{detail}");
+                assert!(detail.contains(reason), "{detail}");
+            }
+            assert_eq!(service.client.events("?after=2").await[0]["event_id"], "c");
+            assert_eq!(service.client.get("/events/a").await.status, 200);
+        }
+    });
+}
+
+#[test]
+fn a_damaged_page_is_no_reason_to_ask_again_and_is_logged_once() {
+    block_on(async {
+        let database = Database::create(Engine::Sqlite).await;
+        let arguments = ["--database-url", &database.url, "--window-ids", "2"];
+        let mut process = Process::start(Path::new("/"), &arguments).ready().await;
+        for batch in 0..10 {
+            let ids: Vec<String> = (0..100).map(|id| format!("{batch}-{id}")).collect();
+            process.client.publish_ok(events("t", ids.iter().map(String::as_str))).await;
+        }
+        process.signal("TERM");
+        assert_eq!(process.wait().code(), Some(0));
+        database.execute("PRAGMA wal_checkpoint(TRUNCATE)").await;
+        wipe_page_of(&database.file(), "\"5-50\"");
+
+        let process = Process::start(Path::new("/"), &arguments).ready().await;
+        for _ in 0..3 {
+            let problem = process.client.get("/events?limit=1000").await.problem(500);
+            assert_eq!(problem["retryable"], Value::Bool(false), "{problem}");
+        }
+        assert_eq!(process.client.events("?limit=1").await.len(), 1, "what is whole is read");
+        let log = process.log();
+        let lines: Vec<&str> = log.lines().filter(|line| line.contains("malformed")).collect();
+        assert!(lines.len() == 1 && lines[0].contains("ERROR"), "{log}");
+    });
+}
+
+/// Overwrites the page of the file in which this text stands first.
+fn wipe_page_of(file: &Path, text: &str) {
+    const PAGE_BYTES: usize = 4096;
+    let mut bytes = fs::read(file).unwrap();
+    let found = bytes.windows(text.len()).position(|window| window == text.as_bytes());
+    let page = found.expect("the text is in the file") / PAGE_BYTES;
+    bytes[page * PAGE_BYTES..(page + 1) * PAGE_BYTES].fill(0);
+    fs::write(file, bytes).unwrap();
 }

@@ -121,7 +121,7 @@ impl Answer {
         assert_eq!(self.header("content-type"), Some("application/problem+json"));
         let problem = self.json();
         assert_eq!(problem["status"], status);
-        assert_eq!(problem["retryable"], status == 408 || status == 429 || status >= 500, "{problem}");
+        assert_eq!(problem["retryable"], [408, 429, 502, 503, 504].contains(&status), "{problem}");
         for member in ["type", "title", "detail"] {
             assert!(problem[member].as_str().is_some_and(|text| !text.is_empty()), "{member}: {problem}");
         }
