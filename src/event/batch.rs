@@ -1,11 +1,14 @@
 //! From the body of a publish to its events: one event object, an array of events, or an object with `events`.
 
+mod fields;
+
 use std::ops::Range;
 
 use bytes::Bytes;
 use bytestring::ByteString;
 use serde_json::value::RawValue;
 
+use self::fields::{Field, Fields, Key};
 use super::{
     Event, PAYLOAD_DEPTH_MAX, Timestamp, check_name,
     json::{BREACHES_MAX, Breach, Cursor, Kind, RawString, pointers_to},
@@ -42,7 +45,7 @@ pub enum BatchError {
 
 fn events_at_fault(faults: &[EventFault]) -> String {
     let events = faults.chunk_by(|one, other| one.index == other.index).count();
-    // Behind the last fault that is named nothing was looked at.
+    // Nothing behind the last named fault was checked.
     if faults.len() < FAULTS_MAX { events.to_string() } else { format!("at least {events}") }
 }
 
@@ -67,7 +70,6 @@ pub fn parse_batch(body: Bytes, events_max: usize) -> Result<Vec<Event>, BatchEr
     }
     read?;
     if !batch.faults.is_empty() {
-        batch.faults.truncate(FAULTS_MAX);
         return Err(BatchError::Faults(batch.faults));
     }
     if batch.events_seen == 0 {
@@ -93,7 +95,7 @@ fn not_json(body: &str, error: &serde_json::Error) -> BatchError {
     BatchError::NotJson { reason, line, column }
 }
 
-/// The walk over one body, and what it has found.
+/// The walk over one body, and what it found.
 struct Batch<'a> {
     body: &'a ByteString,
     events_max: usize,
@@ -109,14 +111,7 @@ impl<'a> Batch<'a> {
         let mut cursor = Cursor::new(self.body);
         match cursor.kind() {
             Kind::Array => self.read_array(&mut cursor),
-            Kind::Object => match self.find_events(cursor.clone()) {
-                Some(Kind::Array) => return self.read_envelope(cursor),
-                Some(kind) if !self.looks_like_an_event(cursor.clone()) => {
-                    let kind = kind.with_article();
-                    return Err(BatchError::WrongShape(format!("`events` must be an array, not {kind}")));
-                }
-                _ => self.read_event(&mut cursor),
-            },
+            Kind::Object => return self.read_object(cursor),
             kind => {
                 return Err(BatchError::WrongShape(format!(
                     "the body must be an event, an array of events or an object with `events`, not {}",
@@ -127,54 +122,47 @@ impl<'a> Batch<'a> {
         Ok(())
     }
 
-    /// What the object's first member `events` is.
-    fn find_events(&mut self, mut object: Cursor<'a>) -> Option<Kind> {
-        let mut found = None;
-        object.members(&mut self.breaches, |cursor, key, breaches| {
-            if key.is("events") {
-                found = Some(cursor.kind());
-                return false;
-            }
-            cursor.skip(None, breaches);
-            true
-        });
-        self.breaches.clear();
-        found
+    /// Reads `{"events":[…]}`, or the object itself as an event.
+    ///
+    /// An object with `event_id` is an event, whatever else it has. So what was read from an array is dropped
+    /// again where `event_id` stands behind it.
+    fn read_object(&mut self, mut cursor: Cursor<'a>) -> Result<(), BatchError> {
+        let mut envelope = Envelope::default();
+        self.read_members(cursor.clone(), &mut envelope);
+        if envelope.is_one()? {
+            return envelope.check(self.body);
+        }
+        self.events_seen = 0;
+        self.events.clear();
+        self.faults.clear();
+        self.read_event(&mut cursor);
+        Ok(())
     }
 
-    fn looks_like_an_event(&mut self, mut object: Cursor<'a>) -> bool {
-        let mut field_seen = false;
-        object.members(&mut self.breaches, |cursor, key, breaches| {
-            field_seen |= Field::named(key).is_some();
-            cursor.skip(None, breaches);
-            true
-        });
-        self.breaches.clear();
-        field_seen
-    }
-
-    /// Reads `{"events":[…]}`. Other members are ignored as an event's further fields are; a second `events` would be lost, and is refused.
-    fn read_envelope(&mut self, mut cursor: Cursor<'a>) -> Result<(), BatchError> {
-        let mut arrays = 0;
+    /// Reads the members of an object as those of an envelope, up to an `event_id`.
+    fn read_members(&mut self, mut cursor: Cursor<'a>, envelope: &mut Envelope) {
         let mut ignored = Vec::new();
         cursor.members(&mut ignored, |cursor, key, breaches| {
-            let is_events = key.is("events");
-            arrays += usize::from(is_events);
-            if is_events && arrays == 1 {
-                self.read_array(cursor);
-            } else {
-                cursor.skip(None, breaches);
+            match Key::of(key) {
+                Key::Field(Field::EventId) => {
+                    envelope.event_id = true;
+                    return false;
+                }
+                Key::Events => {
+                    envelope.events_members += 1;
+                    let first = *envelope.events.get_or_insert(cursor.kind());
+                    if first == Kind::Array && envelope.events_members == 1 {
+                        self.read_array(cursor);
+                        return true;
+                    }
+                }
+                Key::Field(_) => envelope.other_fields = true,
+                Key::Other => {}
             }
+            cursor.skip(None, breaches);
             true
         });
-        if let Some(breach) = ignored.first() {
-            let pointer = pointers_to(self.body, &[breach.at]).concat();
-            return Err(BatchError::WrongShape(format!("{pointer} {}", breach.rule)));
-        }
-        match arrays {
-            1 => Ok(()),
-            _ => Err(BatchError::WrongShape("`events` must not stand twice in the body".to_owned())),
-        }
+        envelope.breach = ignored.first().copied();
     }
 
     fn read_array(&mut self, cursor: &mut Cursor<'a>) {
@@ -207,17 +195,17 @@ impl<'a> Batch<'a> {
         let mut seen = [false; Field::ALL.len()];
         let mut breaches = std::mem::take(&mut self.breaches);
         cursor.members(&mut breaches, |cursor, key, breaches| {
-            match Field::named(key) {
-                Some(field) if !std::mem::replace(&mut seen[field as usize], true) => {
+            match Key::of(key) {
+                Key::Field(field) if !std::mem::replace(&mut seen[field as usize], true) => {
                     if let Err(detail) = self.read_field(cursor, field, &mut fields, breaches) {
                         self.fault(index, field.pointer(), detail);
                     }
                 }
-                Some(field) => {
+                Key::Field(field) => {
                     cursor.skip(None, breaches);
                     self.fault(index, field.pointer(), "must not stand twice in one event".to_owned());
                 }
-                None => cursor.skip(None, breaches),
+                Key::Events | Key::Other => cursor.skip(None, breaches),
             }
             true
         });
@@ -296,56 +284,48 @@ impl<'a> Batch<'a> {
     }
 
     fn fault(&mut self, index: usize, pointer: &str, detail: String) {
-        self.faults.push(EventFault { index, pointer: pointer.to_owned(), detail });
-    }
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Field {
-    Topic,
-    EventId,
-    Timestamp,
-    Source,
-    Payload,
-}
-
-impl Field {
-    const ALL: [Field; 5] = [Field::Topic, Field::EventId, Field::Timestamp, Field::Source, Field::Payload];
-
-    fn named(key: RawString<'_>) -> Option<Self> {
-        Self::ALL.into_iter().find(|field| key.is(&field.pointer()[1..]))
-    }
-
-    fn pointer(self) -> &'static str {
-        match self {
-            Field::Topic => "/topic",
-            Field::EventId => "/event_id",
-            Field::Timestamp => "/timestamp",
-            Field::Source => "/source",
-            Field::Payload => "/payload",
+        if self.faults.len() < FAULTS_MAX {
+            self.faults.push(EventFault { index, pointer: pointer.to_owned(), detail });
         }
     }
 }
 
-/// The fields of one event that were found and valid.
+/// What is known of an object in the place of a batch.
 #[derive(Default)]
-struct Fields {
-    topic: Option<ByteString>,
-    event_id: Option<ByteString>,
-    source: Option<ByteString>,
-    timestamp: Option<Timestamp>,
-    payload: Option<ByteString>,
+struct Envelope {
+    event_id: bool,
+    /// Whether it has another field of an event.
+    other_fields: bool,
+    /// What its first member `events` is.
+    events: Option<Kind>,
+    events_members: usize,
+    /// The first broken rule in a member that is ignored.
+    breach: Option<Breach>,
 }
 
-impl Fields {
-    fn into_event(self) -> Option<Event> {
-        Some(Event {
-            topic: self.topic?,
-            event_id: self.event_id?,
-            source: self.source?,
-            timestamp: self.timestamp?,
-            payload: self.payload?,
-        })
+impl Envelope {
+    /// Whether the object is an envelope, or else an event.
+    fn is_one(&self) -> Result<bool, BatchError> {
+        match self.events {
+            Some(Kind::Array) => Ok(!self.event_id),
+            Some(kind) if !self.event_id && !self.other_fields => {
+                let kind = kind.with_article();
+                Err(BatchError::WrongShape(format!("`events` must be an array, not {kind}")))
+            }
+            _ => Ok(false),
+        }
+    }
+
+    /// What would be lost or could not be kept by any store is refused. Further members are ignored.
+    fn check(&self, body: &str) -> Result<(), BatchError> {
+        if let Some(breach) = self.breach {
+            let pointer = pointers_to(body, &[breach.at]).concat();
+            return Err(BatchError::WrongShape(format!("{pointer} {}", breach.rule)));
+        }
+        match self.events_members {
+            1 => Ok(()),
+            _ => Err(BatchError::WrongShape("`events` must not stand twice in the body".to_owned())),
+        }
     }
 }
 

@@ -1,10 +1,13 @@
-//! A walk over text that serde_json has proven to be JSON, which looks for what the grammar allows and a
-//! store cannot keep.
+//! A walk over text that serde_json has accepted as JSON. It looks for what JSON allows and a store cannot keep.
 //!
-//! The grammar is serde_json's business: everything here relies on the text being one valid value, and so
-//! needs neither error paths nor recursion.
+//! serde_json checks the grammar. Everything here relies on the text being one valid value, and needs neither
+//! error paths nor recursion.
+
+mod pointer;
 
 use memchr::memchr2;
+
+pub use self::pointer::pointers_to;
 
 /// The number that a magnitude must stay below, as its leading digits and decimal exponent: 1.8e308.
 const MAGNITUDE_DIGITS: [u8; 2] = [b'1', b'8'];
@@ -12,9 +15,6 @@ const MAGNITUDE_EXPONENT: i64 = 308;
 const NUMBER_DIGITS_MAX: usize = 1_000;
 /// Breaches that are noted at most, the first ones: as many as a refusal names.
 pub const BREACHES_MAX: usize = 100;
-/// A pointer leads this far into a text, and then ends at what encloses its target.
-const POINTER_STEPS_MAX: usize = 64;
-const POINTER_BYTES_MAX: usize = 1_024;
 
 /// A rule that one place of the text breaks; shown as the sentence that a producer gets to read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -88,10 +88,40 @@ impl<'a> RawString<'a> {
         serde_json::from_str(&format!("\"{}\"", self.raw)).ok()
     }
 
-    /// Whether this string, unescaped, is `name`.
-    pub fn is(&self, name: &str) -> bool {
-        if self.escaped { self.unescaped().as_deref() == Some(name) } else { self.raw == name }
+    /// The bytes of this string, unescaped into `room`, if it is ASCII and fits.
+    ///
+    /// Each key is compared with several names: this unescapes it once, and no further than the longest of them.
+    pub fn ascii<'b, const N: usize>(&self, room: &'b mut [u8; N]) -> Option<&'b [u8]>
+    where
+        'a: 'b,
+    {
+        if !self.escaped {
+            return Some(self.raw.as_bytes());
+        }
+        let mut rest = self.raw.as_bytes();
+        let mut length = 0;
+        while let Some(first) = rest.first() {
+            let (byte, taken) = if *first == b'\\' { unescape_ascii(rest)? } else { (*first, 1) };
+            *room.get_mut(length)? = byte;
+            length += 1;
+            rest = &rest[taken..];
+        }
+        Some(&room[..length])
     }
+}
+
+/// The ASCII character that the escape at the start of `bytes` stands for, and the length of the escape.
+fn unescape_ascii(bytes: &[u8]) -> Option<(u8, usize)> {
+    let byte = match bytes[1] {
+        b'u' => return u8::try_from(hex4(&bytes[2..6])).ok().filter(u8::is_ascii).map(|byte| (byte, 6)),
+        b'b' => 0x08,
+        b'f' => 0x0C,
+        b'n' => b'\n',
+        b'r' => b'\r',
+        b't' => b'\t',
+        itself => itself,
+    };
+    Some((byte, 2))
 }
 
 impl<'a> Cursor<'a> {
@@ -297,104 +327,6 @@ fn saturating_integer(text: &[u8]) -> i64 {
     let magnitude =
         digits.fold(0_i64, |number, digit| number.saturating_mul(10).saturating_add(i64::from(digit - b'0')));
     if text.first() == Some(&b'-') { -magnitude } else { magnitude }
-}
-
-/// The JSON pointers (RFC 6901) of the innermost values or members whose text covers each of `targets`, which
-/// are places in `text` in rising order.
-///
-/// One walk finds them all, and each is cut where it grows too long: a hostile text must not buy more work or a
-/// larger answer than an ordinary one of its size.
-pub fn pointers_to(text: &str, targets: &[usize]) -> Vec<String> {
-    let mut cursor = Cursor::new(text);
-    let mut path = Path::default();
-    let mut pointers = Vec::with_capacity(targets.len());
-    let mut breaches = Vec::new();
-    loop {
-        cursor.skip_space();
-        let token = cursor.byte();
-        match token {
-            b'"' => path.note_string(cursor.string(&mut breaches)),
-            b'{' | b'[' | b'}' | b']' | b',' | b':' => cursor.at += 1,
-            b't' | b'n' => cursor.at += 4,
-            b'f' => cursor.at += 5,
-            _ => cursor.number(&mut breaches),
-        }
-        while targets.get(pointers.len()).is_some_and(|target| *target < cursor.at) {
-            pointers.push(path.pointer());
-        }
-        match token {
-            b'{' | b'[' => path.enter(token == b'{'),
-            b'}' | b']' => path.leave(),
-            b',' => path.next(),
-            _ => {}
-        }
-        if pointers.len() == targets.len() || path.depth == 0 {
-            return pointers;
-        }
-    }
-}
-
-/// The way from the text's value down to where a walk is. Steps behind the last one shown are only counted.
-#[derive(Default)]
-struct Path<'a> {
-    steps: Vec<Step<'a>>,
-    depth: usize,
-}
-
-enum Step<'a> {
-    /// A member of an object, once its key is read.
-    Member(Option<RawString<'a>>),
-    Element(usize),
-}
-
-impl<'a> Path<'a> {
-    fn enter(&mut self, object: bool) {
-        if self.depth < POINTER_STEPS_MAX {
-            self.steps.push(if object { Step::Member(None) } else { Step::Element(0) });
-        }
-        self.depth += 1;
-    }
-
-    fn leave(&mut self) {
-        self.depth -= 1;
-        self.steps.truncate(self.depth);
-    }
-
-    /// The step that the next comma, key or value belongs to, if it is one that is shown.
-    fn innermost(&mut self) -> Option<&mut Step<'a>> {
-        if self.depth == self.steps.len() { self.steps.last_mut() } else { None }
-    }
-
-    fn next(&mut self) {
-        match self.innermost() {
-            Some(Step::Member(key)) => *key = None,
-            Some(Step::Element(index)) => *index += 1,
-            None => {}
-        }
-    }
-
-    /// A string where a member starts is its key.
-    fn note_string(&mut self, string: RawString<'a>) {
-        if let Some(Step::Member(key @ None)) = self.innermost() {
-            *key = Some(string);
-        }
-    }
-
-    fn pointer(&self) -> String {
-        let mut pointer = String::new();
-        for step in &self.steps {
-            let name = match step {
-                Step::Element(index) => index.to_string(),
-                Step::Member(Some(key)) if pointer.len() + key.raw.len() < POINTER_BYTES_MAX => {
-                    key.unescaped().unwrap_or_else(|| key.raw.to_owned())
-                }
-                Step::Member(_) => break,
-            };
-            pointer.push('/');
-            pointer.push_str(&name.replace('~', "~0").replace('/', "~1"));
-        }
-        pointer
-    }
 }
 
 #[cfg(test)]

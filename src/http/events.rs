@@ -6,7 +6,8 @@ use percent_encoding::percent_decode_str;
 use super::{gate::Gate, metered_body::MeteredBody, problem::Problem, query::Parameters};
 use crate::{
     event::{DedupScope, check_name},
-    store::{Page, PageQuery, StoredEvent},
+    service::Service,
+    store::{PageQuery, StoredEvent},
 };
 
 const LIMIT_DEFAULT: u64 = 100;
@@ -14,9 +15,14 @@ const LIMIT_MAX: u64 = 1_000;
 /// The highest number that a `seq` can have, in every store.
 const SEQ_MAX: u64 = i64::MAX as u64;
 
-/// One page of events, with a link to the next one while there is more.
+/// One page of events, with a link to the next one while there is more; or the event with one id as an array.
 pub(super) async fn page(request: HttpRequest, gate: web::Data<Gate>) -> Result<HttpResponse, Problem> {
-    let query = parse_query(request.query_string())?;
+    let parameters =
+        Parameters::parse(request.query_string(), &["topic", "limit", "before", "after", "event_id"])?;
+    if let Some(event_id) = parameters.text("event_id") {
+        return event_as_page(&gate, &parameters, event_id).await;
+    }
+    let query = page_query(&parameters)?;
     let service = gate.pass()?;
     let page = service.page(query.clone()).await?;
     let mut response = HttpResponse::Ok();
@@ -24,9 +30,29 @@ pub(super) async fn page(request: HttpRequest, gate: web::Data<Gate>) -> Result<
     if let Some(last) = page.events.last().filter(|_| page.more) {
         response.insert_header((header::LINK, next_link(query, last.seq)));
     }
-    let json = page_json(&page);
+    let json = page_json(&page.events);
     let permit = service.admit_answer(json.len())?;
     Ok(response.body(MeteredBody::new(json, permit)))
+}
+
+/// An array of one event or none, for the ids that clients cannot send in a path, as `.` and `..`.
+async fn event_as_page(
+    gate: &Gate,
+    parameters: &Parameters,
+    event_id: &str,
+) -> Result<HttpResponse, Problem> {
+    if let Some(other) = ["limit", "before", "after"].into_iter().find(|name| parameters.text(name).is_some())
+    {
+        return Err(Problem::invalid_parameter(format!(
+            "`{other}` must not be given together with `event_id`"
+        )));
+    }
+    check_name(event_id).map_err(|fault| Problem::invalid_parameter(format!("`event_id` {fault}")))?;
+    let service = gate.pass()?;
+    let found = find(service, Some(event_id.to_owned()), topic_of(parameters)?).await?;
+    let json = page_json(found.as_slice());
+    let permit = service.admit_answer(json.len())?;
+    Ok(HttpResponse::Ok().content_type("application/json").body(MeteredBody::new(json, permit)))
 }
 
 /// The event with one id.
@@ -34,21 +60,29 @@ pub(super) async fn event(request: HttpRequest, gate: web::Data<Gate>) -> Result
     let parameters = Parameters::parse(request.query_string(), &["topic"])?;
     let topic = topic_of(&parameters)?;
     let service = gate.pass()?;
-    if service.scope() == DedupScope::Topic && topic.is_none() {
-        return Err(Problem::invalid_parameter(
-            "`topic` must be given: in this database an event is known by its topic and its event_id",
-        ));
-    }
-    let event_id = event_id_in(request.path());
-    let found = match event_id.filter(|event_id| check_name(event_id).is_ok()) {
-        Some(event_id) => service.event(event_id, topic).await?,
-        None => None,
-    };
+    let found = find(service, event_id_in(request.path()), topic).await?;
     let Some(event) = found else { return Err(Problem::not_found("no event with this id is stored")) };
     let mut json = Vec::with_capacity(event.payload.len() + 512);
     write_event(&mut json, &event);
     let permit = service.admit_answer(json.len())?;
     Ok(HttpResponse::Ok().content_type("application/json").body(MeteredBody::new(json, permit)))
+}
+
+/// The event with this id, if there can be one.
+async fn find(
+    service: &Service,
+    event_id: Option<String>,
+    topic: Option<String>,
+) -> Result<Option<StoredEvent>, Problem> {
+    if service.scope() == DedupScope::Topic && topic.is_none() {
+        return Err(Problem::invalid_parameter(
+            "`topic` must be given: in this database an event is known by its topic and its event_id",
+        ));
+    }
+    match event_id.filter(|event_id| check_name(event_id).is_ok()) {
+        Some(event_id) => Ok(service.event(event_id, topic).await?),
+        None => Ok(None),
+    }
 }
 
 /// From the path as it came: an id may hold any character, a slash among them.
@@ -57,10 +91,9 @@ fn event_id_in(path: &str) -> Option<String> {
     percent_decode_str(encoded).decode_utf8().ok().map(|event_id| event_id.into_owned())
 }
 
-fn parse_query(query: &str) -> Result<PageQuery, Problem> {
-    let parameters = Parameters::parse(query, &["topic", "limit", "before", "after"])?;
+fn page_query(parameters: &Parameters) -> Result<PageQuery, Problem> {
     Ok(PageQuery {
-        topic: topic_of(&parameters)?,
+        topic: topic_of(parameters)?,
         before: parameters.number("before", 0..=SEQ_MAX)?,
         after: parameters.number("after", 0..=SEQ_MAX)?,
         limit: parameters.number("limit", 1..=LIMIT_MAX)?.unwrap_or(LIMIT_DEFAULT) as usize,
@@ -92,11 +125,11 @@ fn next_link(query: PageQuery, last_seq: u64) -> String {
     format!("</events?{}>; rel=\"next\"", parameters.finish())
 }
 
-fn page_json(page: &Page) -> Vec<u8> {
-    let bytes = page.events.iter().map(|event| event.payload.len() + 512).sum::<usize>();
+fn page_json(events: &[StoredEvent]) -> Vec<u8> {
+    let bytes = events.iter().map(|event| event.payload.len() + 512).sum::<usize>();
     let mut json = Vec::with_capacity(bytes + 2);
     json.push(b'[');
-    for (place, event) in page.events.iter().enumerate() {
+    for (place, event) in events.iter().enumerate() {
         if place > 0 {
             json.push(b',');
         }

@@ -12,6 +12,7 @@ mod endings;
 mod faults;
 mod hang_up;
 mod harness;
+mod odd_events;
 mod odd_requests;
 mod opening;
 mod pipeline;

@@ -37,6 +37,38 @@ fn the_three_shapes_hold_the_same_events() {
 }
 
 #[test]
+fn an_object_with_event_id_is_an_event_whatever_else_it_has() {
+    let single = parse(GOOD).unwrap();
+    let other = with("event_id", "\"b\"");
+    for events in [format!("[{other}]"), format!("[{other},{other}]"), "[]".to_owned(), "[5,{}]".to_owned()] {
+        let before = GOOD.replacen('{', &format!(r#"{{"events":{events},"#), 1);
+        let behind = format!(r#"{},"events":{events}}}"#, &GOOD[..GOOD.len() - 1]);
+        let twice = behind.replacen('{', r#"{"events":[],"#, 1);
+        let escaped = before.replace("event_id", r"\u0065vent\u005Fid");
+        for body in [before, behind, twice, escaped] {
+            assert_eq!(parse(&body).unwrap(), single, "{body}");
+        }
+    }
+    let not_valid = faults(&format!(r#"{{"events":[{GOOD}],"event_id":5}}"#));
+    assert_eq!(not_valid[0].1, "/event_id", "{not_valid:?}");
+    let breach = GOOD.replacen('{', r#"{"events":["\u0000"],"#, 1);
+    assert_eq!(faults(&breach)[0].1, "/events/0");
+}
+
+#[test]
+fn keys_are_known_by_what_their_escapes_stand_for() {
+    let escaped = GOOD.replace("topic", r"\u0074opi\u0063").replace("payload", r"payloa\u0064");
+    assert_eq!(parse(&escaped).unwrap(), parse(GOOD).unwrap());
+    for key in [r"topic\u0000", r"\u0074\n", r"\ud83d\ude00", r"\u0074\u0074", r"topic\/", r"\u0101vents"] {
+        let further = GOOD.replacen('{', &format!(r#"{{"{key}":0,"#), 1);
+        match parse(&further) {
+            Ok(events) => assert_eq!(events, parse(GOOD).unwrap(), "{key}"),
+            Err(error) => assert!(key.contains("u0000"), "{key}: {error}"),
+        }
+    }
+}
+
+#[test]
 fn escaped_names_are_stored_unescaped() {
     let events = parse(&with("topic", r#""caf\u00e9 \ud83d\ude00 \"q\" \\u0000""#)).unwrap();
     assert_eq!(events[0].topic(), "café 😀 \"q\" \\u0000");
@@ -112,6 +144,8 @@ fn no_more_than_a_hundred_faults_are_named() {
         Err(BatchError::Faults(faults)) => assert_eq!(faults.len(), FAULTS_MAX),
         other => panic!("{other:?}"),
     }
+    let one_event = format!("{{{}}}", [r#""topic":0"#; 1_000].join(","));
+    assert_eq!(faults(&one_event).len(), FAULTS_MAX);
 }
 
 #[test]

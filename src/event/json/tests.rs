@@ -1,4 +1,4 @@
-use super::*;
+use super::{pointer::POINTER_BYTES_MAX, *};
 
 fn breaches(text: &str, depth_max: usize) -> Vec<(String, Rule)> {
     serde_json::from_str::<&serde_json::value::RawValue>(text).expect("valid JSON");
