@@ -1,22 +1,29 @@
-//! Starts and stops the parts in order: the HTTP server first, so that a probe gets its answer while the database
-//! is awaited; then the store, then the service. Stopping goes the other way.
+//! Starts and stops the parts in order: the HTTP server first, so that probes are answered while the database is
+//! unavailable; then the store, then the service. Stopping goes the other way.
+
+mod opening;
+mod signals;
+mod stops;
 
 use std::{
     io,
     net::SocketAddr,
     sync::Arc,
-    time::{Duration, Instant},
+    time::{Duration, SystemTime},
 };
 
 use actix_rt::System;
 use actix_web::web;
+use futures::stream::BoxStream;
 use tokio::{
-    signal::unix::{SignalKind, signal},
-    sync::{mpsc, oneshot},
-    time::{timeout, timeout_at},
+    sync::oneshot,
+    time::{Instant, timeout, timeout_at},
 };
+use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+pub use self::signals::stop_signals;
+use self::{opening::open_store, stops::Stops};
 use crate::{
     actors::RestartPolicy,
     config::Config,
@@ -24,13 +31,17 @@ use crate::{
     http::{Gate, Limits, Server, ServerConfig, ServerError},
     redact::redacted,
     service::{Service, ServiceLimits},
-    store::{self, EventStore, OpenError, OpenOptions},
+    store::{EventStore, OpenError},
 };
 
-/// For closing the connections to the database, when nothing is in flight any more.
-const STORE_CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
-const STORE_RETRY_MIN: Duration = Duration::from_millis(250);
-const STORE_RETRY_MAX: Duration = Duration::from_secs(5);
+/// How long the workers of the HTTP server may take to end without answering.
+const SERVER_ABORT_TIMEOUT: Duration = Duration::from_secs(1);
+/// What answers get at least to reach their clients, once nothing is in flight any more.
+const ANSWERS_TIMEOUT_MIN: Duration = Duration::from_secs(1);
+/// How long an attempt to open the database may go on after a stop was asked for.
+const OPEN_STOP_TIMEOUT: Duration = Duration::from_secs(6);
+/// How long the threads of the runtime may take to end, a look-up of a name for instance.
+const RUNTIME_STOP_TIMEOUT: Duration = Duration::from_secs(1);
 /// The ledger keeps what a group became for a minute at least; a group is not tried for longer than this.
 const STORE_PATIENCE_MAX: Duration = Duration::from_secs(20);
 /// Threads for everything beside the actors and the HTTP workers: reads of the store, polls, signals.
@@ -45,12 +56,20 @@ pub enum AppError {
     Server(#[from] ServerError),
     #[error("cannot use the database {url}")]
     Database { url: String, source: OpenError },
+    #[error("the system's clock shows a time before 1970: set it, and start again")]
+    Clock,
     #[error("the actor {0} cannot be brought back")]
     ActorLost(String),
     #[error("not everything in flight could be answered within {0:?}")]
     DrainTimedOut(Duration),
     #[error("stopped at once by a second signal")]
     Aborted,
+    #[error("the database did not finish opening within {0:?} of the stop")]
+    StillOpening(Duration),
+    #[error("stopped before the schema was up to date: run it again")]
+    MigrationStopped,
+    #[error("not every connection to the database could be closed in time")]
+    NotClosed,
 }
 
 /// What those who run the service from inside, as tests and demonstrations do, want of it.
@@ -69,44 +88,48 @@ pub struct Hooks {
 /// Puts another store before the one that was opened.
 pub type StoreDecorator = Box<dyn FnOnce(Arc<dyn EventStore>) -> Arc<dyn EventStore> + Send>;
 
-/// Runs the service until SIGTERM or SIGINT, and drains it. A second signal ends it at once.
-pub fn serve(config: Config) -> Result<(), AppError> {
-    serve_with(config, Hooks::default(), || {
-        let (stop, stops) = mpsc::unbounded_channel();
-        for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
-            let mut signals = signal(kind).map_err(AppError::Runtime)?;
-            let stop = stop.clone();
-            tokio::spawn(async move { while signals.recv().await.is_some() && stop.send(()).is_ok() {} });
-        }
-        Ok(stops)
-    })
+/// Runs the service until SIGTERM, SIGINT or SIGQUIT, and drains it. A second signal ends it at once.
+pub fn serve(config: Config, hooks: Hooks) -> Result<(), AppError> {
+    serve_with(config, hooks, || stop_signals().map_err(AppError::Runtime))
 }
 
-/// Runs the service until `stops` says so: once to drain, twice to end at once. `stops` is called on the runtime.
+/// Runs the service until `stops` has an item, and drains it; a second one, a second later or more, ends it at once.
+/// `stops` is called on the runtime.
 pub fn serve_with(
     config: Config,
     hooks: Hooks,
-    stops: impl FnOnce() -> Result<mpsc::UnboundedReceiver<()>, AppError>,
+    stops: impl FnOnce() -> Result<BoxStream<'static, ()>, AppError>,
 ) -> Result<(), AppError> {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     let runtime = builder.worker_threads(RUNTIME_THREADS).thread_name("sekali").enable_all().build();
-    let runtime = runtime.map_err(AppError::Runtime)?;
-    let system = System::with_tokio_rt(|| runtime);
-    system.block_on(async move { run(config, hooks, stops()?).await })
+    let runtime = Arc::new(runtime.map_err(AppError::Runtime)?);
+    let system = System::with_tokio_rt(|| Arc::clone(&runtime));
+    let ended = system.block_on(async move { run(config, hooks, Stops::new(stops()?)).await });
+    drop(system);
+    if let Some(runtime) = Arc::into_inner(runtime) {
+        runtime.shutdown_timeout(RUNTIME_STOP_TIMEOUT);
+    }
+    ended
 }
 
-/// Brings a database's schema up to date.
+/// Brings a database's schema up to date. A signal to stop ends it before that.
 pub fn migrate(database_url: &str, scope: Option<DedupScope>) -> Result<(), AppError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let version = runtime
-        .map_err(AppError::Runtime)?
-        .block_on(store::migrate(database_url, scope))
-        .map_err(|source| AppError::Database { url: redacted(database_url), source })?;
-    info!(version, "the schema is up to date");
-    Ok(())
+    let runtime = runtime.map_err(AppError::Runtime)?;
+    let migrated = runtime.block_on(async {
+        let mut stops = Stops::new(stop_signals().map_err(AppError::Runtime)?);
+        tokio::select! {
+            migrated = opening::migrate(database_url, scope) => migrated,
+            () = stops.first() => Err(AppError::MigrationStopped),
+        }
+    });
+    runtime.shutdown_timeout(RUNTIME_STOP_TIMEOUT);
+    migrated
 }
 
-async fn run(config: Config, hooks: Hooks, mut stops: mpsc::UnboundedReceiver<()>) -> Result<(), AppError> {
+async fn run(config: Config, hooks: Hooks, mut stops: Stops) -> Result<(), AppError> {
+    // The HTTP server's own threads panic on such a time, which each answer names.
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_err(|_| AppError::Clock)?;
     let gate = web::Data::new(Gate::default());
     let mut server = Server::start(server_config(&config), gate.clone())?;
     let addresses = server.addresses().to_vec();
@@ -114,62 +137,88 @@ async fn run(config: Config, hooks: Hooks, mut stops: mpsc::UnboundedReceiver<()
     if let Some(listening) = hooks.listening {
         let _ = listening.send(addresses.clone());
     }
-    let store = tokio::select! {
-        store = open_store(&config) => store?,
-        error = server.failed() => return Err(error.into()),
-        _ = stops.recv() => {
-            server.stop(false).await;
-            return Ok(());
-        }
-    };
+    let Some(store) = open(&config, &mut server, &mut stops).await? else { return Ok(()) };
     let store = match hooks.decorate_store {
         Some(decorate) => decorate(store),
         None => store,
     };
-    let service = Service::start(Arc::clone(&store), service_limits(&config, hooks.restarts));
+    let limits = service_limits(&config, hooks.restarts);
+    let service = Service::start(Arc::clone(&store), limits).map_err(AppError::Runtime)?;
     gate.open(service.clone());
     welcome(&config, &addresses, store.scope());
     if let Some(ready) = hooks.ready {
         let _ = ready.send(service.clone());
     }
-    tokio::select! {
-        _ = stops.recv() => {}
-        error = server.failed() => {
-            stop_service(&service).await;
-            return Err(error.into());
-        }
-        actor = service.lost() => {
-            server.stop(false).await;
-            stop_service(&service).await;
-            return Err(AppError::ActorLost(actor));
-        }
+    let failed = tokio::select! {
+        () = stops.first() => None,
+        error = server.failed() => Some(error.into()),
+        part = service.lost() => Some(AppError::ActorLost(part)),
+    };
+    if let Some(error) = failed {
+        abort(&server).await;
+        // What failed says more than what could not be closed after it.
+        let _ = service.stop().await;
+        return Err(error);
     }
     tokio::select! {
         drained = drain(&config, &gate, &service, &server) => drained?,
-        _ = stops.recv() => return Err(AppError::Aborted),
+        () = stops.second() => return Err(AppError::Aborted),
     }
-    stop_service(&service).await;
+    if !service.stop().await {
+        return Err(AppError::NotClosed);
+    }
     info!("stopped; everything in flight was answered");
     Ok(())
 }
 
-/// Readers of a store that hangs must not keep the process from ending.
-async fn stop_service(service: &Service) {
-    if timeout(STORE_CLOSE_TIMEOUT, service.stop()).await.is_err() {
-        warn!("the database's connections could not be closed in time");
+/// Opens the database; `None` if a stop is asked for meanwhile. What was opened by then is closed again.
+async fn open(
+    config: &Config,
+    server: &mut Server,
+    stops: &mut Stops,
+) -> Result<Option<Arc<dyn EventStore>>, AppError> {
+    let stopping = CancellationToken::new();
+    let opening = open_store(config, &stopping);
+    tokio::pin!(opening);
+    tokio::select! {
+        store = &mut opening => return store,
+        error = server.failed() => return Err(error.into()),
+        () = stops.first() => {}
+    }
+    stopping.cancel();
+    abort(server).await;
+    let opened = tokio::select! {
+        opened = timeout(OPEN_STOP_TIMEOUT, opening) => opened,
+        () = stops.second() => return Err(AppError::Aborted),
+    };
+    match opened {
+        Err(_elapsed) => Err(AppError::StillOpening(OPEN_STOP_TIMEOUT)),
+        Ok(Ok(Some(store))) => {
+            let closed = timeout(OPEN_STOP_TIMEOUT, store.close()).await;
+            closed.map(|()| None).map_err(|_| AppError::NotClosed)
+        }
+        Ok(Ok(None) | Err(_)) => Ok(None),
     }
 }
 
-/// New requests are turned away; what was accepted is committed and answered; then the listeners close.
+/// Ends the HTTP server without answers. One of its threads that does not end must not keep the process.
+async fn abort(server: &Server) {
+    let _ = timeout(SERVER_ABORT_TIMEOUT, server.stop(false)).await;
+}
+
+/// New requests are refused; what was accepted is committed and answered; then the listeners close.
 async fn drain(config: &Config, gate: &Gate, service: &Service, server: &Server) -> Result<(), AppError> {
-    let deadline = tokio::time::Instant::now() + config.drain_timeout;
+    let deadline = Instant::now() + config.drain_timeout;
     info!("stopping: answering what is in flight");
     gate.drain();
-    let drained = async {
-        service.idle().await;
-        server.stop(true).await;
-    };
-    timeout_at(deadline, drained).await.map_err(|_| AppError::DrainTimedOut(config.drain_timeout))
+    let idle = timeout_at(deadline, service.idle()).await;
+    idle.map_err(|_| AppError::DrainTimedOut(config.drain_timeout))?;
+    // Everything accepted is committed. Who does not take the answer cannot make the end a failure.
+    let answers_deadline = deadline.max(Instant::now() + ANSWERS_TIMEOUT_MIN);
+    if timeout_at(answers_deadline, server.stop(true)).await.is_err() {
+        warn!("some clients did not take their answers before the end");
+    }
+    Ok(())
 }
 
 fn server_config(config: &Config) -> ServerConfig {
@@ -184,30 +233,8 @@ fn server_config(config: &Config) -> ServerConfig {
             batch_events_max: config.batch_events_max,
             body_timeout: config.body_timeout,
             publish_timeout: config.publish_timeout,
-            started: Instant::now(),
+            started: std::time::Instant::now(),
         },
-    }
-}
-
-/// Opens the database; waits for one that is away, and says so.
-async fn open_store(config: &Config) -> Result<Arc<dyn EventStore>, AppError> {
-    let options = OpenOptions {
-        migrate: config.migrate,
-        scope: config.dedup_scope,
-        read_connections: config.read_connections as u32,
-    };
-    let url = redacted(&config.database_url);
-    let mut pause = STORE_RETRY_MIN;
-    loop {
-        match store::open(&config.database_url, &options).await {
-            Ok(store) => return Ok(store),
-            Err(error) if error.is_transient() => {
-                warn!(url, error = &error as &dyn std::error::Error, "waiting for the database");
-            }
-            Err(source) => return Err(AppError::Database { url, source }),
-        }
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(STORE_RETRY_MAX);
     }
 }
 
@@ -219,7 +246,7 @@ fn service_limits(config: &Config, restarts: RestartPolicy) -> ServiceLimits {
         bytes_in_flight_max: config.bytes_in_flight_max,
         group_events_max: config.group_events_max,
         group_bytes_max: config.group_bytes_max,
-        // Whoever waits for a store that is away is told so while it still listens.
+        // Who waits for an unavailable store is told so before its own timeout.
         store_patience: (config.publish_timeout / 2).min(STORE_PATIENCE_MAX),
         restarts,
     }

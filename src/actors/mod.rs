@@ -10,17 +10,22 @@
 //!                                 └ Poller ┴ WarmUp: tasks that read the store beside the actors
 //! ```
 //!
+//! Liveness, a task too, finds what died in spite of its supervision.
+//!
 //! Only the writer writes. A window may say "stored", never "new": the store's unique key is the judge. All
 //! actors run under supervision and share one thread (an arbiter) of their own.
 
 mod supervision;
+mod tasks;
 mod request;
 mod dedup;
 mod writer;
 mod stats;
 mod poller;
+mod liveness;
 
 use std::{
+    io,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -30,17 +35,18 @@ use std::{
 
 use actix::{Addr, Arbiter, Supervisor};
 use tokio::{
-    runtime::Handle as Runtime,
     sync::{mpsc, oneshot},
-    task::JoinHandle,
+    time::timeout,
 };
 
 use self::{
     dedup::{Dedup, DedupActor, DedupWindow, ShardGauges, Source, WarmUp},
-    poller::{ActorConnection, Poller},
+    liveness::{ActorConnection, Liveness},
+    poller::Poller,
     stats::{Ask, StatsActor},
     supervision::{ActorHealth, SupervisedActor},
-    writer::{GroupLimits, WriterActor, WriterLimits},
+    tasks::Tasks,
+    writer::{Close, GroupLimits, WriterActor, WriterLimits},
 };
 pub use self::{
     request::{PublishError, PublishRequest, Reply},
@@ -52,6 +58,11 @@ use crate::{
     ledger::{LedgerPosition, StoreHealth},
     store::EventStore,
 };
+
+/// How long the tasks may take to end when the service stops.
+const TASKS_STOP_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long the writer's connection may take to close.
+const WRITER_CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The limits of the actors.
 #[derive(Clone, Debug)]
@@ -93,7 +104,7 @@ pub struct Actors {
     writer: (Addr<WriterActor>, Arc<ActorHealth>),
     stats: (Addr<StatsActor>, Arc<ActorHealth>),
     arbiter: Arbiter,
-    poller: JoinHandle<()>,
+    tasks: Tasks,
     lost: tokio::sync::Mutex<mpsc::UnboundedReceiver<String>>,
 }
 
@@ -101,28 +112,42 @@ impl Actors {
     /// Starts the actors, from the store upwards.
     ///
     /// To be called within an `actix::System` on a multi-threaded tokio runtime, which the readers of the store use.
-    pub fn start(shared: Shared, limits: ActorLimits) -> Self {
+    /// An error where the system gives no thread for them.
+    pub fn start(shared: Shared, limits: ActorLimits) -> io::Result<Self> {
         let (lost, lost_received) = mpsc::unbounded_channel();
-        let starting = Starting { shared, limits, arbiter: Arbiter::new(), lost };
+        let tasks = Tasks::new(lost.clone());
+        let starting = Starting { shared, limits, arbiter: Arbiter::try_new()?, tasks, lost };
         let (stats, stats_health) = starting.stats();
         let (writer, writer_health) = starting.writer(&stats);
         let shards = starting.shards(&writer, &writer_health);
-        let Starting { shared, arbiter, .. } = starting;
+        let Starting { shared, arbiter, tasks, lost, .. } = starting;
         let poller = Poller {
             store: shared.store,
             position: shared.position,
             writer: writer.clone(),
             stats: stats.clone(),
-            actors: connections(&shards, (&writer, &writer_health), (&stats, &stats_health)),
         };
-        Self {
+        tasks.keep_running("poller", poller.run());
+        let liveness = Liveness {
+            actors: connections(&shards, (&writer, &writer_health), (&stats, &stats_health)),
+            thread: arbiter.handle(),
+            lost,
+        };
+        tasks.keep_running("liveness", liveness.run());
+        Ok(Self {
             shards,
             writer: (writer, writer_health),
             stats: (stats, stats_health),
             arbiter,
-            poller: tokio::spawn(poller.run()),
+            tasks,
             lost: tokio::sync::Mutex::new(lost_received),
-        }
+        })
+    }
+
+    /// Runs `task` to its end on the runtime that the store's readers belong to, whether or not the result is
+    /// waited for. The result is `None` if it panicked or if the service stopped first.
+    pub async fn run<T: Send + 'static>(&self, task: impl Future<Output = T> + Send + 'static) -> Option<T> {
+        self.tasks.run(task).await
     }
 
     /// Sends each shard its part of the request; the reply comes to the receiver that was made with the request.
@@ -165,7 +190,7 @@ impl Actors {
         self.health().find(|actor| !actor.is_running()).map(|actor| actor.name.clone())
     }
 
-    /// Waits for an actor that cannot be brought back; returns its name.
+    /// Waits for an actor or a task that cannot be brought back; returns its name.
     pub async fn lost(&self) -> String {
         match self.lost.lock().await.recv().await {
             Some(actor) => actor,
@@ -182,11 +207,25 @@ impl Actors {
         }
     }
 
-    /// Ends the actors. What is in flight is lost to its clients.
-    pub fn stop(&self) {
-        self.poller.abort();
+    /// Ends the tasks, closes the writer's connection and ends the actors. What is in flight is lost to its
+    /// clients. True if nothing holds a connection to the store any more.
+    pub async fn stop(&self) -> bool {
+        let (tasks_ended, writer_closed) =
+            tokio::join!(self.tasks.stop(TASKS_STOP_TIMEOUT), self.close_writer());
         self.arbiter.stop();
         self.health().for_each(|actor| actor.note_exit(ActorExit::Stopped));
+        tasks_ended && writer_closed
+    }
+
+    /// True if it is closed in time. A writer that is gone for good took its connection along.
+    async fn close_writer(&self) -> bool {
+        let (address, health) = &self.writer;
+        if health.is_over() {
+            return true;
+        }
+        let (closed, is_closed) = oneshot::channel();
+        address.do_send(Close(closed));
+        timeout(WRITER_CLOSE_TIMEOUT, is_closed).await.is_ok()
     }
 
     fn health(&self) -> impl Iterator<Item = &Arc<ActorHealth>> {
@@ -200,6 +239,7 @@ struct Starting {
     shared: Shared,
     limits: ActorLimits,
     arbiter: Arbiter,
+    tasks: Tasks,
     lost: mpsc::UnboundedSender<String>,
 }
 
@@ -215,7 +255,7 @@ impl Starting {
     fn stats(&self) -> (Addr<StatsActor>, Arc<ActorHealth>) {
         let health = self.health("stats".to_owned());
         let store = Arc::clone(&self.shared.store);
-        let actor = StatsActor::new(store, Runtime::current(), Arc::clone(&health));
+        let actor = StatsActor::new(store, self.tasks.clone(), Arc::clone(&health));
         (self.supervise(actor), health)
     }
 
@@ -236,13 +276,14 @@ impl Starting {
         writer_health: &Arc<ActorHealth>,
     ) -> Vec<(Addr<DedupActor>, Arc<ShardGauges>)> {
         let window_ids = self.limits.window_ids / self.limits.shards;
-        let warm_up = WarmUp::start(Source {
+        let (warm_up, warming_up) = WarmUp::new(Source {
             store: Arc::clone(&self.shared.store),
             digester: self.shared.digester.clone(),
             position: Arc::clone(&self.shared.position),
             shards: self.limits.shards,
             shard_ids_max: window_ids / 2,
         });
+        self.tasks.keep_running("warm-up", warming_up);
         let start = |shard: usize| {
             let health = self.health(format!("shard {shard}"));
             let gauges = Arc::new(ShardGauges { health, window_ids: AtomicUsize::new(0) });

@@ -1,5 +1,4 @@
-//! Polls for what nobody in the actors can notice: commits of other nodes, a database restored to an older
-//! copy, and actors that died in spite of their guards.
+//! Polls the store for what no actor can notice: commits of other nodes, and a database restored to an older copy.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,7 +6,6 @@ use actix::Addr;
 
 use super::{
     stats::{HeadSeen, StatsActor},
-    supervision::{ActorExit, ActorHealth},
     writer::{HeadPolled, WriterActor},
 };
 use crate::{
@@ -25,28 +23,21 @@ pub(super) struct Poller {
     pub(super) position: Arc<LedgerPosition>,
     pub(super) writer: Addr<WriterActor>,
     pub(super) stats: Addr<StatsActor>,
-    /// Each actor, and whether its address still leads somewhere.
-    pub(super) actors: Vec<ActorConnection>,
 }
 
-pub(super) type ActorConnection = (Arc<ActorHealth>, Box<dyn Fn() -> bool + Send + Sync>);
-
 impl Poller {
-    /// Polls until it is aborted.
+    /// Polls until it is ended.
     pub(super) async fn run(self) {
         let mut polls = tokio::time::interval(POLL_INTERVAL);
         polls.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             polls.tick().await;
-            for (actor, _) in self.actors.iter().filter(|(_, connected)| !connected()) {
-                actor.note_exit(ActorExit::Died);
-            }
             self.poll_ledger().await;
         }
     }
 
     async fn poll_ledger(&self) {
-        // A store that is away is the writer's business and readiness's.
+        // The writer and readiness report a store that is unavailable.
         let Ok(Ok(look)) = tokio::time::timeout(POLL_TIMEOUT, self.position.look(&*self.store)).await else {
             return;
         };

@@ -173,6 +173,11 @@ impl ActorHealth {
         self.running.load(Ordering::Relaxed)
     }
 
+    /// Whether the actor is gone for good.
+    pub(in crate::actors) fn is_over(&self) -> bool {
+        self.history.lock().is_over()
+    }
+
     pub(in crate::actors) fn report(&self) -> ActorReport {
         let history = self.history.lock();
         ActorReport {

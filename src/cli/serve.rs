@@ -7,5 +7,5 @@ use crate::{app, config::ServeArgs};
 pub fn run(args: &ServeArgs) -> Result<(), CliError> {
     let config = args.check()?;
     logging::start(&args.log.check()?)?;
-    Ok(app::serve(config)?)
+    Ok(app::serve(config, app::Hooks::default())?)
 }

@@ -1,8 +1,6 @@
 //! What HTTP sees: plain async methods on a handle, no mailbox and no SQL.
 
-use std::{future::Future, sync::Arc, time::Duration};
-
-use tokio::runtime::Handle as Runtime;
+use std::{io, sync::Arc, time::Duration};
 
 use crate::{
     actors::{
@@ -18,6 +16,8 @@ use crate::{
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the store may take to prove that it answers.
 const PING_TIMEOUT: Duration = Duration::from_millis(900);
+/// How long the store may take to close its connections when nothing is in flight any more.
+const STORE_CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 const STATS_TIMEOUT: Duration = Duration::from_secs(6);
 const DRAIN_POLL_INTERVAL: Duration = Duration::from_millis(5);
 
@@ -51,8 +51,6 @@ struct Parts {
     admission: Admission,
     actors: Actors,
     damage_log: DamageLog,
-    /// Reads run here, and outlive whoever asked: a read cut off in the middle costs its connection.
-    runtime: Runtime,
 }
 
 /// Why the service is not ready.
@@ -88,7 +86,8 @@ impl Service {
     /// Starts the actors over `store`.
     ///
     /// To be called within an `actix::System` on a multi-threaded tokio runtime, which the readers of the store use.
-    pub fn start(store: Arc<dyn EventStore>, limits: ServiceLimits) -> Self {
+    /// An error where the system gives no thread for the actors.
+    pub fn start(store: Arc<dyn EventStore>, limits: ServiceLimits) -> io::Result<Self> {
         let shared = Shared {
             digester: Digester::new(store.scope()),
             store,
@@ -103,13 +102,12 @@ impl Service {
             store_patience: limits.store_patience,
             restarts: limits.restarts,
         };
-        Self(Arc::new(Parts {
+        Ok(Self(Arc::new(Parts {
             admission: Admission::new(limits.events_in_flight_max, limits.bytes_in_flight_max),
-            actors: Actors::start(shared.clone(), actor_limits),
+            actors: Actors::start(shared.clone(), actor_limits)?,
             damage_log: DamageLog::default(),
-            runtime: Runtime::current(),
             shared,
-        }))
+        })))
     }
 
     /// Which events are the same one.
@@ -182,11 +180,12 @@ impl Service {
         T: Send + 'static,
         F: Future<Output = Result<T, StoreError>> + Send + 'static,
     {
-        // The limit lies within the task: the store gets to see that nobody waits any more.
+        // The limit lies within the task: the store gets to see that nobody waits any more. The task outlives
+        // whoever asked, since a read that is cut off costs its connection.
         let reading = tokio::time::timeout(timeout, question(Arc::clone(&self.0.shared.store)));
-        match self.0.runtime.spawn(reading).await {
-            Ok(Ok(answer)) => answer.inspect_err(|error| self.0.damage_log.note(error)),
-            Ok(Err(_)) | Err(_) => Err(StoreError::TimedOut(timeout)),
+        match self.0.actors.run(reading).await {
+            Some(Ok(answer)) => answer.inspect_err(|error| self.0.damage_log.note(error)),
+            Some(Err(_)) | None => Err(StoreError::TimedOut(timeout)),
         }
     }
 
@@ -227,7 +226,7 @@ impl Service {
         }
     }
 
-    /// Waits for an actor that cannot be brought back; returns its name.
+    /// Waits for an actor or a task that cannot be brought back; returns its name.
     pub async fn lost(&self) -> String {
         self.0.actors.lost().await
     }
@@ -242,9 +241,13 @@ impl Service {
         self.0.actors.crash(actor, crash);
     }
 
-    /// Ends the actors and closes the store. What is in flight is lost to its clients: be idle first.
-    pub async fn stop(&self) {
-        self.0.actors.stop();
-        self.0.shared.store.close().await;
+    /// Ends the actors and closes the store: the writer's connection first, then the readers', then what keeps the
+    /// database for this service. What is in flight is lost to its clients: be idle first. True if everything was
+    /// closed in time.
+    pub async fn stop(&self) -> bool {
+        let actors_stopped = self.0.actors.stop().await;
+        let closing = self.0.shared.store.close();
+        let store_closed = tokio::time::timeout(STORE_CLOSE_TIMEOUT, closing).await.is_ok();
+        actors_stopped && store_closed
     }
 }

@@ -78,6 +78,10 @@ impl StoreWriter for CrashingWriter {
             }
         }
     }
+
+    async fn close(self: Box<Self>) -> Result<(), StoreError> {
+        self.writer.close().await
+    }
 }
 
 #[async_trait]

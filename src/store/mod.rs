@@ -58,7 +58,8 @@ pub trait EventStore: Send + Sync {
     /// The identities of up to `limit` events with a `seq` below `before`, newest first.
     async fn newest_ids(&self, before: u64, limit: usize) -> Result<Vec<StoredId>, StoreError>;
 
-    /// Ends every connection of the readers, and leaves the database to whoever opens it next.
+    /// Ends every connection of the readers, and releases the database for the next service. To be called after
+    /// the writer's connection is closed; when this returns, no file and no socket of the store is open.
     async fn close(&self);
 }
 
@@ -70,4 +71,8 @@ pub trait StoreWriter: Send {
     /// The same group (writer, number and contents) may be sent again after an error or a lost answer: it is
     /// stored and counted once, and answered alike.
     async fn append(&mut self, group: &AppendGroup<'_>) -> Result<AppendOutcome, StoreError>;
+
+    /// Ends the connection. When this returns, its files and its socket are closed. Dropping a connection closes
+    /// them as well, but at a later time that nobody can wait for.
+    async fn close(self: Box<Self>) -> Result<(), StoreError>;
 }

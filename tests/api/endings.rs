@@ -83,7 +83,10 @@ fn a_writer_that_dies_with_its_transaction_open_leaves_the_truth_to_the_store() 
                 continue;
             }
             assert_eq!((answer.status, &answer.json()["retryable"]), (503, &json!(true)), "{}", answer.text);
-            let in_hand = service.handle.actor(ActorName::Writer).last_in_hand.unwrap();
+            // The answer may come a moment before the ending is noted.
+            let in_hand = || service.handle.actor(ActorName::Writer).last_in_hand;
+            eventually("the ending is noted", async || in_hand().is_some()).await;
+            let in_hand = in_hand().unwrap();
             assert_eq!(in_hand.requests, 1);
             assert!(in_hand.time >= Duration::from_micros(200), "{in_hand:?}");
             let again = service.client.publish_ok(&batch).await;

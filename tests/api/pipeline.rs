@@ -337,6 +337,10 @@ impl StoreWriter for FaultyWriter {
         self.in_order.store(answer.is_ok(), Ordering::Relaxed);
         answer
     }
+
+    async fn close(self: Box<Self>) -> Result<(), StoreError> {
+        Ok(())
+    }
 }
 
 impl FaultyWriter {
@@ -503,7 +507,7 @@ fn runtime() -> tokio::runtime::Runtime {
 fn run(case: &Case, store: &FaultyStore, store_patience: Duration) -> (Vec<Attempt>, Totals) {
     let limits = service_limits(case, store_patience);
     actix_rt::System::with_tokio_rt(runtime).block_on(async {
-        let actors = Service::start(Arc::new(store.clone()), limits);
+        let actors = Service::start(Arc::new(store.clone()), limits).unwrap();
         let publishers: Vec<_> = case
             .publishers
             .iter()
@@ -743,7 +747,8 @@ fn ids_that_warmed_a_window_and_were_rolled_back_are_not_called_duplicates() {
         });
         actix_rt::System::with_tokio_rt(runtime).block_on(async {
             let actors =
-                Service::start(Arc::new(store.clone()), service_limits(&case, Duration::from_secs(20)));
+                Service::start(Arc::new(store.clone()), service_limits(&case, Duration::from_secs(20)))
+                    .unwrap();
             harness::eventually("the windows are warm", async || {
                 let report = actors.report().await.unwrap();
                 report.shards.iter().map(|(_, window_ids)| window_ids).sum::<usize>() == names.len()

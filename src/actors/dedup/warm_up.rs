@@ -3,9 +3,10 @@
 //! One pass over the store serves all shards that ask at about the same time. A window that stays cold costs
 //! speed, never an answer, so a store that fails here is only logged.
 
-use std::{sync::Arc, time::Duration};
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use actix::Addr;
+use futures::FutureExt;
 use tokio::{sync::mpsc, time::timeout};
 use tracing::{debug, warn};
 
@@ -42,11 +43,10 @@ pub(in crate::actors) struct Source {
 }
 
 impl WarmUp {
-    /// Starts the task that answers the asks; it ends with the last shard.
-    pub(in crate::actors) fn start(source: Source) -> Arc<Self> {
+    /// A way to ask, and the task that answers.
+    pub(in crate::actors) fn new(source: Source) -> (Arc<Self>, impl Future<Output = ()> + Send + 'static) {
         let (asks, received) = mpsc::unbounded_channel();
-        tokio::spawn(serve(source, received));
-        Arc::new(Self { asks })
+        (Arc::new(Self { asks }), serve(source, received))
     }
 
     /// Has this shard's window filled, soon.
@@ -63,13 +63,18 @@ async fn serve(source: Source, mut asks: mpsc::UnboundedReceiver<Ask>) {
         while let Ok(ask) = asks.try_recv() {
             gathered.push(ask);
         }
-        if let Err(error) = pass(&source, &gathered).await {
-            warn!(
+        // A pass may be given up: a window that stays cold costs speed, never an answer.
+        match AssertUnwindSafe(pass(&source, &gathered)).catch_unwind().await {
+            Ok(Ok(())) => debug!(shards = gathered.len(), "windows are warm"),
+            Ok(Err(error)) => warn!(
                 error = &error as &dyn std::error::Error,
                 "windows stay cold: the newest ids cannot be read"
-            );
+            ),
+            Err(_logged_by_the_hook) => warn!("windows stay cold: reading the newest ids panicked"),
         }
     }
+    // The last shard is gone, and the service with it.
+    std::future::pending().await
 }
 
 async fn pass(source: &Source, asks: &[Ask]) -> Result<(), StoreError> {
@@ -96,7 +101,6 @@ async fn pass(source: &Source, asks: &[Ask]) -> Result<(), StoreError> {
             ask.address.do_send(Warm { ids, epoch });
         }
     }
-    debug!(shards = asks.len(), "windows are warm");
     Ok(())
 }
 

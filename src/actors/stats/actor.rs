@@ -7,7 +7,7 @@
 use std::{sync::Arc, time::Duration};
 
 use actix::prelude::*;
-use tokio::{runtime::Handle as Runtime, sync::oneshot};
+use tokio::sync::oneshot;
 use tracing::warn;
 
 use super::{
@@ -16,6 +16,7 @@ use super::{
 };
 use crate::actors::{
     supervision::{self, ActorHealth, Crash, SupervisedActor, guarded},
+    tasks::Tasks,
     writer::TopicDelta,
 };
 use crate::store::{EventStore, Head, LedgerMark, StoreError, Totals};
@@ -63,14 +64,15 @@ pub struct CountersReport {
 #[derive(Message)]
 #[rtype(result = "()")]
 struct Loaded {
-    totals: Result<Totals, StoreError>,
+    /// `None` if reading them panicked.
+    totals: Option<Result<Totals, StoreError>>,
     /// The rebuild that asked for it.
     rebuild_no: u64,
 }
 
 pub(in crate::actors) struct StatsActor {
     store: Arc<dyn EventStore>,
-    runtime: Runtime,
+    tasks: Tasks,
     health: Arc<ActorHealth>,
     metrics: Metrics,
     /// The counters up to one commit; `None` until they are loaded.
@@ -93,14 +95,10 @@ struct Counted {
 }
 
 impl StatsActor {
-    pub(in crate::actors) fn new(
-        store: Arc<dyn EventStore>,
-        runtime: Runtime,
-        health: Arc<ActorHealth>,
-    ) -> Self {
+    pub(in crate::actors) fn new(store: Arc<dyn EventStore>, tasks: Tasks, health: Arc<ActorHealth>) -> Self {
         Self {
             store,
-            runtime,
+            tasks,
             health,
             metrics: Metrics::new(),
             counted: None,
@@ -218,8 +216,9 @@ impl Handler<Loaded> for StatsActor {
             }
             stats.loading = false;
             match loaded.totals {
-                Ok(totals) => stats.take(totals),
-                Err(error) => stats.note_load_error(error),
+                Some(Ok(totals)) => stats.take(totals),
+                Some(Err(error)) => stats.note_load_error(error),
+                None => stats.waiting.clear(),
             }
             stats.answer_waiting();
             if !stats.waiting.is_empty() {
@@ -246,12 +245,17 @@ impl StatsActor {
         let store = Arc::clone(&self.store);
         let address = ctx.address();
         let rebuild_no = self.rebuild_no;
-        self.runtime.spawn(async move {
-            let totals = tokio::time::timeout(LOAD_TIMEOUT, store.totals())
-                .await
-                .unwrap_or(Err(StoreError::TimedOut(LOAD_TIMEOUT)));
-            address.do_send(Loaded { totals, rebuild_no });
-        });
+        let tasks = self.tasks.clone();
+        ctx.spawn(
+            async move {
+                let totals = tasks.run(async move {
+                    let totals = tokio::time::timeout(LOAD_TIMEOUT, store.totals()).await;
+                    totals.unwrap_or(Err(StoreError::TimedOut(LOAD_TIMEOUT)))
+                });
+                address.do_send(Loaded { totals: totals.await, rebuild_no });
+            }
+            .into_actor(self),
+        );
     }
 
     /// The poller asks again in a moment: a cause that stays is logged once.

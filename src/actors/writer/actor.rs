@@ -7,6 +7,7 @@ use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use actix::prelude::*;
 use futures::FutureExt;
+use tokio::sync::oneshot;
 use tracing::{error, warn};
 use uuid::Uuid;
 
@@ -45,6 +46,11 @@ pub(in crate::actors) struct Subscribe {
     pub(in crate::actors) address: Addr<DedupActor>,
 }
 
+/// Ends the writer's connection. No group starts after it; the sender is used when the connection is closed.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(in crate::actors) struct Close(pub(in crate::actors) oneshot::Sender<()>);
+
 /// The ledger, as the watch saw it.
 #[derive(Message)]
 #[rtype(result = "()")]
@@ -71,6 +77,10 @@ pub(in crate::actors) struct WriterActor {
     /// Of the last group that was taken in hand.
     last_group: GroupId,
     committing: bool,
+    /// Set for good by [`Close`].
+    is_closing: bool,
+    /// Who waits for the connection to be closed.
+    closed: Option<oneshot::Sender<()>>,
 }
 
 impl WriterActor {
@@ -85,6 +95,8 @@ impl WriterActor {
             connection: None,
             last_group: GroupId { writer_id: Uuid::new_v4(), group_no: 0 },
             committing: false,
+            is_closing: false,
+            closed: None,
             store: shared.store,
             stats,
             shards: vec![None; shards],
@@ -128,6 +140,7 @@ impl SupervisedActor for WriterActor {
             });
         });
         self.commit_next(ctx);
+        self.close_if_asked(ctx);
     }
 }
 
@@ -167,6 +180,18 @@ impl Handler<HeadPolled> for WriterActor {
     }
 }
 
+impl Handler<Close> for WriterActor {
+    type Result = ();
+
+    fn handle(&mut self, Close(closed): Close, ctx: &mut Self::Context) {
+        guarded(self, ctx, |writer, ctx| {
+            writer.is_closing = true;
+            writer.closed = Some(closed);
+            writer.close_if_asked(ctx);
+        });
+    }
+}
+
 impl Handler<Crash> for WriterActor {
     type Result = ();
 
@@ -178,7 +203,7 @@ impl Handler<Crash> for WriterActor {
 impl WriterActor {
     /// Takes the next group in hand, if there is one and none is.
     fn commit_next(&mut self, ctx: &mut Context<Self>) {
-        if self.committing {
+        if self.committing || self.is_closing {
             return;
         }
         if let Some(requests) = self.queue.next_group() {
@@ -189,7 +214,7 @@ impl WriterActor {
     /// A store that failed is ready again only when it has taken a write, and a service that is not ready may
     /// be sent none: so an idle writer commits an empty group.
     fn probe_store(&mut self, ctx: &mut Context<Self>) {
-        if self.store_health.is_lost() && !self.committing {
+        if self.store_health.is_lost() && !self.committing && !self.is_closing {
             self.commit(Vec::new(), ctx);
         }
     }
@@ -238,6 +263,31 @@ impl WriterActor {
                 self.commit_next(ctx);
             }
         }
+        self.close_if_asked(ctx);
+    }
+
+    /// Closes the connection for the one who asked, once no group is under way.
+    fn close_if_asked(&mut self, ctx: &mut Context<Self>) {
+        if self.committing {
+            return;
+        }
+        let Some(closed) = self.closed.take() else { return };
+        let connection = self.connection.take();
+        let closing = async move {
+            if let Some(connection) = connection
+                && let Err(error) = connection.close().await
+            {
+                warn!(error = &error as &dyn std::error::Error, "the writer's connection did not close well");
+            }
+        };
+        let closing = AssertUnwindSafe(closing).catch_unwind().into_actor(self);
+        ctx.spawn(closing.map(|closing, writer: &mut Self, ctx| {
+            // Nobody waits any more only when the time for stopping is over.
+            let _ = closed.send(());
+            if let Err(panic) = closing {
+                supervision::end(writer, ctx, panic);
+            }
+        }));
     }
 
     fn fail(&mut self, group: Group, failure: CommitFailure) {

@@ -6,7 +6,7 @@ mod group;
 mod queue;
 
 pub(super) use self::{
-    actor::{Enqueue, HeadPolled, Subscribe, WriterActor, WriterLimits},
+    actor::{Close, Enqueue, HeadPolled, Subscribe, WriterActor, WriterLimits},
     group::TopicDelta,
     queue::GroupLimits,
 };

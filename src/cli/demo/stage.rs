@@ -2,8 +2,9 @@
 
 use std::{sync::Arc, thread::JoinHandle, time::Duration};
 
+use futures::{StreamExt, channel::mpsc};
 use tempfile::TempDir;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use super::DemoFailure;
 use crate::{
@@ -54,7 +55,7 @@ impl Stage {
             Config { listen: "127.0.0.1:0".to_owned(), database_url, shards: SHARDS, ..Config::default() };
         let (listening, addresses) = oneshot::channel();
         let (ready, service) = oneshot::channel();
-        let (stop, stops) = mpsc::unbounded_channel();
+        let (stop, stops) = mpsc::unbounded();
         let writer_crash = CrashTrigger::default();
         let trigger = writer_crash.clone();
         let hooks = Hooks {
@@ -63,7 +64,7 @@ impl Stage {
             decorate_store: Some(Box::new(move |store| Arc::new(CrashingStore::new(store, trigger)))),
             ..Hooks::default()
         };
-        let thread = std::thread::spawn(move || serve_with(config, hooks, || Ok(stops)));
+        let thread = std::thread::spawn(move || serve_with(config, hooks, || Ok(stops.boxed())));
         let thread = ServiceThread { stop, thread: Some(thread) };
         let started = block_on(async {
             let started = async { Ok::<_, oneshot::error::RecvError>((addresses.await?, service.await?)) };
@@ -98,7 +99,7 @@ impl ServiceThread {
 
     fn join(&mut self) -> Option<Result<(), AppError>> {
         // It may have ended already.
-        let _ = self.stop.send(());
+        let _ = self.stop.unbounded_send(());
         self.thread.take()?.join().ok()
     }
 }

@@ -1,7 +1,7 @@
 //! The connection that appends: one round trip a group.
 
 use async_trait::async_trait;
-use sqlx::{FromRow, PgConnection, postgres::PgConnectOptions};
+use sqlx::{Connection, FromRow, PgConnection, postgres::PgConnectOptions};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -28,6 +28,10 @@ impl StoreWriter for PostgresWriter {
     async fn append(&mut self, group: &AppendGroup<'_>) -> Result<AppendOutcome, StoreError> {
         let answer = call_append(&mut self.connection, group).await.map_err(store_error)?;
         answer.into_outcome().map_err(store_error)
+    }
+
+    async fn close(self: Box<Self>) -> Result<(), StoreError> {
+        self.connection.close().await.map_err(store_error)
     }
 }
 

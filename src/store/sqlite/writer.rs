@@ -37,6 +37,10 @@ impl StoreWriter for SqliteWriter {
     async fn append(&mut self, group: &AppendGroup<'_>) -> Result<AppendOutcome, StoreError> {
         append(&mut self.connection, self.scope, group).await.map_err(store_error)
     }
+
+    async fn close(self: Box<Self>) -> Result<(), StoreError> {
+        self.connection.close().await.map_err(store_error)
+    }
 }
 
 /// The ledger's one row, and the highest `seq` of the events.

@@ -11,6 +11,7 @@ mod postgres_dies;
 mod restored_under_load;
 mod second_service;
 mod slow_clients;
+mod stop;
 mod two_nodes;
 
 use std::{path::Path, time::Duration};

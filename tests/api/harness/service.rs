@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc, thread::JoinHandle, time::Duration};
 
+use futures::{StreamExt, channel::mpsc};
 use sekali::{
     actors::RestartPolicy,
     app::{AppError, Hooks, serve_with},
@@ -9,7 +10,7 @@ use sekali::{
     service::Service,
     store::{CrashTrigger, CrashingStore},
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use super::{Client, Database};
 
@@ -52,7 +53,7 @@ impl RunningService {
     pub async fn start(settings: Settings) -> Self {
         let (listening, addresses) = oneshot::channel();
         let (ready, handle) = oneshot::channel();
-        let (stop, stops) = mpsc::unbounded_channel();
+        let (stop, stops) = mpsc::unbounded();
         let writer_crash = CrashTrigger::default();
         let trigger = writer_crash.clone();
         let hooks = Hooks {
@@ -62,7 +63,7 @@ impl RunningService {
             ready: Some(ready),
         };
         let config = settings.config;
-        let thread = std::thread::spawn(move || serve_with(config, hooks, || Ok(stops)));
+        let thread = std::thread::spawn(move || serve_with(config, hooks, || Ok(stops.boxed())));
         let address = addresses.await.expect("the service listens")[0];
         let handle = handle.await.expect("the service becomes ready");
         Self {
@@ -83,7 +84,7 @@ impl RunningService {
 
     /// Drains the service; answers how it ended, and the database for what comes next.
     pub async fn stop(self) -> (Result<(), AppError>, Arc<Database>) {
-        let _ = self.stop.send(());
+        let _ = self.stop.unbounded_send(());
         self.ended().await
     }
 
@@ -100,7 +101,7 @@ impl RunningService {
 impl Drop for RunningService {
     fn drop(&mut self) {
         if let Some(thread) = self.thread.take() {
-            let _ = self.stop.send(());
+            let _ = self.stop.unbounded_send(());
             let _ = thread.join();
         }
     }

@@ -1,0 +1,69 @@
+//! Tasks that run beside the actors, on the runtime that the store's readers belong to.
+//!
+//! None of them is left alone: a stop ends them all and waits for them, a panic is an answer for whoever waits,
+//! and a task that the service cannot do without reports its end as an actor does.
+
+use std::{panic::AssertUnwindSafe, time::Duration};
+
+use futures::FutureExt;
+use tokio::{runtime::Handle as Runtime, sync::mpsc};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::error;
+
+/// Starts tasks and ends them; a clone shares them.
+#[derive(Clone)]
+pub(in crate::actors) struct Tasks {
+    runtime: Runtime,
+    running: TaskTracker,
+    stopping: CancellationToken,
+    /// Receives the name of a part that cannot be brought back.
+    lost: mpsc::UnboundedSender<String>,
+}
+
+impl Tasks {
+    /// Tasks of the current runtime.
+    pub(in crate::actors) fn new(lost: mpsc::UnboundedSender<String>) -> Self {
+        Self {
+            runtime: Runtime::current(),
+            running: TaskTracker::new(),
+            stopping: CancellationToken::new(),
+            lost,
+        }
+    }
+
+    /// Runs `task` to its end, whether or not the result is waited for. The result is `None` if it panicked or if
+    /// the service stopped first.
+    pub(in crate::actors) async fn run<T: Send + 'static>(
+        &self,
+        task: impl Future<Output = T> + Send + 'static,
+    ) -> Option<T> {
+        let stopping = self.stopping.clone();
+        let task = async move { stopping.run_until_cancelled(task).await };
+        self.running.spawn_on(task, &self.runtime).await.ok().flatten()
+    }
+
+    /// Runs a task that ends only with the service. Any other end of it ends the service.
+    pub(in crate::actors) fn keep_running(
+        &self,
+        name: &'static str,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) {
+        let (stopping, lost) = (self.stopping.clone(), self.lost.clone());
+        let watched = async move {
+            let ended = stopping.run_until_cancelled(AssertUnwindSafe(task).catch_unwind()).await;
+            if ended.is_some() {
+                // Nobody listens any more only when the service is ending already.
+                let _ = lost.send(name.to_owned());
+                error!(task = name, "a task ended that the service cannot do without");
+            }
+        };
+        self.running.spawn_on(watched, &self.runtime);
+    }
+
+    /// Ends all tasks where they wait next, and waits for that; false if they do not end within `timeout`.
+    pub(in crate::actors) async fn stop(&self, timeout: Duration) -> bool {
+        self.stopping.cancel();
+        self.running.close();
+        tokio::time::timeout(timeout, self.running.wait()).await.is_ok()
+    }
+}
