@@ -30,7 +30,7 @@ use crate::{
     event::DedupScope,
     http::{Gate, Limits, Server, ServerConfig, ServerError},
     redact::redacted,
-    service::{Service, ServiceLimits},
+    service::{LinesLost, Service, ServiceLimits},
     store::{EventStore, OpenError},
 };
 
@@ -79,6 +79,8 @@ pub struct Hooks {
     pub restarts: RestartPolicy,
     /// Stands between the actors and the store.
     pub decorate_store: Option<StoreDecorator>,
+    /// Lines that the log could not write, for `/stats`.
+    pub log_lines_lost: LinesLost,
     /// Receives the addresses as soon as the service listens.
     pub listening: Option<oneshot::Sender<Vec<SocketAddr>>>,
     /// Receives the service when its store is open.
@@ -143,7 +145,8 @@ async fn run(config: Config, hooks: Hooks, mut stops: Stops) -> Result<(), AppEr
         None => store,
     };
     let limits = service_limits(&config, hooks.restarts);
-    let service = Service::start(Arc::clone(&store), limits).map_err(AppError::Runtime)?;
+    let service =
+        Service::start(Arc::clone(&store), limits, hooks.log_lines_lost).map_err(AppError::Runtime)?;
     gate.open(service.clone());
     welcome(&config, &addresses, store.scope());
     if let Some(ready) = hooks.ready {

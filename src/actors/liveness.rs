@@ -14,7 +14,7 @@ use tokio::{
 };
 use tracing::error;
 
-use super::supervision::{ActorExit, ActorHealth};
+use super::actor_health::{ActorExit, ActorHealth};
 
 const LIVENESS_INTERVAL: Duration = Duration::from_millis(250);
 /// How long the actors' thread may be at one message before the service is ended. Looks are counted, not time: a

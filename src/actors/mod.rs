@@ -15,6 +15,7 @@
 //! Only the writer writes. A window may say "stored", never "new": the store's unique key is the judge. All
 //! actors run under supervision and share one thread (an arbiter) of their own.
 
+mod actor_health;
 mod supervision;
 mod tasks;
 mod request;
@@ -40,18 +41,20 @@ use tokio::{
 };
 
 use self::{
+    actor_health::ActorHealth,
     dedup::{Dedup, DedupActor, DedupWindow, ShardGauges, Source, WarmUp},
     liveness::{ActorConnection, Liveness},
     poller::Poller,
     stats::{Ask, StatsActor},
-    supervision::{ActorHealth, SupervisedActor},
+    supervision::SupervisedActor,
     tasks::Tasks,
     writer::{Close, GroupLimits, WriterActor, WriterLimits},
 };
 pub use self::{
+    actor_health::{ActorExit, ActorReport, ExitCounts, InHand},
     request::{PublishError, PublishRequest, Reply},
     stats::{CountersReport, MetricsReport},
-    supervision::{ActorExit, ActorReport, CRASH_INJECTED, Crash, ExitCounts, InHand, RestartPolicy},
+    supervision::{CRASH_INJECTED, Crash, RestartPolicy},
 };
 use crate::{
     event::Digester,

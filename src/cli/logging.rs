@@ -1,19 +1,83 @@
 //! The log: lines on standard error, for people or for collectors.
 
-use std::io::{self, IsTerminal};
+use std::{
+    backtrace::{Backtrace, BacktraceStatus},
+    io::{self, IsTerminal, Write},
+    panic,
+    time::Duration,
+};
 
+use tracing::error;
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
-use crate::config::{LogConfig, LogFormat, WrongValue};
+use super::{CliError, log_writer::LogWriter, sentence};
+use crate::{
+    config::{LogConfig, LogFormat, WrongValue},
+    service::LinesLost,
+};
 
-/// Starts the log for the whole process; a log that was started before stays as it is.
-pub fn start(config: &LogConfig) -> Result<(), WrongValue> {
-    let lines = tracing_subscriber::fmt().with_env_filter(filter(&config.level)?).with_writer(io::stderr);
+/// How long the last lines may take to be written when the process ends.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The log of the process.
+pub(super) struct Log {
+    writer: LogWriter,
+    format: LogFormat,
+}
+
+/// Starts the log for the whole process, panics included; a log that was started before stays as it is.
+pub(super) fn start(config: &LogConfig) -> Result<Log, CliError> {
+    let filter = filter(&config.level)?;
+    let writer = LogWriter::start(io::stderr()).map_err(CliError::Runtime)?;
+    let lines_writer = writer.clone();
+    // A line that cannot be formatted must not be reported past the writer.
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(move || lines_writer.clone())
+        .log_internal_errors(false);
     let _ = match config.format {
         LogFormat::Text => lines.with_ansi(wants_colours()).try_init(),
         LogFormat::Json => lines.json().flatten_event(true).try_init(),
     };
-    Ok(())
+    panic::set_hook(Box::new(log_panic));
+    Ok(Log { writer, format: config.format })
+}
+
+impl Log {
+    /// Lines that could not be written so far.
+    pub(super) fn lines_lost(&self) -> LinesLost {
+        self.writer.lost()
+    }
+
+    /// Says why the process fails, if it does, and lets the last lines be written. Returns `done`; a failure is
+    /// marked as told.
+    pub(super) fn end<T>(mut self, done: Result<T, CliError>) -> Result<T, CliError> {
+        let done = done.map_err(|failure| {
+            let sentence = sentence(&failure);
+            match self.format {
+                LogFormat::Text => drop(writeln!(self.writer, "sekali: {sentence}")),
+                LogFormat::Json => error!(error = sentence, "the process failed"),
+            }
+            CliError::Told(Box::new(failure))
+        });
+        self.writer.flush_within(FLUSH_TIMEOUT);
+        done
+    }
+}
+
+/// A panic as a line of the log. The usual hook would write past it, and wait where nobody reads.
+fn log_panic(info: &panic::PanicHookInfo<'_>) {
+    let message = info.payload_as_str().unwrap_or("no message");
+    let thread = std::thread::current();
+    let thread = thread.name().unwrap_or("unnamed");
+    let location = info.location().map(ToString::to_string).unwrap_or_default();
+    // Captured where RUST_BACKTRACE asks for it.
+    let backtrace = Backtrace::capture();
+    if backtrace.status() == BacktraceStatus::Captured {
+        error!(panic = message, thread, location, %backtrace, "a thread panicked");
+    } else {
+        error!(panic = message, thread, location, "a thread panicked");
+    }
 }
 
 fn filter(directives: &str) -> Result<EnvFilter, WrongValue> {
@@ -28,8 +92,13 @@ fn filter(directives: &str) -> Result<EnvFilter, WrongValue> {
     if !directives.contains('[') && !directives.split(',').all(is_level_or_pair) {
         return Err(wrong());
     }
-    // The HTTP server tells of its threads at `info`, which nobody asked for who asked for nothing.
-    let directives = if directives == "info" { "info,actix_server=warn" } else { directives };
+    // The HTTP server reports its threads at `info`, and each broken request of a stranger as an error.
+    let directives = match directives {
+        "info" => "info,actix_server=warn,actix_http=off",
+        "warn" => "warn,actix_http=off",
+        "error" => "error,actix_http=off",
+        others => others,
+    };
     EnvFilter::try_new(directives).map_err(|_| wrong())
 }
 
@@ -40,7 +109,46 @@ fn wants_colours() -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::filter;
+    use std::{
+        io,
+        sync::{Arc, Mutex},
+    };
+
+    use super::*;
+
+    /// Keeps what is logged.
+    #[derive(Clone, Default)]
+    struct Kept(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Kept {
+        fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(line)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_panic_is_one_line_of_the_log() {
+        let kept = Kept::default();
+        let writer = kept.clone();
+        let lines = tracing_subscriber::fmt().json().flatten_event(true).with_writer(move || writer.clone());
+        let usual = panic::take_hook();
+        panic::set_hook(Box::new(log_panic));
+        let caught = tracing::subscriber::with_default(lines.finish(), || {
+            panic::catch_unwind(|| panic!("two\nlines, {}", 1))
+        });
+        panic::set_hook(usual);
+        assert!(caught.is_err());
+        let log = String::from_utf8(kept.0.lock().unwrap().clone()).unwrap();
+        assert_eq!(log.matches('\n').count(), 1, "{log}");
+        let line: serde_json::Value = serde_json::from_str(&log).unwrap();
+        assert_eq!(line["panic"], "two\nlines, 1");
+        assert_eq!(line["message"], "a thread panicked");
+        assert!(line["location"].as_str().unwrap().starts_with("src/cli/logging.rs:"), "{line}");
+    }
 
     #[test]
     fn levels_and_directives_are_taken() {

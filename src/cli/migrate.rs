@@ -21,8 +21,12 @@ pub struct MigrateArgs {
 
 /// Migrates, and names the database that is now up to date.
 pub fn run(args: &MigrateArgs) -> Result<(), CliError> {
-    let database = args.database.check()?;
-    logging::start(&args.log.check()?)?;
-    app::migrate(&database.url, database.dedup_scope)?;
+    let log = logging::start(&args.log.check()?)?;
+    let database = args.database.check().map_err(CliError::from);
+    let migrated = database.and_then(|database| {
+        app::migrate(&database.url, database.dedup_scope)?;
+        Ok(database)
+    });
+    let database = log.end(migrated)?;
     writeln!(io::stdout(), "{} is up to date", database.url).map_err(CliError::Output)
 }

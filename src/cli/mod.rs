@@ -3,6 +3,7 @@
 mod demo;
 mod events;
 mod healthcheck;
+mod log_writer;
 mod logging;
 mod migrate;
 mod minified;
@@ -13,6 +14,7 @@ mod simulate;
 mod stats;
 
 use std::{
+    error::Error,
     future::Future,
     io::{self, Write},
     process::ExitCode,
@@ -110,6 +112,9 @@ pub enum CliError {
     /// The system gave no thread or no poll.
     #[error("cannot start the runtime")]
     Runtime(#[source] io::Error),
+    /// Any of these, when the log has already said it.
+    #[error(transparent)]
+    Told(Box<CliError>),
 }
 
 impl CliError {
@@ -117,9 +122,24 @@ impl CliError {
     pub fn exit_code(&self) -> ExitCode {
         match self {
             CliError::Usage(_) | CliError::Client(ClientError::Url { .. }) => ExitCode::from(2),
+            CliError::Told(failure) => failure.exit_code(),
             _ => ExitCode::FAILURE,
         }
     }
+}
+
+/// The error and its causes in one sentence, but for causes that the words before them already end with.
+pub fn sentence(error: &dyn Error) -> String {
+    let mut sentence = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let words = error.to_string();
+        if !sentence.ends_with(&words) {
+            sentence = format!("{sentence}: {words}");
+        }
+        cause = error.source();
+    }
+    sentence
 }
 
 /// Which running service to ask.

@@ -1,11 +1,16 @@
-//! `sekali serve`: check the settings, start the log, hand over to the application.
+//! `sekali serve`: start the log, check the settings, hand over to the application.
 
 use super::{CliError, logging};
-use crate::{app, config::ServeArgs};
+use crate::{
+    app::{self, Hooks},
+    config::ServeArgs,
+};
 
 /// Runs the service until it is told to stop.
 pub fn run(args: &ServeArgs) -> Result<(), CliError> {
-    let config = args.check()?;
-    logging::start(&args.log.check()?)?;
-    Ok(app::serve(config, app::Hooks::default())?)
+    let log = logging::start(&args.log.check()?)?;
+    let hooks = Hooks { log_lines_lost: log.lines_lost(), ..Hooks::default() };
+    let config = args.check().map_err(CliError::from);
+    let served = config.and_then(|config| Ok(app::serve(config, hooks)?));
+    log.end(served)
 }

@@ -50,6 +50,7 @@ struct Node<'a> {
     exceptions: u64,
     in_flight: InFlight,
     database_restored: u64,
+    log_lines_lost: u64,
 }
 
 #[derive(Serialize)]
@@ -156,6 +157,7 @@ impl<'a> Node<'a> {
             exceptions: metrics.exceptions,
             in_flight: InFlight { events: report.events_in_flight, bytes: report.bytes_in_flight },
             database_restored: report.restored,
+            log_lines_lost: report.log_lines_lost,
         }
     }
 }

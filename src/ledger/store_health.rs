@@ -73,6 +73,7 @@ impl StoreHealth {
         let mut history = self.history.lock();
         let was_lost = history.lost_at.is_some();
         if was_lost && history.last_loss == Some(loss) {
+            drop(history);
             debug!(error = cause, "the store still cannot be written");
             return;
         }

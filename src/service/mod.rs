@@ -1,6 +1,13 @@
 //! What HTTP sees: plain async methods on a handle, no mailbox and no SQL.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use crate::{
     actors::{
@@ -51,6 +58,23 @@ struct Parts {
     admission: Admission,
     actors: Actors,
     damage_log: DamageLog,
+    log_lines_lost: LinesLost,
+}
+
+/// Lines of the log that could not be written; a clone counts with it.
+#[derive(Clone, Debug, Default)]
+pub struct LinesLost(Arc<AtomicU64>);
+
+impl LinesLost {
+    /// Counts a line.
+    pub fn add_one(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Lines lost so far.
+    pub fn count(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 /// Why the service is not ready.
@@ -80,6 +104,8 @@ pub struct NodeReport {
     pub bytes_in_flight: usize,
     /// Times that the database proved to be restored to an older copy.
     pub restored: u64,
+    /// Lines of the log that could not be written.
+    pub log_lines_lost: u64,
 }
 
 impl Service {
@@ -87,7 +113,11 @@ impl Service {
     ///
     /// To be called within an `actix::System` on a multi-threaded tokio runtime, which the readers of the store use.
     /// An error where the system gives no thread for the actors.
-    pub fn start(store: Arc<dyn EventStore>, limits: ServiceLimits) -> io::Result<Self> {
+    pub fn start(
+        store: Arc<dyn EventStore>,
+        limits: ServiceLimits,
+        log_lines_lost: LinesLost,
+    ) -> io::Result<Self> {
         let shared = Shared {
             digester: Digester::new(store.scope()),
             store,
@@ -106,6 +136,7 @@ impl Service {
             admission: Admission::new(limits.events_in_flight_max, limits.bytes_in_flight_max),
             actors: Actors::start(shared.clone(), actor_limits)?,
             damage_log: DamageLog::default(),
+            log_lines_lost,
             shared,
         })))
     }
@@ -202,6 +233,7 @@ impl Service {
             events_in_flight: admission.events_in_flight(),
             bytes_in_flight: admission.bytes_in_flight(),
             restored: shared.position.restored(),
+            log_lines_lost: self.0.log_lines_lost.count(),
         })
     }
 

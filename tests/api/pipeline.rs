@@ -18,7 +18,7 @@ use proptest::{
 use sekali::{
     actors::{PublishError, RestartPolicy},
     event::{DedupScope, Event, Outcome, Timestamp, parse_batch},
-    service::{Service, ServiceLimits},
+    service::{LinesLost, Service, ServiceLimits},
     store::{
         AppendGroup, AppendOutcome, Committed, EventStore, Head, LedgerMark, Page, PageQuery, StoreError,
         StoreWriter, StoredEvent, StoredId, TopicCount, TopicTotal, Totals,
@@ -507,7 +507,7 @@ fn runtime() -> tokio::runtime::Runtime {
 fn run(case: &Case, store: &FaultyStore, store_patience: Duration) -> (Vec<Attempt>, Totals) {
     let limits = service_limits(case, store_patience);
     actix_rt::System::with_tokio_rt(runtime).block_on(async {
-        let actors = Service::start(Arc::new(store.clone()), limits).unwrap();
+        let actors = Service::start(Arc::new(store.clone()), limits, LinesLost::default()).unwrap();
         let publishers: Vec<_> = case
             .publishers
             .iter()
@@ -746,9 +746,10 @@ fn ids_that_warmed_a_window_and_were_rolled_back_are_not_called_duplicates() {
             inside.groups.clear();
         });
         actix_rt::System::with_tokio_rt(runtime).block_on(async {
-            let actors =
-                Service::start(Arc::new(store.clone()), service_limits(&case, Duration::from_secs(20)))
-                    .unwrap();
+            let actors = {
+                let limits = service_limits(&case, Duration::from_secs(20));
+                Service::start(Arc::new(store.clone()), limits, LinesLost::default()).unwrap()
+            };
             harness::eventually("the windows are warm", async || {
                 let report = actors.report().await.unwrap();
                 report.shards.iter().map(|(_, window_ids)| window_ids).sum::<usize>() == names.len()

@@ -9,8 +9,9 @@ use actix::prelude::*;
 
 use super::{warm_up::WarmUp, window::DedupWindow};
 use crate::actors::{
+    actor_health::ActorHealth,
     request::PublishRequest,
-    supervision::{self, ActorHealth, Crash, SupervisedActor, guarded},
+    supervision::{self, Crash, SupervisedActor, guarded},
     writer::{Enqueue, Subscribe, WriterActor},
 };
 use crate::event::Digest;

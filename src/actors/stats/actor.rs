@@ -15,7 +15,8 @@ use super::{
     topic_table::TopicTable,
 };
 use crate::actors::{
-    supervision::{self, ActorHealth, Crash, SupervisedActor, guarded},
+    actor_health::ActorHealth,
+    supervision::{self, Crash, SupervisedActor, guarded},
     tasks::Tasks,
     writer::TopicDelta,
 };

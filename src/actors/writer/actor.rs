@@ -18,10 +18,11 @@ use super::{
 };
 use crate::actors::{
     Shared,
+    actor_health::ActorHealth,
     dedup::{DedupActor, DedupWindow, Forget, Learn},
     request::{PublishError, PublishRequest},
     stats::{Rebuild, StatsActor},
-    supervision::{self, ActorHealth, Crash, SupervisedActor, guarded},
+    supervision::{self, Crash, SupervisedActor, guarded},
 };
 use crate::event::Digest;
 use crate::ledger::{LedgerPosition, PolledHead, StoreHealth, StoreLoss};

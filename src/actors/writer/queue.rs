@@ -7,8 +7,8 @@ use std::{
 };
 
 use crate::actors::{
+    actor_health::ActorHealth,
     request::{PublishError, PublishRequest},
-    supervision::ActorHealth,
 };
 
 /// In so many steps the limit of a group comes back from nothing.

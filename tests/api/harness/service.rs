@@ -61,6 +61,7 @@ impl RunningService {
             decorate_store: Some(Box::new(move |store| Arc::new(CrashingStore::new(store, trigger)))),
             listening: Some(listening),
             ready: Some(ready),
+            ..Hooks::default()
         };
         let config = settings.config;
         let thread = std::thread::spawn(move || serve_with(config, hooks, || Ok(stops.boxed())));
