@@ -92,10 +92,8 @@ pub enum OpenError {
         "this database was created with --dedup-scope {kept} and keeps it; {asked} was asked for: leave the setting out, or give another database"
     )]
     OtherScope { kept: DedupScope, asked: DedupScope },
-    #[error(
-        "{} is in use by another sekali (it holds the lock on {}): stop that one, or give another file", .database, .lock
-    )]
-    InUse { database: String, lock: String },
+    #[error("{database} is in use by another sekali: stop that one, or give another file")]
+    InUse { database: String },
 }
 
 impl OpenError {

@@ -4,6 +4,7 @@
 //! all, and its unique key alone decides what is a duplicate.
 
 mod append;
+mod clock;
 mod crashing;
 mod error;
 mod open;

@@ -25,4 +25,5 @@ mod scenarios;
 mod simulate;
 mod simulate_proxy;
 mod smoke;
+mod sqlite_file;
 mod store_contract;

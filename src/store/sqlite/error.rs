@@ -1,5 +1,7 @@
 //! Sorts the errors of SQLite by what to do about them (<https://sqlite.org/rescode.html>).
 
+use std::path::Path;
+
 use crate::store::{Damage, OpenError, StoreError};
 
 const BUSY: i32 = 5;
@@ -70,6 +72,20 @@ pub(super) fn open_error(error: sqlx::Error) -> OpenError {
         StoreError::TimedOut(_) => OpenError::Unavailable(sqlx::Error::PoolTimedOut),
         StoreError::Damaged(damage) => OpenError::Damaged(damage),
         StoreError::Detached(reason) => OpenError::Unsuitable(reason),
+    }
+}
+
+/// Sorts an error of the first connection to a file that could be opened for writing.
+pub(super) fn first_error(error: sqlx::Error, file: &Path) -> OpenError {
+    let shown = file.display();
+    match extended_code(&error).map(|code| code & 0xff) {
+        Some(NOTADB) => {
+            OpenError::Unsuitable(format!("{shown} is not a SQLite database: file is not a database"))
+        }
+        Some(CANTOPEN | READONLY) => OpenError::Unsuitable(format!(
+            "SQLite cannot make its log beside {shown}: the folder must be writable ({error})"
+        )),
+        _ => open_error(error),
     }
 }
 

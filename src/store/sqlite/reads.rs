@@ -1,6 +1,6 @@
 //! What readers ask: each is one statement, and so one snapshot.
 
-use sqlx::{AssertSqlSafe, SqlitePool};
+use sqlx::{AssertSqlSafe, SqliteConnection, SqlitePool};
 
 use crate::{
     event::DedupScope,
@@ -58,6 +58,11 @@ pub(super) async fn event(
 
 pub(super) async fn head(pool: &SqlitePool) -> sqlx::Result<Head> {
     sqlx::query_as(AssertSqlSafe(format!("SELECT {HEAD_COLUMNS} FROM ledger"))).fetch_one(pool).await
+}
+
+/// The newest `received_at`, in microseconds since 1970; 0 in an empty ledger.
+pub(super) async fn received_at(connection: &mut SqliteConnection) -> sqlx::Result<i64> {
+    sqlx::query_scalar("SELECT received_at FROM ledger").fetch_one(connection).await
 }
 
 pub(super) async fn totals(pool: &SqlitePool) -> sqlx::Result<Totals> {

@@ -3,17 +3,28 @@
 //! Rows cross over as JSON in one parameter a statement, because every row that comes back and every statement
 //! that goes costs a change of threads.
 
-use std::time::SystemTime;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use async_trait::async_trait;
-use sqlx::{Connection, FromRow, Sqlite, SqliteConnection, Transaction, sqlite::SqliteQueryResult};
+use sqlx::{
+    AssertSqlSafe, Connection, FromRow, Sqlite, SqliteConnection, Transaction, sqlite::SqliteQueryResult,
+};
+use tracing::warn;
 use uuid::Uuid;
 
-use super::error::{is_repeat, store_error};
+use super::{
+    connect::BUSY_TIMEOUT,
+    error::{is_repeat, store_error},
+    file::DatabaseFile,
+};
 use crate::{
     event::{DedupScope, Event},
     store::{
         AppendGroup, AppendOutcome, Committed, Damage, Head, LedgerMark, StoreError, StoreWriter,
+        clock::{ClockCheck, unix_micros},
         rows::{from_sql, to_sql},
     },
 };
@@ -21,21 +32,63 @@ use crate::{
 /// Bytes of events in one statement, but for a larger event alone. Each statement's rows are copied as JSON twice.
 const STATEMENT_BYTES_MAX: usize = 1024 * 1024;
 
+/// A log above this is copied into the file and cut while readers are kept out for a moment. SQLite's own
+/// copying never ends a log that overlapping readers use.
+const LOG_BYTES_MAX: u64 = 48 * 1024 * 1024;
+/// How long cutting the log waits for readers, and how long after a vain attempt it is tried again.
+const CUT_PATIENCE: Duration = Duration::from_millis(250);
+const CUT_INTERVAL: Duration = Duration::from_secs(2);
+
 pub(super) struct SqliteWriter {
     connection: SqliteConnection,
     scope: DedupScope,
+    file: Arc<DatabaseFile>,
+    clock_check: Arc<ClockCheck>,
+    /// When the log was last found too long.
+    cut_at: Option<Instant>,
 }
 
 impl SqliteWriter {
-    pub(super) fn new(connection: SqliteConnection, scope: DedupScope) -> Self {
-        Self { connection, scope }
+    pub(super) fn new(
+        connection: SqliteConnection,
+        scope: DedupScope,
+        file: Arc<DatabaseFile>,
+        clock_check: Arc<ClockCheck>,
+    ) -> Self {
+        Self { connection, scope, file, clock_check, cut_at: None }
+    }
+
+    /// Copies a log that has grown too long into the file, and cuts it. An append does not fail where that does.
+    async fn cut_log(&mut self, bytes: u64) -> sqlx::Result<()> {
+        if bytes <= LOG_BYTES_MAX || self.cut_at.is_some_and(|last| last.elapsed() < CUT_INTERVAL) {
+            return Ok(());
+        }
+        self.cut_at = Some(Instant::now());
+        self.set_busy_timeout(CUT_PATIENCE).await?;
+        let cut = sqlx::raw_sql("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut self.connection).await;
+        if let Err(error) = cut {
+            warn!(error = &error as &dyn std::error::Error, bytes, "the log cannot be cut");
+        }
+        self.set_busy_timeout(BUSY_TIMEOUT).await
+    }
+
+    async fn set_busy_timeout(&mut self, timeout: Duration) -> sqlx::Result<()> {
+        let set = format!("PRAGMA busy_timeout = {}", timeout.as_millis());
+        sqlx::raw_sql(AssertSqlSafe(set)).execute(&mut self.connection).await?;
+        Ok(())
     }
 }
 
 #[async_trait]
 impl StoreWriter for SqliteWriter {
+    /// What was committed to a file that its name no longer leads to is not acknowledged.
     async fn append(&mut self, group: &AppendGroup<'_>) -> Result<AppendOutcome, StoreError> {
-        append(&mut self.connection, self.scope, group).await.map_err(store_error)
+        let log_bytes = self.file.check()?;
+        self.cut_log(log_bytes).await.map_err(store_error)?;
+        let outcome = append(&mut self.connection, self.scope, group, &self.clock_check).await;
+        let outcome = outcome.map_err(store_error)?;
+        self.file.check()?;
+        Ok(outcome)
     }
 
     async fn close(self: Box<Self>) -> Result<(), StoreError> {
@@ -63,6 +116,7 @@ async fn append(
     connection: &mut SqliteConnection,
     scope: DedupScope,
     group: &AppendGroup<'_>,
+    clock_check: &ClockCheck,
 ) -> sqlx::Result<AppendOutcome> {
     // A transaction that began as a reader could not become the writer while another one is.
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
@@ -74,6 +128,7 @@ async fn append(
         return Ok(append);
     }
     ledger.check_events_are_there()?;
+    clock_check.note(ledger.received_at);
     if group.is_probe() {
         try_insert(&mut transaction, &ledger).await?;
     }
@@ -131,8 +186,7 @@ impl Ledger {
 
     /// `received_at` of the next group, in microseconds: the clock, unless that was turned back.
     fn now(&self) -> i64 {
-        let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        self.received_at.max(i64::try_from(since_epoch.as_micros()).unwrap_or(i64::MAX))
+        self.received_at.max(unix_micros())
     }
 
     fn after(
