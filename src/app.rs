@@ -42,7 +42,7 @@ const ANSWERS_TIMEOUT_MIN: Duration = Duration::from_secs(1);
 const OPEN_STOP_TIMEOUT: Duration = Duration::from_secs(6);
 /// How long the threads of the runtime may take to end, a look-up of a name for instance.
 const RUNTIME_STOP_TIMEOUT: Duration = Duration::from_secs(1);
-/// The ledger keeps what a group became for a minute at least; a group is not tried for longer than this.
+/// A group is not tried for longer than this. The ledger keeps what a group became for longer.
 const STORE_PATIENCE_MAX: Duration = Duration::from_secs(20);
 /// Threads for everything beside the actors and the HTTP workers: reads of the store, polls, signals.
 const RUNTIME_THREADS: usize = 2;

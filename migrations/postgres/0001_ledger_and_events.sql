@@ -34,7 +34,7 @@ CREATE TABLE sekali.topics (
 );
 
 -- One row a committed group, newest last: running totals, the writer's own number, and the group's counts by
--- topic. Rows are appended and, once folded into `topics` and a minute old, deleted from the other end.
+-- topic. Rows are appended and, once folded into `topics` and far from the newest, deleted from the other end.
 CREATE TABLE sekali.commits (
     commit_no bigint PRIMARY KEY,
     writer_id uuid NOT NULL,
@@ -65,6 +65,7 @@ CREATE TABLE sekali.commits (
 --   overtaken  a later group of this writer is stored: this call was abandoned, and did nothing
 --   restored   the ledger lacks the commit that the caller has seen (`p_seen_…`): nothing was done, and the answer is
 --              the newest one
+-- Rows that are missing (a TRUNCATE, a trigger or rule that drops them) raise XX001 (data_corrupted) instead.
 CREATE FUNCTION sekali.append(
     p_writer_id uuid,
     p_group_no bigint,
@@ -101,6 +102,11 @@ SET plan_cache_mode = force_generic_plan
 AS $$
 DECLARE
     folds_at CONSTANT bigint := 4096;
+    -- A commit is kept while it is within both. Neither is a time, since a clock can jump. A retry that comes a
+    -- minute later still finds its group: the first is 87 seconds of single events at 3,000 commits/s, the second
+    -- four minutes of new events at 140,000/s. The second also bounds the arrays of large groups.
+    keeps_commits CONSTANT bigint := 262144;
+    keeps_received CONSTANT bigint := 33554432;
     v_by_topic boolean;
     v_last sekali.commits; -- the newest commit
     v_done sekali.commits; -- this writer's commit with this number or a later one
@@ -109,6 +115,9 @@ DECLARE
     v_unique_counts bigint[] := p_count_new;
     v_duplicate_counts bigint[] := p_count_duplicates;
     v_constraint text;
+    v_rows bigint;
+    v_rows_due bigint;
+    v_prune_to bigint;
 BEGIN
     SELECT l.dedup_scope = 'topic' INTO STRICT v_by_topic FROM sekali.ledger l WHERE l.id = 1 FOR UPDATE;
 
@@ -129,6 +138,10 @@ BEGIN
         WHERE c.writer_id = p_writer_id AND c.group_no >= p_group_no
         ORDER BY c.group_no DESC LIMIT 1;
         IF FOUND THEN
+            PERFORM FROM sekali.events e WHERE e.seq = v_last.last_seq;
+            IF NOT FOUND AND v_last.last_seq > 0 THEN
+                RAISE data_corrupted USING MESSAGE = format('sekali.events lacks seq %s', v_last.last_seq);
+            END IF;
             o_status := CASE v_done.group_no WHEN p_group_no THEN 'committed' ELSE 'overtaken' END;
             o_commit_no := v_done.commit_no;
             o_writer_id := v_done.writer_id;
@@ -163,6 +176,24 @@ BEGIN
         RETURN;
     END IF;
 
+    -- An empty group is a probe. A trigger or rule that drops rows must fail it, so one row is inserted and undone.
+    -- A row that a CHECK or trigger of the operator refuses shows that it judges, not that it drops.
+    IF cardinality(p_count_topics) = 0 THEN
+        BEGIN
+            INSERT INTO sekali.events
+                (seq, received_at, "timestamp", payload_bytes, topic, event_id, scope_topic, source, payload)
+            VALUES (v_last.last_seq + 1, now(), now(), 2, 'sekali', 'probe ' || gen_random_uuid(), '', 'sekali', '{}');
+            GET DIAGNOSTICS v_rows = ROW_COUNT;
+            PERFORM FROM sekali.events e WHERE e.seq = v_last.last_seq + 1;
+            IF v_rows <> 1 OR NOT FOUND THEN
+                RAISE data_corrupted USING MESSAGE = 'a row that was inserted into sekali.events is not there';
+            END IF;
+            RAISE raise_exception USING MESSAGE = 'undo';
+        EXCEPTION WHEN raise_exception OR check_violation THEN
+            NULL;
+        END;
+    END IF;
+
     v_now := greatest(clock_timestamp(), v_last.received_at);
     o_first_seq := v_last.last_seq + 1;
     o_new_topics := '{}';
@@ -176,6 +207,7 @@ BEGIN
             CASE WHEN v_by_topic THEN e.topic ELSE '' END, e.source, e.payload::json
         FROM unnest(p_topics, p_event_ids, p_timestamps, p_sources, p_payloads)
             WITH ORDINALITY AS e (topic, event_id, moment, source, payload, ordinal);
+        GET DIAGNOSTICS v_rows = ROW_COUNT;
         o_last_seq := v_last.last_seq + cardinality(p_event_ids);
     EXCEPTION WHEN unique_violation THEN
         GET STACKED DIAGNOSTICS v_constraint = CONSTRAINT_NAME;
@@ -203,6 +235,7 @@ BEGIN
         FROM unnest(p_topics, p_event_ids, p_timestamps, p_sources, p_payloads, v_existing)
             WITH ORDINALITY AS e (topic, event_id, moment, source, payload, existing, ordinal)
         WHERE e.existing IS NULL;
+        GET DIAGNOSTICS v_rows = ROW_COUNT;
         o_last_seq := v_last.last_seq + cardinality(p_event_ids) - cardinality(o_repeat_ordinals);
 
         -- What proved to be a repeat moves from its topic's new events to its duplicates.
@@ -217,6 +250,19 @@ BEGIN
         ) r ON r.topic = c.topic;
     END;
 
+    IF v_rows <> o_last_seq - v_last.last_seq THEN
+        RAISE data_corrupted USING MESSAGE = format('sekali.events took %s rows of %s', v_rows,
+            o_last_seq - v_last.last_seq);
+    END IF;
+    -- The last event of before must still be there, or repeats are answered for events that are not. The last one of
+    -- this group must be there after all triggers. Each is one look-up in the primary key; for a list of both, the plan
+    -- made on an empty table scans the index of the topics.
+    IF NOT (v_last.last_seq = 0 OR EXISTS (SELECT FROM sekali.events e WHERE e.seq = v_last.last_seq))
+        OR NOT (o_last_seq = v_last.last_seq OR EXISTS (SELECT FROM sekali.events e WHERE e.seq = o_last_seq))
+    THEN
+        RAISE data_corrupted USING MESSAGE = format('sekali.events lacks seq %s or %s', v_last.last_seq, o_last_seq);
+    END IF;
+
     -- Nearly every group uses known topics alone, and looking costs a fifth of trying to add them.
     IF EXISTS (
         SELECT FROM unnest(p_count_topics) AS c (topic)
@@ -230,30 +276,47 @@ BEGIN
             RETURNING topics.topic, topics.topic_no
         )
         SELECT coalesce(array_agg(a.topic ORDER BY a.topic_no), '{}') INTO o_new_topics FROM added a;
+        IF EXISTS (
+            SELECT FROM unnest(p_count_topics) AS c (topic)
+            WHERE (SELECT t.topic_no FROM sekali.topics t WHERE t.topic = c.topic) IS NULL
+        ) THEN
+            RAISE data_corrupted USING MESSAGE = 'a row that was inserted into sekali.topics is not there';
+        END IF;
     END IF;
 
     v_last.unfolded_counts := v_last.unfolded_counts + cardinality(p_count_topics);
     IF v_last.unfolded_counts >= folds_at THEN
-        UPDATE sekali.topics t
-        SET unique_events = t.unique_events + s.unique_events,
-            duplicate_events = t.duplicate_events + s.duplicate_events
-        FROM (
+        WITH sums AS (
             SELECT d.topic, sum(d.unique_count) AS unique_events, sum(d.duplicate_count) AS duplicate_events
             FROM sekali.commits c,
                 unnest(c.topics, c.unique_counts, c.duplicate_counts) AS d (topic, unique_count, duplicate_count)
             WHERE c.commit_no > v_last.folded_to
             GROUP BY d.topic
-        ) s
-        WHERE t.topic = s.topic;
-
-        -- `pruned_to` keeps the scan from the dead entries that a long snapshot leaves at this end.
-        WITH pruned AS (
-            DELETE FROM sekali.commits c
-            WHERE c.commit_no > v_last.pruned_to AND c.commit_no <= v_last.folded_to
-                AND c.received_at < v_now - interval '1 minute'
-            RETURNING c.commit_no
+        ), updated AS (
+            UPDATE sekali.topics t
+            SET unique_events = t.unique_events + s.unique_events,
+                duplicate_events = t.duplicate_events + s.duplicate_events
+            FROM sums s
+            WHERE t.topic = s.topic
+            RETURNING t.topic
         )
-        SELECT coalesce(max(p.commit_no), v_last.pruned_to) INTO v_last.pruned_to FROM pruned p;
+        SELECT (SELECT count(*) FROM updated), (SELECT count(*) FROM sums) INTO v_rows, v_rows_due;
+        IF v_rows <> v_rows_due THEN
+            RAISE data_corrupted USING MESSAGE = format('sekali.topics took the counts of %s topics of %s', v_rows,
+                v_rows_due);
+        END IF;
+
+        -- Up to before the first commit to keep. `pruned_to` keeps the scans from the dead entries that a long
+        -- snapshot leaves at this end.
+        SELECT c.commit_no - 1 INTO v_prune_to FROM sekali.commits c
+        WHERE c.commit_no > greatest(v_last.pruned_to, v_last.commit_no - keeps_commits)
+            AND c.received > v_last.received - keeps_received
+        ORDER BY c.commit_no LIMIT 1;
+        v_prune_to := least(v_prune_to, v_last.folded_to);
+        IF v_prune_to > v_last.pruned_to THEN
+            DELETE FROM sekali.commits c WHERE c.commit_no > v_last.pruned_to AND c.commit_no <= v_prune_to;
+            v_last.pruned_to := v_prune_to;
+        END IF;
 
         v_last.folded_to := v_last.commit_no;
         v_last.unfolded_counts := cardinality(p_count_topics);
@@ -274,5 +337,9 @@ BEGIN
         p_count_topics, v_unique_counts, v_duplicate_counts, o_new_topics, o_repeat_ordinals, o_repeat_seqs,
         v_last.folded_to, v_last.unfolded_counts, v_last.pruned_to
     );
+    GET DIAGNOSTICS v_rows = ROW_COUNT;
+    IF v_rows <> 1 THEN
+        RAISE data_corrupted USING MESSAGE = 'a row that was inserted into sekali.commits is not there';
+    END IF;
 END;
 $$;

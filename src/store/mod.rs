@@ -49,7 +49,7 @@ pub trait EventStore: Send + Sync {
     /// The newest commit; also the cheapest proof that the database answers.
     async fn head(&self) -> Result<Head, StoreError>;
 
-    /// Whether the commit `seen` is still a part of the ledger. One that is older than a minute may be pruned,
+    /// Whether the commit `seen` is still a part of the ledger. One that is far from the newest may be pruned,
     /// and then counts as missing.
     async fn holds(&self, seen: &LedgerMark) -> Result<bool, StoreError>;
 

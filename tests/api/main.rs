@@ -1,6 +1,7 @@
 //! The service through its front door: the real server on port 0, a database of its own, on both stores.
 
 mod bad_input;
+mod clock;
 mod command_line;
 mod concurrency;
 mod crashes;
@@ -16,6 +17,7 @@ mod odd_events;
 mod odd_requests;
 mod opening;
 mod pipeline;
+mod postgres_damage;
 mod publish_command;
 mod random_input;
 mod reading;

@@ -336,7 +336,7 @@ impl WriterActor {
         error!(
             seen = seen.commit_no,
             found = found.mark.commit_no,
-            "the ledger lacks a commit that this node has seen: the database was restored to an older copy, or this node was away for more than a minute; all windows are forgotten"
+            "the ledger lacks a commit that this node has seen: the database was restored to an older copy, or this node was away for long; all windows are forgotten"
         );
         let epoch = self.position.epoch() + 1;
         self.shards.iter().flatten().for_each(|shard| shard.do_send(Forget { epoch }));

@@ -1,5 +1,6 @@
 //! Postgres, 15 or newer: the tables live in the schema `sekali`, and the function `sekali.append` writes them.
 
+mod error;
 mod lease;
 mod reads;
 mod session;
@@ -10,14 +11,18 @@ use std::{str::FromStr, time::Duration};
 use async_trait::async_trait;
 use sqlx::{
     Connection, PgConnection, PgPool,
-    migrate::{MigrateError, Migrator},
+    migrate::Migrator,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 use tracing::info;
 
-use self::{session::connect, writer::PostgresWriter};
+use self::{
+    error::{migration_error, open_error, store_error},
+    session::connect,
+    writer::PostgresWriter,
+};
 use super::{
-    Damage, EventStore, Head, LedgerMark, OpenError, OpenOptions, Page, PageQuery, StoreError, StoreWriter,
+    EventStore, Head, LedgerMark, OpenError, OpenOptions, Page, PageQuery, StoreError, StoreWriter,
     StoredEvent, StoredId, Totals,
     open::{Applied, check_scope, check_version, version_of},
 };
@@ -183,52 +188,4 @@ async fn keep_scope(
         .await
         .map_err(open_error)?;
     check_scope(&kept, asked)
-}
-
-/// A server that goes away while it is migrated, or cannot be written yet, is waited for like any other.
-fn migration_error(error: MigrateError) -> OpenError {
-    match error {
-        MigrateError::Execute(error) => open_error(error),
-        MigrateError::ExecuteMigration(error, version) => match open_error(error) {
-            OpenError::Refused(error) => OpenError::Migration(MigrateError::ExecuteMigration(error, version)),
-            waiting_helps => waiting_helps,
-        },
-        error => OpenError::Migration(error),
-    }
-}
-
-fn open_error(error: sqlx::Error) -> OpenError {
-    match store_error(error) {
-        StoreError::Unavailable(error) | StoreError::Exhausted(error) => OpenError::Unavailable(error),
-        StoreError::Rejected(error) | StoreError::Broken(error) => OpenError::Refused(error),
-        StoreError::TimedOut(_) => OpenError::Unavailable(sqlx::Error::PoolTimedOut),
-        StoreError::Damaged(damage) => OpenError::Damaged(damage),
-        StoreError::Detached(reason) => OpenError::Unsuitable(reason),
-    }
-}
-
-/// Sorts an error by what to do about it (SQLSTATE classes: Postgres manual, appendix A).
-fn store_error(error: sqlx::Error) -> StoreError {
-    if let Some(damage) = Damage::reported_by(&error) {
-        return StoreError::Damaged(damage);
-    }
-    let Some(database_error) = error.as_database_error() else {
-        return match error {
-            sqlx::Error::Io(_)
-            | sqlx::Error::Tls(_)
-            | sqlx::Error::Protocol(_)
-            | sqlx::Error::PoolTimedOut
-            | sqlx::Error::PoolClosed
-            | sqlx::Error::WorkerCrashed => StoreError::Unavailable(error),
-            _ => StoreError::Broken(error),
-        };
-    };
-    let code = database_error.code().unwrap_or_default();
-    match (code.get(..2).unwrap_or_default(), &*code) {
-        // Our own key is dealt with where it is met: any other one that objects is of a damaged ledger.
-        (_, "23505") => StoreError::Broken(error),
-        ("22" | "23" | "54", _) => StoreError::Rejected(error),
-        ("08" | "40" | "53" | "57" | "58", _) | (_, "55P03" | "25006") => StoreError::Unavailable(error),
-        _ => StoreError::Broken(error),
-    }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use sqlx::{ConnectOptions, PgConnection, postgres::PgConnectOptions};
 use tracing::warn;
 
+use super::error::open_error;
 use crate::store::OpenError;
 
 const VERSION_MIN: i32 = 150_000;
@@ -56,7 +57,7 @@ pub(super) async fn set_up_reader(connection: &mut PgConnection) -> sqlx::Result
 
 /// Refuses a server that cannot keep what is promised, in a sentence that says why.
 pub(super) async fn check_server(connection: &mut PgConnection) -> Result<(), OpenError> {
-    set_up_writer(connection).await.map_err(super::open_error)?;
+    set_up_writer(connection).await.map_err(open_error)?;
     let (version, version_shown, encoding, isolation, durable, fsync): (
         i32,
         String,
@@ -71,7 +72,7 @@ pub(super) async fn check_server(connection: &mut PgConnection) -> Result<(), Op
     )
     .fetch_one(&mut *connection)
     .await
-    .map_err(super::open_error)?;
+    .map_err(open_error)?;
     if version < VERSION_MIN {
         return Err(unsuitable(format!(
             "sekali needs PostgreSQL 15 or newer; this server is {version_shown}"
@@ -96,7 +97,7 @@ pub(super) async fn check_server(connection: &mut PgConnection) -> Result<(), Op
     sqlx::raw_sql("SET statement_timeout = 0; SET lock_timeout = 0")
         .execute(connection)
         .await
-        .map_err(super::open_error)?;
+        .map_err(open_error)?;
     Ok(())
 }
 

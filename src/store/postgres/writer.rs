@@ -5,7 +5,7 @@ use sqlx::{Connection, FromRow, PgConnection, postgres::PgConnectOptions};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{session, store_error};
+use super::{error::store_error, session};
 use crate::store::{
     AppendGroup, AppendOutcome, Committed, Damage, Head, LedgerMark, StoreError, StoreWriter,
     rows::{from_sql, to_sql},
@@ -27,7 +27,7 @@ impl PostgresWriter {
 impl StoreWriter for PostgresWriter {
     async fn append(&mut self, group: &AppendGroup<'_>) -> Result<AppendOutcome, StoreError> {
         let answer = call_append(&mut self.connection, group).await.map_err(store_error)?;
-        answer.into_outcome().map_err(store_error)
+        answer.into_outcome(group).map_err(store_error)
     }
 
     async fn close(self: Box<Self>) -> Result<(), StoreError> {
@@ -82,11 +82,11 @@ async fn call_append(connection: &mut PgConnection, group: &AppendGroup<'_>) -> 
 }
 
 impl Answer {
-    fn into_outcome(self) -> sqlx::Result<AppendOutcome> {
+    fn into_outcome(self, group: &AppendGroup<'_>) -> sqlx::Result<AppendOutcome> {
         Ok(match self.o_status.as_str() {
             "overtaken" => AppendOutcome::Overtaken,
             "restored" => AppendOutcome::Restored(self.head()?),
-            "committed" => AppendOutcome::Committed(self.into_committed()?),
+            "committed" => AppendOutcome::Committed(self.into_committed(group)?),
             other => return Err(Damage::new(format!("sekali.append returned the status `{other}`")).into()),
         })
     }
@@ -105,17 +105,41 @@ impl Answer {
         })
     }
 
-    fn into_committed(self) -> sqlx::Result<Committed> {
+    fn into_committed(self, group: &AppendGroup<'_>) -> sqlx::Result<Committed> {
         let head = self.head()?;
         let ordinals = self.o_repeat_ordinals.unwrap_or_default();
         let seqs = self.o_repeat_seqs.unwrap_or_default();
+        if ordinals.len() != seqs.len() {
+            return Err(Damage::new("the commit has repeats without a seq").into());
+        }
         // The function counts from 1.
         let repeat = |(ordinal, seq): (i64, i64)| Ok((from_sql(ordinal - 1)? as usize, from_sql(seq)?));
-        Ok(Committed {
+        let committed = Committed {
             head,
             first_seq: from_sql(self.o_first_seq.unwrap_or_default())?,
             new_topics: self.o_new_topics.unwrap_or_default(),
             repeats: ordinals.into_iter().zip(seqs).map(repeat).collect::<sqlx::Result<_>>()?,
-        })
+        };
+        check_is_of(group, &committed)?;
+        Ok(committed)
     }
+}
+
+/// What was stored must be this group, with each event either repeated or given the next `seq`.
+fn check_is_of(group: &AppendGroup<'_>, committed: &Committed) -> Result<(), Damage> {
+    let Committed { head, first_seq, repeats, .. } = committed;
+    let is_rising = repeats.is_sorted_by(|(one, _), (next, _)| one < next);
+    let is_inside = repeats.iter().all(|(place, seq)| *place < group.events.len() && seq < first_seq);
+    let new_events = group.events.len().saturating_sub(repeats.len()) as u64;
+    if head.mark == group.mark(head.mark.commit_no)
+        && is_rising
+        && is_inside
+        && first_seq.saturating_add(new_events) == head.last_seq.saturating_add(1)
+    {
+        return Ok(());
+    }
+    Err(Damage::new(format!(
+        "commit {} ends at seq {}, and does not fit the group that was sent",
+        head.mark.commit_no, head.last_seq
+    )))
 }

@@ -1,0 +1,60 @@
+//! Sorts the errors of Postgres by what to do about them (SQLSTATE: Postgres manual, appendix A).
+
+use sqlx::migrate::MigrateError;
+
+use crate::store::{Damage, OpenError, StoreError};
+
+/// Sorts an error of an open database.
+pub(super) fn store_error(error: sqlx::Error) -> StoreError {
+    if let Some(damage) = Damage::reported_by(&error) {
+        return StoreError::Damaged(damage);
+    }
+    let Some(database_error) = error.as_database_error() else {
+        return match error {
+            sqlx::Error::Io(_)
+            | sqlx::Error::Tls(_)
+            | sqlx::Error::Protocol(_)
+            | sqlx::Error::PoolTimedOut
+            | sqlx::Error::PoolClosed
+            | sqlx::Error::WorkerCrashed => StoreError::Unavailable(error),
+            _ => StoreError::Broken(error),
+        };
+    };
+    let code = database_error.code().unwrap_or_default();
+    match (code.get(..2).unwrap_or_default(), &*code) {
+        // What valid events can break are the checks and triggers that an operator added. `append` deals with a
+        // repeated identity itself. Any other rule of the tables breaks only where the ledger is damaged.
+        (_, "23514" | "P0001") => StoreError::Rejected(error),
+        ("23", _) | (_, "XX001" | "XX002" | "P0002" | "P0003") => {
+            StoreError::Damaged(Damage::new(format!("{} (SQLSTATE {code})", database_error.message())))
+        }
+        ("22" | "54", _) => StoreError::Rejected(error),
+        (_, "53300") => StoreError::Unavailable(error),
+        ("53", _) => StoreError::Exhausted(error),
+        ("08" | "40" | "57" | "58", _) | (_, "55P03" | "25006") => StoreError::Unavailable(error),
+        _ => StoreError::Broken(error),
+    }
+}
+
+/// Sorts an error of opening a database.
+pub(super) fn open_error(error: sqlx::Error) -> OpenError {
+    match store_error(error) {
+        StoreError::Unavailable(error) | StoreError::Exhausted(error) => OpenError::Unavailable(error),
+        StoreError::Rejected(error) | StoreError::Broken(error) => OpenError::Refused(error),
+        StoreError::TimedOut(_) => OpenError::Unavailable(sqlx::Error::PoolTimedOut),
+        StoreError::Damaged(damage) => OpenError::Damaged(damage),
+        StoreError::Detached(reason) => OpenError::Unsuitable(reason),
+    }
+}
+
+/// Sorts an error of migrating: a server that goes away meanwhile, or cannot be written yet, is waited for.
+pub(super) fn migration_error(error: MigrateError) -> OpenError {
+    match error {
+        MigrateError::Execute(error) => open_error(error),
+        MigrateError::ExecuteMigration(error, version) => match open_error(error) {
+            OpenError::Refused(error) => OpenError::Migration(MigrateError::ExecuteMigration(error, version)),
+            other => other,
+        },
+        error => OpenError::Migration(error),
+    }
+}

@@ -1,0 +1,185 @@
+//! A Postgres database that another program has changed: nothing is acknowledged that is not there. As `damage.rs`
+//! for SQLite.
+
+use sekali::{
+    event::{DedupScope, parse_batch},
+    store::{AppendGroup, LedgerMark, OpenOptions, StoreError, TopicCount, open},
+};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::harness::{Database, Engine, RunningService, Settings, block_on, event, events, eventually};
+
+async fn start() -> RunningService {
+    RunningService::start(Settings::new(Database::create(Engine::Postgres).await)).await
+}
+
+async fn is_ready(service: &RunningService, wanted: bool) {
+    let status = if wanted { 200 } else { 503 };
+    let what = format!("/readyz is {status}");
+    eventually(&what, async || service.client.get("/readyz").await.status == status).await;
+}
+
+/// A trigger that runs `body` for each row.
+fn trigger(table: &str, moment: &str, body: &str) -> String {
+    format!(
+        "CREATE FUNCTION meddle() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {body} END $$;
+         CREATE TRIGGER meddle {moment} INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION meddle();"
+    )
+}
+
+const WITHOUT_TRIGGER: &str = "DROP FUNCTION meddle CASCADE";
+const DELETES_IT: &str = "DELETE FROM sekali.events WHERE seq = NEW.seq; RETURN NULL;";
+
+#[test]
+fn rows_that_a_trigger_or_rule_drops_are_not_acknowledged() {
+    let drops = [
+        (trigger("sekali.events", "BEFORE", "RETURN NULL;"), WITHOUT_TRIGGER),
+        (trigger("sekali.events", "AFTER", DELETES_IT), WITHOUT_TRIGGER),
+        (trigger("sekali.topics", "BEFORE", "RETURN NULL;"), WITHOUT_TRIGGER),
+        (trigger("sekali.commits", "BEFORE", "RETURN NULL;"), WITHOUT_TRIGGER),
+        (
+            "CREATE RULE meddle AS ON INSERT TO sekali.events DO INSTEAD NOTHING".to_owned(),
+            "DROP RULE meddle ON sekali.events",
+        ),
+    ];
+    for (meddle, undo) in drops {
+        eprintln!("--- {meddle}");
+        block_on(async {
+            let service = start().await;
+            service.client.publish_ok(events("t", ["a", "b"])).await;
+            service.database().execute(&meddle).await;
+            for id in ["c", "d"] {
+                service.client.publish(events("new", ["a", id])).await.problem(503);
+            }
+            if !meddle.contains("sekali.topics") {
+                is_ready(&service, false).await;
+            }
+            service.database().execute(undo).await;
+            is_ready(&service, true).await;
+            assert_eq!(service.client.all_events().await.len(), 2);
+            let results = service.client.publish_ok(events("new", ["a", "c"])).await;
+            assert_eq!((&results[0]["status"], &results[1]["seq"]), (&"duplicate".into(), &3.into()));
+            service.database().assert_sound().await;
+        });
+    }
+}
+
+#[test]
+fn repeats_of_events_that_another_program_removed_are_not_acknowledged() {
+    for removal in ["TRUNCATE sekali.events", "DELETE FROM sekali.events WHERE seq = 2"] {
+        eprintln!("--- {removal}");
+        block_on(async {
+            let service = start().await;
+            service.client.publish_ok(events("t", ["a", "b"])).await;
+            service.database().execute(removal).await;
+            let left = service.database().number("SELECT count(*) FROM sekali.events").await;
+            for body in [event("t", "a"), event("t", "c"), events("t", ["c", "a"])] {
+                service.client.publish(body).await.problem(503);
+                is_ready(&service, false).await;
+            }
+            assert_eq!(service.database().number("SELECT count(*) FROM sekali.events").await, left);
+        });
+    }
+}
+
+#[test]
+fn a_number_or_status_that_no_ledger_has_is_damage() {
+    const OTHER_STATUS: &str = "DO $do$ BEGIN
+        EXECUTE replace(pg_get_functiondef('sekali.append'::regproc), 'o_status := ''committed''', 'o_status := ''new''');
+    END $do$";
+    for change in ["UPDATE sekali.commits SET received = -7", OTHER_STATUS] {
+        block_on(async {
+            let service = start().await;
+            service.client.publish_ok(events("t", ["a", "b"])).await;
+            service.database().execute(change).await;
+            service.client.publish(event("t", "c")).await.problem(503);
+            is_ready(&service, false).await;
+        });
+    }
+}
+
+#[test]
+fn a_damaged_payload_is_named_and_never_sent_as_json() {
+    block_on(async {
+        let service = start().await;
+        service.client.publish_ok(events("t", ["a", "b", "c"])).await;
+        service.database().execute("ALTER TABLE sekali.events ALTER COLUMN payload TYPE text").await;
+        for (payload, reason) in [("{\"a\":", "is not JSON"), ("[1]", "is not a JSON object")] {
+            let damage = format!("UPDATE sekali.events SET payload = '{payload}' WHERE seq = 2");
+            service.database().execute(&damage).await;
+            for path in ["/events", "/events?topic=t", "/events/b"] {
+                let problem = service.client.get(path).await.problem(500);
+                assert_eq!(problem["retryable"], false, "{problem}");
+                let detail = problem["detail"].as_str().unwrap();
+                assert!(detail.contains("the event with seq 2 cannot be read"), "{detail}");
+                assert!(detail.contains(reason), "{detail}");
+            }
+            assert_eq!(service.client.events("?after=2").await[0]["event_id"], "c");
+        }
+    });
+}
+
+#[test]
+fn an_event_that_the_operators_own_check_or_trigger_refuses_is_its_producers_affair() {
+    let refuse = trigger(
+        "sekali.events",
+        "BEFORE",
+        "IF NEW.topic = 'bad' THEN RAISE EXCEPTION 'not here'; END IF; RETURN NEW;",
+    );
+    for rule in ["ALTER TABLE sekali.events ADD CHECK (topic IN ('t', 'u'))", &refuse] {
+        block_on(async {
+            let service = start().await;
+            service.database().execute(rule).await;
+            let (good, bad) = tokio::join!(
+                service.client.publish(event("t", "a")),
+                service.client.publish(events("bad", ["b", "c"])),
+            );
+            assert_eq!(good.status, 200, "{}", good.text);
+            assert_eq!(bad.problem(422)["retryable"], false);
+            is_ready(&service, true).await;
+            service.client.publish_ok(event("u", "d")).await;
+            assert_eq!(service.client.all_events().await.len(), 2);
+            service.database().assert_sound().await;
+        });
+    }
+}
+
+#[test]
+fn what_one_group_may_not_use_is_told_apart_from_an_absent_store() {
+    block_on(async {
+        let database = Database::create(Engine::Postgres).await;
+        let options = OpenOptions { migrate: true, scope: Some(DedupScope::EventId), read_connections: 1 };
+        drop(open(&database.url, &options).await.unwrap());
+        database
+            .execute(
+                "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET temp_file_limit = 0', current_database());
+                     EXECUTE format('ALTER DATABASE %I SET work_mem = ''64kB''', current_database()); END $$",
+            )
+            .await;
+        let store = open(&database.url, &options).await.unwrap();
+        let mut writer = store.open_writer().await.unwrap();
+        let payload = json!({"a": "x".repeat(200)});
+        let event = |id: usize| {
+            json!({"topic": "t", "event_id": id.to_string(), "source": "s", "timestamp": "2026-01-01T00:00:00Z",
+                   "payload": payload})
+        };
+        let body = Value::Array((0..5_000).map(event).collect()).to_string();
+        let parsed = parse_batch(body.into(), usize::MAX).unwrap();
+        let candidates: Vec<_> = parsed.iter().collect();
+        let counts = [TopicCount { topic: "t", new_events: parsed.len() as u64, duplicates: 0 }];
+        let mut group = AppendGroup {
+            writer_id: Uuid::new_v4(),
+            group_no: 1,
+            seen: LedgerMark::default(),
+            events: &candidates,
+            counts: &counts,
+        };
+        let error = writer.append(&group).await.unwrap_err();
+        assert!(matches!(error, StoreError::Exhausted(_)), "{error:?}");
+
+        let mut writer = store.open_writer().await.unwrap();
+        (group.events, group.counts) = (&[], &[]);
+        writer.append(&group).await.expect("an empty group needs no temporary space");
+    });
+}
