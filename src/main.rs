@@ -1,4 +1,4 @@
-//! The binary: parse the command line, run it, and say in one sentence what went wrong.
+//! The binary: parses the command line, runs it, and prints an error as one sentence.
 
 use std::{
     io::{self, Write},
@@ -13,8 +13,8 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             if !matches!(error, CliError::Told(_)) {
-                // Nobody may be left to read it, and that changes nothing.
-                let _ = writeln!(io::stderr(), "sekali: {}", cli::sentence(&error));
+                // If standard error is closed, the exit code still tells of the failure.
+                let _ = writeln!(io::stderr(), "sekali: {}", error.in_words());
             }
             error.exit_code()
         }

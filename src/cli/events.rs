@@ -1,20 +1,22 @@
-//! `sekali events`: a page of stored events as a JSON array, or all of them as NDJSON.
+//! `sekali events`: prints a page of stored events as a JSON array, or all of them as NDJSON.
 
 use std::{
     io::{self, BufWriter, Write},
     pin::pin,
+    time::Duration,
 };
 
 use clap::{Args, value_parser};
 use futures::TryStreamExt;
+use serde_json::value::RawValue;
 
-use super::{CliError, ServerArgs, block_on, minified::minified};
+use super::{CliError, ServerArgs, block_on};
 use crate::{
     client::{Client, Page, PageQuery},
     config::WrongValue,
 };
 
-/// Most events that the service puts in a page.
+/// Most events in a page of the service.
 const PAGE_EVENTS_MAX: u64 = 1_000;
 
 #[derive(Args)]
@@ -35,7 +37,7 @@ pub struct EventsArgs {
     #[arg(long, value_name = "SEQ")]
     after: Option<u64>,
 
-    /// All events, oldest first, one JSON object a line; reads on from --after SEQ [default: 0]
+    /// All events, oldest first, one JSON object per line, from --after SEQ on [default: 0]
     #[arg(long)]
     all: bool,
 
@@ -43,20 +45,20 @@ pub struct EventsArgs {
     server: ServerArgs,
 }
 
-/// Prints the events that were asked for.
+/// Prints the events.
 pub fn run(args: &EventsArgs) -> Result<(), CliError> {
     let query = page_query(args)?;
     let client = args.server.client()?;
     let out = BufWriter::new(io::stdout().lock());
     if args.all {
-        block_on(print_all(&client, &query, args.limit.unwrap_or(u64::MAX), out))
+        block_on(print_all(&client, query, args.limit.unwrap_or(u64::MAX), out))
     } else {
-        let page = block_on(async { Ok(client.events_page(&query).await?) })?;
+        let page = block_on(async { Ok(client.page(&query).await?) })?;
         write_array(&page, out).map_err(CliError::Output)
     }
 }
 
-/// The first page to ask for. With `--all` the pages are as large as can be, and `--limit` counts all events.
+/// The first page to ask for. With `--all` pages have the largest size, and `--limit` counts all events.
 fn page_query(args: &EventsArgs) -> Result<PageQuery, WrongValue> {
     let (limit, after) = match (args.all, args.limit) {
         (true, limit) => {
@@ -74,11 +76,11 @@ fn page_query(args: &EventsArgs) -> Result<PageQuery, WrongValue> {
 
 async fn print_all(
     client: &Client,
-    query: &PageQuery,
+    query: PageQuery,
     events_max: u64,
     mut out: impl Write,
 ) -> Result<(), CliError> {
-    let mut pages = pin!(client.pages(query));
+    let mut pages = pin!(client.pages(query, Duration::ZERO));
     let mut events_left = events_max;
     while let Some(page) = pages.try_next().await? {
         let written = write_lines(&page, events_left, &mut out).map_err(CliError::Output)?;
@@ -90,27 +92,32 @@ async fn print_all(
     Ok(())
 }
 
-/// One event a line, at most `events_max`; returns how many.
+/// Writes one event per line, at most `events_max`; returns how many.
 fn write_lines(page: &Page, events_max: u64, out: &mut impl Write) -> io::Result<u64> {
     let mut written = 0;
-    for event in page.events.iter().take(usize::try_from(events_max).unwrap_or(usize::MAX)) {
-        writeln!(out, "{}", minified(event.get()))?;
+    for event in page.iter().take(usize::try_from(events_max).unwrap_or(usize::MAX)) {
+        writeln!(out, "{}", one_line(event))?;
         written += 1;
     }
-    // A reader behind a pipe sees each page as it comes, and a closed pipe ends the reading at once.
+    // A reader behind a pipe gets each page as it comes, and a closed pipe ends the reading.
     out.flush()?;
     Ok(written)
 }
 
-/// The page as one JSON array, one event a line.
+/// Writes the page as one JSON array, one event per line.
 fn write_array(page: &Page, mut out: impl Write) -> io::Result<()> {
     out.write_all(b"[")?;
-    for (index, event) in page.events.iter().enumerate() {
+    for (index, event) in page.iter().enumerate() {
         let separator = if index == 0 { "\n" } else { ",\n" };
-        write!(out, "{separator}{}", minified(event.get()))?;
+        write!(out, "{separator}{}", one_line(event))?;
     }
-    out.write_all(if page.events.is_empty() { b"]\n" } else { b"\n]\n" })?;
+    out.write_all(if page.is_empty() { b"]\n" } else { b"\n]\n" })?;
     out.flush()
+}
+
+/// The event's text without line breaks, which JSON has between tokens only: numbers and strings stay as they are.
+fn one_line(event: &RawValue) -> String {
+    event.get().replace(['\r', '\n'], "")
 }
 
 #[cfg(test)]
@@ -118,8 +125,8 @@ mod tests {
     use super::*;
 
     fn page(events: &[&str]) -> Page {
-        let raw = |text: &&str| serde_json::value::RawValue::from_string(String::from(*text)).unwrap();
-        Page { events: events.iter().map(raw).collect(), next: None }
+        let raw = |text: &&str| RawValue::from_string(String::from(*text)).unwrap();
+        events.iter().map(raw).collect()
     }
 
     fn args(all: bool, limit: Option<u64>, after: Option<u64>) -> EventsArgs {

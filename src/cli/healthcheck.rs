@@ -1,4 +1,4 @@
-//! `sekali healthcheck`: the question that container platforms ask, without a shell or curl in the image.
+//! `sekali healthcheck`: the health check of container platforms, without a shell or curl in the image.
 
 use clap::Args;
 
@@ -10,7 +10,7 @@ pub struct HealthcheckArgs {
     server: ServerArgs,
 }
 
-/// Asks /readyz; silent when the service is ready.
+/// Asks /readyz; prints nothing when the service is ready.
 pub fn run(args: &HealthcheckArgs) -> Result<(), CliError> {
     let client = args.server.client()?;
     block_on(async { Ok(client.ready().await?) })

@@ -10,7 +10,7 @@ use std::{
 use tracing::error;
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
-use super::{CliError, log_writer::LogWriter, sentence};
+use super::{CliError, log_writer::LogWriter};
 use crate::{
     config::{LogConfig, LogFormat, WrongValue},
     service::LinesLost,
@@ -53,7 +53,7 @@ impl Log {
     /// marked as told.
     pub(super) fn end<T>(mut self, done: Result<T, CliError>) -> Result<T, CliError> {
         let done = done.map_err(|failure| {
-            let sentence = sentence(&failure);
+            let sentence = failure.in_words();
             match self.format {
                 LogFormat::Text => drop(writeln!(self.writer, "sekali: {sentence}")),
                 LogFormat::Json => error!(error = sentence, "the process failed"),

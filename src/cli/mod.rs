@@ -1,4 +1,4 @@
-//! The command line: what can be asked for, and one file for each subcommand.
+//! The command line: the subcommands, one file or folder each.
 
 mod demo;
 mod events;
@@ -6,7 +6,6 @@ mod healthcheck;
 mod log_writer;
 mod logging;
 mod migrate;
-mod minified;
 mod progress;
 mod publish;
 mod serve;
@@ -14,7 +13,6 @@ mod simulate;
 mod stats;
 
 use std::{
-    error::Error,
     future::Future,
     io::{self, Write},
     process::ExitCode,
@@ -25,7 +23,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::{
     app::AppError,
-    client::{Client, ClientError},
+    client::{Client, ClientError, in_words},
     config::{ServeArgs, WrongValue},
 };
 
@@ -48,24 +46,24 @@ enum Command {
     /// Run the service (what `sekali` alone does)
     // Boxed, since it is many times the size of the others.
     Serve(Box<ServeArgs>),
-    /// Publish events, a share of them repeats, and prove that each is stored once
+    /// Publish events, a share of them repeats, and prove that each is stored exactly once
     // Boxed as well.
     Simulate(Box<simulate::SimulateArgs>),
-    /// Publish events from a file or standard input, one a line, until the service has acknowledged them
+    /// Publish events from a file or standard input, one per line, until the service has acknowledged them
     Publish(publish::PublishArgs),
-    /// Print stored events: a page as a JSON array, or all of them, one a line
+    /// Print stored events: a page as a JSON array, or all of them, one per line
     Events(events::EventsArgs),
-    /// Print what a running service has counted
+    /// Print the counts of a running service
     Stats(stats::StatsArgs),
-    /// Show what the service withstands
+    /// Show how the service recovers from crashes
     Demo(demo::DemoArgs),
-    /// Bring the database's schema up to date, and do nothing else
+    /// Migrate the database's schema, and do nothing else
     Migrate(migrate::MigrateArgs),
-    /// Ask a running service whether it is ready; silent if it is
+    /// Ask a running service whether it is ready; prints nothing if it is
     Healthcheck(healthcheck::HealthcheckArgs),
 }
 
-/// Does what the command line asks for.
+/// Runs the subcommand.
 pub fn run(cli: Cli) -> Result<(), CliError> {
     let done = match cli.command {
         None => serve::run(&cli.serve),
@@ -79,13 +77,13 @@ pub fn run(cli: Cli) -> Result<(), CliError> {
         Some(Command::Healthcheck(args)) => healthcheck::run(&args),
     };
     match done {
-        // The reader has seen enough: `sekali events --all | head`.
+        // The reader closed the pipe, as in `sekali events --all | head`.
         Err(CliError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         done => done,
     }
 }
 
-/// Every way a subcommand can fail.
+/// Why a subcommand failed.
 #[derive(Debug, thiserror::Error)]
 pub enum CliError {
     /// A flag or its environment variable has a value that is not allowed.
@@ -94,22 +92,22 @@ pub enum CliError {
     /// The service could not start, or did not stop in time.
     #[error(transparent)]
     App(#[from] AppError),
-    /// A running service did not answer as asked.
+    /// A running service gave no answer, or not the expected one.
     #[error(transparent)]
     Client(#[from] ClientError),
     /// Not everything was published.
     #[error(transparent)]
     Publish(#[from] publish::PublishFailure),
-    /// A demonstration could not be given.
+    /// The demonstration could not be run to its end.
     #[error(transparent)]
     Demo(#[from] demo::DemoFailure),
-    /// The simulation found something that must not be.
+    /// The simulation found a wrong result.
     #[error("the result is wrong: {0}")]
     NotProven(String),
-    /// Standard output took no more.
+    /// Standard output is closed or full.
     #[error("cannot write to standard output")]
     Output(#[source] io::Error),
-    /// The system gave no thread or no poll.
+    /// The system refused a thread or a poll.
     #[error("cannot start the runtime")]
     Runtime(#[source] io::Error),
     /// Any of these, when the log has already said it.
@@ -118,7 +116,12 @@ pub enum CliError {
 }
 
 impl CliError {
-    /// What the process ends with: 2 for wrong usage, 1 for any other failure.
+    /// The error and its causes in one sentence.
+    pub fn in_words(&self) -> String {
+        in_words(self)
+    }
+
+    /// The exit code of the process: 2 for wrong usage, 1 for any other failure.
     pub fn exit_code(&self) -> ExitCode {
         match self {
             CliError::Usage(_) | CliError::Client(ClientError::Url { .. }) => ExitCode::from(2),
@@ -128,21 +131,7 @@ impl CliError {
     }
 }
 
-/// The error and its causes in one sentence, but for causes that the words before them already end with.
-pub fn sentence(error: &dyn Error) -> String {
-    let mut sentence = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let words = error.to_string();
-        if !sentence.ends_with(&words) {
-            sentence = format!("{sentence}: {words}");
-        }
-        cause = error.source();
-    }
-    sentence
-}
-
-/// Which running service to ask.
+/// The running service to ask.
 #[derive(Args)]
 struct ServerArgs {
     /// The running service, http or https
@@ -162,19 +151,34 @@ impl ServerArgs {
     }
 }
 
-/// Runs a client's work on this thread; only the service needs more than one.
+/// Runs `work` on this thread; only the service needs more than one.
 fn block_on<T>(work: impl Future<Output = Result<T, CliError>>) -> Result<T, CliError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.map_err(CliError::Runtime)?.block_on(work)
 }
 
-/// Waits for the service, and says so where that takes time.
+/// Waits for the service, and tells on standard error why, if it is not ready at once.
 async fn wait_until_ready(client: &Client, limit: Duration) -> Result<(), ClientError> {
     let told = |obstacle: &str| {
-        // Nobody may be left to read it, and that changes nothing.
+        // The wait goes on if standard error is closed.
         let _ = writeln!(io::stderr(), "waiting at most {limit:?} for the service to be ready: {obstacle}");
     };
     client.wait_until_ready(limit, told).await
+}
+
+/// Prints the report of a run as JSON or in words; an error if it has faults.
+fn print_report(
+    as_json: bool,
+    json: impl FnOnce() -> String,
+    words: impl FnOnce() -> String,
+    faults: &[String],
+) -> Result<(), CliError> {
+    let shown = if as_json { json() } else { words() };
+    writeln!(io::stdout(), "{}", shown.trim_end()).map_err(CliError::Output)?;
+    match faults.is_empty() {
+        true => Ok(()),
+        false => Err(CliError::NotProven(faults.join("; "))),
+    }
 }
 
 #[cfg(test)]
@@ -266,7 +270,7 @@ mod tests {
 
     #[test]
     fn a_wrong_setting_of_serve_is_not_looked_at_by_others() {
-        // As clap would take it from the environment: the text is kept, and only `check` reads it.
+        // A default stands for the environment variable here: the text is kept, and only `check` reads it.
         let with_wrong_env =
             Cli::command().mut_arg("shards", |arg| arg.env(Resettable::Reset).default_value("x"));
         assert!(with_wrong_env.try_get_matches_from(["sekali", "stats"]).is_ok());

@@ -1,4 +1,4 @@
-//! Progress of long work on standard error: a bar on a terminal, a plain line every few seconds elsewhere.
+//! Shows progress on standard error: a bar on a terminal, otherwise a line every few seconds.
 
 use std::{
     fmt,
@@ -11,12 +11,12 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use crate::client::Retries;
 
 const LINE_EVERY: Duration = Duration::from_secs(5);
-/// Draws a second on a terminal, at most.
+/// Most draws per second on a terminal.
 const DRAWS_HZ: u8 = 5;
-/// How often [`Progress::tick`] is worth calling while nothing else happens.
+/// How often to call [`Progress::tick`] while nothing else happens.
 pub const TICK_EVERY: Duration = Duration::from_millis(500);
 
-/// One piece of work under way. Dropping it takes the bar away.
+/// The progress of one task. Dropping it removes the bar.
 pub struct Progress {
     bar: ProgressBar,
     prints_lines: bool,
@@ -30,7 +30,7 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// `doing` stands in front of each line: `sending`. Without a total the end is not known.
+    /// `doing` begins each line, such as `sending`. `total` is the number of events, if it is known.
     pub fn start(doing: &'static str, total: Option<u64>) -> Self {
         let is_terminal = io::stderr().is_terminal();
         let target = match is_terminal {
@@ -40,7 +40,7 @@ impl Progress {
         Self::draw(doing, total, target, !is_terminal)
     }
 
-    /// Work of which somebody else tells.
+    /// A progress that shows nothing, for a caller that reports by itself.
     pub fn silent(doing: &'static str, total: Option<u64>) -> Self {
         Self::draw(doing, total, ProgressDrawTarget::hidden(), false)
     }
@@ -53,7 +53,7 @@ impl Progress {
         };
         let style = ProgressStyle::with_template(template).expect("the templates are constant and valid");
         let rate = |state: &ProgressState, out: &mut dyn fmt::Write| {
-            // A rate that cannot be shown is no reason to stop.
+            // A rate that cannot be shown is left out.
             let _ = write!(out, "{:.0} events/s", state.per_sec());
         };
         bar.set_style(style.with_key("rate", rate).progress_chars("=> "));
@@ -72,13 +72,13 @@ impl Progress {
         }
     }
 
-    /// So many more events are done.
+    /// Adds events that are done.
     pub fn advance(&mut self, events: u64) {
         self.bar.inc(events);
         self.print_line_if_due("");
     }
 
-    /// Time passes, and there were these retries.
+    /// Draws anew, with the last retry if there was one within five seconds.
     pub fn tick(&mut self, retries: &Retries) {
         if retries.count() > self.retries_seen {
             (self.retries_seen, self.retried_at) = (retries.count(), Instant::now());
@@ -113,7 +113,7 @@ impl Progress {
 
     /// Prints a line above the bar.
     pub fn say(&self, line: &str) {
-        // Nobody may be left to read it, and that changes nothing.
+        // The work goes on if standard error is closed.
         self.bar.suspend(|| writeln!(io::stderr(), "{line}")).unwrap_or_default();
     }
 }

@@ -1,16 +1,15 @@
-//! `sekali stats`: what a running service has counted, for people or as it came.
+//! `sekali stats`: prints the counts of a running service, as a table or as the JSON that came.
 
 use std::{
-    collections::HashMap,
     fmt::Write as _,
     io::{self, Write as _},
 };
 
 use clap::Args;
-use serde::Deserialize;
 use serde_json::Value;
 
 use super::{CliError, ServerArgs, block_on};
+use crate::client::{Stats, TopicCounts};
 
 #[derive(Args)]
 pub struct StatsArgs {
@@ -25,37 +24,13 @@ pub struct StatsArgs {
 /// Prints the counts.
 pub fn run(args: &StatsArgs) -> Result<(), CliError> {
     let client = args.server.client()?;
-    let json = block_on(async { Ok(client.stats().await?) })?;
-    // An answer that has none of the counts is still worth seeing as it is.
-    let table = if args.json { None } else { serde_json::from_str(&json).ok().map(|stats| table(&stats)) };
-    writeln!(io::stdout(), "{}", table.as_deref().unwrap_or(&json).trim_end()).map_err(CliError::Output)
-}
-
-/// The part of the answer that is shown; what a service does not tell is left out.
-#[derive(Deserialize)]
-struct Stats {
-    received: u64,
-    unique_processed: u64,
-    duplicate_dropped: u64,
-    duplicate_rate: Option<f64>,
-    topics_total: Option<usize>,
-    #[serde(default)]
-    by_topic: HashMap<String, TopicCounts>,
-    uptime_seconds: Option<f64>,
-    #[serde(default)]
-    node: Value,
-}
-
-#[derive(Clone, Copy, Deserialize)]
-struct TopicCounts {
-    unique: u64,
-    duplicates: u64,
-}
-
-impl TopicCounts {
-    fn received(self) -> u64 {
-        self.unique.saturating_add(self.duplicates)
-    }
+    let shown = block_on(async {
+        Ok(match args.json {
+            true => client.stats_json().await?.get().to_owned(),
+            false => table(&client.stats().await?),
+        })
+    })?;
+    writeln!(io::stdout(), "{}", shown.trim_end()).map_err(CliError::Output)
 }
 
 fn table(stats: &Stats) -> String {
@@ -75,7 +50,7 @@ fn table(stats: &Stats) -> String {
     table
 }
 
-/// The topics, busiest first; the name last, so that its length bends no column.
+/// The topics, those with most events first. The name is last, so that long names keep the columns aligned.
 fn push_topics(table: &mut String, stats: &Stats) {
     if stats.by_topic.is_empty() {
         return;
@@ -87,13 +62,13 @@ fn push_topics(table: &mut String, stats: &Stats) {
     for (name, counts) in topics {
         push_line(table, format_args!("{:>12}  {:>12}  {name}", counts.unique, counts.duplicates));
     }
-    let hidden = stats.topics_total.unwrap_or(0).saturating_sub(stats.by_topic.len());
+    let hidden = stats.topics_hidden();
     if hidden > 0 {
         push_line(table, format_args!("and {hidden} more topics"));
     }
 }
 
-/// All that the node tells about itself on one line: `shards.len=2 writer.restarts=0`.
+/// Everything that the node tells about itself, on one line: `shards.len=2 writer.restarts=0`.
 fn push_node(table: &mut String, node: &Value) {
     let mut facts = Vec::new();
     collect_facts("", node, &mut facts);
@@ -102,7 +77,7 @@ fn push_node(table: &mut String, node: &Value) {
     }
 }
 
-/// A node may learn to tell more: so whatever there is, is shown by its name.
+/// Shows each value by its name, so that values of later versions are shown, too.
 fn collect_facts(name: &str, value: &Value, facts: &mut Vec<String>) {
     match value {
         Value::Null => {}
@@ -118,12 +93,12 @@ fn collect_facts(name: &str, value: &Value, facts: &mut Vec<String>) {
 }
 
 fn push_line(table: &mut String, line: std::fmt::Arguments<'_>) {
-    writeln!(table, "{line}").expect("a String takes all that is written");
+    writeln!(table, "{line}").expect("writing to a String never fails");
 }
 
-/// Its two largest units: `42s`, `3m 05s`, `7h 03m`, `12d 01h`.
+/// The two largest units: `42s`, `3m 05s`, `7h 03m`, `12d 01h`.
 fn shown_uptime(seconds: f64) -> String {
-    // Whole seconds are enough, and the cast keeps what no service sends (NaN, below zero) at 0.
+    // The cast turns NaN and negative numbers into 0.
     let seconds = seconds as u64;
     let (minutes, hours, days) = (seconds / 60, seconds / 3_600, seconds / 86_400);
     match (days, hours, minutes) {

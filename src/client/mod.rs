@@ -1,29 +1,33 @@
-//! The HTTP client of the subcommands: asks a running service, and says clearly why there is no answer.
+//! The HTTP client of the subcommands: asks a running service, with the retries that a producer owes.
 
-mod link;
-mod publish;
+mod answers;
+mod error;
 mod retry;
 
 use std::{net::IpAddr, time::Duration};
 
+use bytes::Bytes;
 use futures::{Stream, stream};
-use reqwest::{Response, StatusCode, Url, header, redirect};
-use serde::{Deserialize, de::DeserializeOwned};
+use reqwest::{Response, Url, header, redirect};
+use serde::de::{DeserializeOwned, Error as _};
 use serde_json::value::RawValue;
 
+use self::{
+    answers::seq_of,
+    error::{no_answer, refused, shown},
+};
 pub use self::{
-    publish::{Again, AnswerDetail, Attempt, Refusal, RefusedEvent},
-    retry::{EarlierAttempt, NotPublished, Published, Retries},
+    answers::{EventResult, EventStatus, Page, PublishAnswer, Stats, TopicCounts, WrongAnswer},
+    error::{ClientError, Refusal, RefusedEvent, in_words},
+    retry::{EarlierAttempt, Published, Retries},
 };
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
-/// Readiness is asked by platforms that count on a quick answer.
+/// Platforms that ask for readiness expect a quick answer.
 const READY_TIMEOUT: Duration = Duration::from_secs(3);
-/// Largest answer that is read: a page with the largest event that a service can be set to take.
+/// Largest answer that is read: a page with the largest event that a service can be set to accept.
 const ANSWER_BYTES_MAX: usize = 512 << 20;
-/// Largest explanation of a refusal that is read.
-const PROBLEM_BYTES_MAX: usize = 64 << 10;
 
 /// A running service, by its URL. Cloning is cheap and shares the connections.
 #[derive(Clone, Debug)]
@@ -41,26 +45,35 @@ impl Client {
             .user_agent(concat!("sekali/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(CONNECT_TIMEOUT)
             .timeout(REQUEST_TIMEOUT)
-            // The service never redirects; one that does is not the service, and should be named instead.
+            // The service never redirects; an address that does is another server, and is named.
             .redirect(redirect::Policy::none());
         if is_loopback(&base) {
             builder = builder.no_proxy();
         }
         if base.scheme() == "http" {
-            // Without this, an image that has no certificates could not even run its health check.
+            // Without this the health check fails in an image that has no certificates.
             builder = builder.tls_certs_only([]);
         }
         let http = builder.build().map_err(ClientError::Setup)?;
         Ok(Client { http, base })
     }
 
-    /// The answer to `GET /stats`, as it came: JSON text.
-    pub async fn stats(&self) -> Result<String, ClientError> {
-        let url = self.endpoint("stats");
-        let answer = self.get(url.clone(), REQUEST_TIMEOUT).await?;
-        let bytes = read_body(answer, ANSWER_BYTES_MAX).await?;
-        let json: Box<RawValue> = parse(&url, &bytes)?;
-        Ok(String::from(json.get()))
+    /// Publishes `body`, once.
+    pub async fn publish(&self, body: Bytes) -> Result<PublishAnswer, ClientError> {
+        let url = self.endpoint("publish");
+        let request = self.http.post(url.clone()).header(header::CONTENT_TYPE, "application/json");
+        let answer = request.body(body).send().await.map_err(|error| no_answer(&url, error))?;
+        read_json(succeeded(answer).await?).await
+    }
+
+    /// The counts of the service.
+    pub async fn stats(&self) -> Result<Stats, ClientError> {
+        read_json(self.get(self.endpoint("stats"), REQUEST_TIMEOUT).await?).await
+    }
+
+    /// The answer to `GET /stats` as it came.
+    pub async fn stats_json(&self) -> Result<Box<RawValue>, ClientError> {
+        read_json(self.get(self.endpoint("stats"), REQUEST_TIMEOUT).await?).await
     }
 
     /// Whether the service is ready for work, asked with a timeout of 3 s; the error says why it is not.
@@ -68,30 +81,36 @@ impl Client {
         self.get(self.endpoint("readyz"), READY_TIMEOUT).await.map(drop)
     }
 
-    /// The first page that answers `query`.
-    pub async fn events_page(&self, query: &PageQuery) -> Result<Page, ClientError> {
-        self.page_at(self.page_url(query)).await
+    /// The page that answers `query`.
+    pub async fn page(&self, query: &PageQuery) -> Result<Page, ClientError> {
+        read_json(self.get(self.page_url(query), REQUEST_TIMEOUT).await?).await
     }
 
-    /// All pages that answer `query`, one after the other along their links.
-    pub fn pages(&self, query: &PageQuery) -> impl Stream<Item = Result<Page, ClientError>> + '_ {
-        stream::try_unfold(Some(self.page_url(query)), async |next| {
-            let Some(url) = next else { return Ok(None) };
-            let page = self.page_at(url).await?;
-            let next = page.next.clone();
-            Ok(Some((page, next)))
+    /// All events with a `seq` above `query.after`, page by page, oldest first. Each page is asked for again
+    /// until `give_up_after` is over.
+    pub fn pages(
+        &self,
+        query: PageQuery,
+        give_up_after: Duration,
+    ) -> impl Stream<Item = Result<Page, ClientError>> + '_ {
+        stream::try_unfold(query, move |mut query| async move {
+            let page =
+                self.read_until_answered(give_up_after, async |client| client.page(&query).await).await?;
+            let Some(last) = page.last() else { return Ok(None) };
+            query.after = Some(self.seq_after(query.after, last)?);
+            Ok(Some((page, query)))
         })
     }
 
-    async fn page_at(&self, url: Url) -> Result<Page, ClientError> {
-        let answer = self.get(url.clone(), REQUEST_TIMEOUT).await?;
-        let links = answer.headers().get_all(header::LINK).iter();
-        let next = links.filter_map(|value| value.to_str().ok()).find_map(link::next);
-        // A link that cannot be followed is an error: taken for the last page, it would hide events.
-        let bad_link = |target: &str| ClientError::BadLink { url: shown(&url), target: target.to_owned() };
-        let next = next.map(|target| url.join(target).map_err(|_| bad_link(target))).transpose()?;
-        let bytes = read_body(answer, ANSWER_BYTES_MAX).await?;
-        Ok(Page { events: parse(&url, &bytes)?, next })
+    /// The `seq` of a page's last event. A page that ends where it began would be asked for without end.
+    fn seq_after(&self, before: Option<u64>, last: &RawValue) -> Result<u64, ClientError> {
+        let seq = seq_of(last).and_then(|seq| match Some(seq) > before {
+            true => Ok(seq),
+            false => {
+                Err(serde_json::Error::custom(format!("a page ends with seq {seq}, not after {before:?}")))
+            }
+        });
+        seq.map_err(|source| ClientError::Unreadable { url: shown(&self.endpoint("events")), source })
     }
 
     fn page_url(&self, query: &PageQuery) -> Url {
@@ -110,13 +129,12 @@ impl Client {
     }
 
     fn endpoint(&self, path: &str) -> Url {
-        self.base.join(path).expect("a base that was checked takes any of our paths")
+        self.base.join(path).expect("a checked base can be joined with any of our paths")
     }
 
     async fn get(&self, url: Url, timeout: Duration) -> Result<Response, ClientError> {
         let request = self.http.get(url.clone()).header(header::ACCEPT, "application/json").timeout(timeout);
-        let answer = request.send().await.map_err(|error| no_answer(&url, error))?;
-        if answer.status().is_success() { Ok(answer) } else { Err(refused(answer).await) }
+        succeeded(request.send().await.map_err(|error| no_answer(&url, error))?).await
     }
 }
 
@@ -131,41 +149,6 @@ pub struct PageQuery {
     pub before: Option<u64>,
     /// Only events with a higher `seq`, and oldest first.
     pub after: Option<u64>,
-}
-
-/// One page of stored events.
-#[derive(Debug)]
-pub struct Page {
-    /// Each event's JSON text, just as it came.
-    pub events: Vec<Box<RawValue>>,
-    /// Where the next page is, if there is one.
-    pub next: Option<Url>,
-}
-
-/// Why there is no answer. URLs are shown without their user and password.
-#[derive(Debug, thiserror::Error)]
-pub enum ClientError {
-    /// The URL that was given cannot be the service's.
-    #[error("--url must be {allowed}, not {given:?}")]
-    Url { given: String, allowed: &'static str },
-    /// TLS could not be set up on this machine.
-    #[error("cannot set up an HTTP client")]
-    Setup(#[source] reqwest::Error),
-    /// No connection, or it broke off, or it took too long.
-    #[error("no answer from {url}")]
-    NoAnswer { url: String, source: reqwest::Error },
-    /// The service said no; `detail` is its own explanation, or empty.
-    #[error("{url} answered {status}{}{detail}", if detail.is_empty() { "" } else { ": " })]
-    Refused { url: String, status: StatusCode, detail: String },
-    /// There are more events, but where is not understood.
-    #[error("the next page of {url} is at {target:?}, which is no URL")]
-    BadLink { url: String, target: String },
-    /// What came is larger than any answer of the service.
-    #[error("the answer of {url} is larger than {bytes_max} bytes")]
-    TooLarge { url: String, bytes_max: usize },
-    /// What came is not what the service answers.
-    #[error("the answer of {url} is not what sekali answers")]
-    Unreadable { url: String, source: serde_json::Error },
 }
 
 /// The URL that the paths are joined to: with a host, without a query, ending in a slash.
@@ -191,14 +174,14 @@ fn is_loopback(url: &Url) -> bool {
     host == "localhost" || address.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-/// The first one wins, for the whole process; that another part has installed one already is no fault.
+/// Sets the provider for the whole process, unless another part has set one already.
 fn install_crypto_provider() {
     if rustls::crypto::CryptoProvider::get_default().is_none() {
         let _ = rustls::crypto::ring::default_provider().install_default();
     }
 }
 
-/// The whole body, as long as it stays within `bytes_max`.
+/// The whole body, up to `bytes_max`.
 async fn read_body(mut answer: Response, bytes_max: usize) -> Result<Vec<u8>, ClientError> {
     let url = answer.url().clone();
     let mut body = Vec::new();
@@ -211,43 +194,15 @@ async fn read_body(mut answer: Response, bytes_max: usize) -> Result<Vec<u8>, Cl
     Ok(body)
 }
 
-fn parse<T: DeserializeOwned>(url: &Url, bytes: &[u8]) -> Result<T, ClientError> {
-    serde_json::from_slice(bytes).map_err(|source| ClientError::Unreadable { url: shown(url), source })
+async fn read_json<T: DeserializeOwned>(answer: Response) -> Result<T, ClientError> {
+    let url = shown(answer.url());
+    let body = read_body(answer, ANSWER_BYTES_MAX).await?;
+    serde_json::from_slice(&body).map_err(|source| ClientError::Unreadable { url, source })
 }
 
-fn no_answer(url: &Url, error: reqwest::Error) -> ClientError {
-    ClientError::NoAnswer { url: shown(url), source: error.without_url() }
-}
-
-async fn refused(answer: Response) -> ClientError {
-    let (url, status) = (shown(answer.url()), answer.status());
-    let location = answer.headers().get(header::LOCATION).and_then(|value| value.to_str().ok());
-    let moved = location.map(|target| format!("use {target}"));
-    let body = read_body(answer, PROBLEM_BYTES_MAX).await.unwrap_or_default();
-    let detail = moved.or_else(|| problem_detail(&body)).unwrap_or_default();
-    ClientError::Refused { url, status, detail }
-}
-
-/// What an RFC 9457 body, or that of a probe, says in words, fit for a terminal.
-fn problem_detail(body: &[u8]) -> Option<String> {
-    #[derive(Deserialize)]
-    struct Problem {
-        title: Option<String>,
-        detail: Option<String>,
-        /// What the probes say instead.
-        reason: Option<String>,
-    }
-    let problem: Problem = serde_json::from_slice(body).ok()?;
-    let words = problem.detail.or(problem.reason).or(problem.title)?;
-    Some(words.replace(char::is_control, " "))
-}
-
-fn shown(url: &Url) -> String {
-    let mut url = url.clone();
-    // These fail only for URLs that have no host, and such a URL has no password either.
-    let _ = url.set_username("");
-    let _ = url.set_password(None);
-    url.into()
+/// An answer with the status 200; any other status is an error.
+async fn succeeded(answer: Response) -> Result<Response, ClientError> {
+    if answer.status() == reqwest::StatusCode::OK { Ok(answer) } else { Err(refused(answer).await) }
 }
 
 #[cfg(test)]
@@ -262,7 +217,7 @@ mod tests {
 
     use super::*;
 
-    /// A server that gives each connection the next answer, and then the request lines that it saw.
+    /// A server that gives each connection the next answer, and returns the request lines.
     fn canned(answers: &'static [&'static str]) -> (String, JoinHandle<Vec<String>>) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -280,19 +235,33 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn pages_are_followed_along_their_links() {
+    async fn pages_go_on_after_the_last_seq_until_one_is_empty() {
         let (url, server) = canned(&[
-            "HTTP/1.1 200 OK\r\nconnection: close\r\nlink: </events?after=2&topic=a>; rel=\"next\"\r\n\r\n[{\"seq\":1},{\"seq\" : 2.0}]",
+            "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n[{\"seq\":1},{\"seq\" : 2, \"a\":2.0}]",
             "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n[{\"seq\":3}]",
+            "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n[]",
         ]);
         let query = PageQuery { topic: Some("a b&c".to_owned()), after: Some(0), ..PageQuery::default() };
         let client = Client::new(&url).unwrap();
-        let pages: Vec<Page> = client.pages(&query).try_collect().await.unwrap();
-        let events: Vec<&str> = pages.iter().flat_map(|page| &page.events).map(|event| event.get()).collect();
-        assert_eq!(events, [r#"{"seq":1}"#, r#"{"seq" : 2.0}"#, r#"{"seq":3}"#]);
+        let pages: Vec<Page> = client.pages(query, Duration::ZERO).try_collect().await.unwrap();
+        let events: Vec<&str> = pages.iter().flatten().map(|event| event.get()).collect();
+        assert_eq!(events, [r#"{"seq":1}"#, r#"{"seq" : 2, "a":2.0}"#, r#"{"seq":3}"#]);
         let asked = server.join().unwrap();
         assert_eq!(asked[0], "GET /events?topic=a+b%26c&after=0 HTTP/1.1");
-        assert_eq!(asked[1], "GET /events?after=2&topic=a HTTP/1.1");
+        assert_eq!(asked[1], "GET /events?topic=a+b%26c&after=2 HTTP/1.1");
+    }
+
+    #[tokio::test]
+    async fn a_page_that_comes_again_and_again_is_an_error() {
+        let (url, server) = canned(&[
+            "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n[{\"seq\":1}]",
+            "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n[{\"seq\":1}]",
+        ]);
+        let query = PageQuery { after: Some(0), ..PageQuery::default() };
+        let client = Client::new(&url).unwrap();
+        let pages: Result<Vec<Page>, _> = client.pages(query, Duration::ZERO).try_collect().await;
+        assert!(matches!(pages, Err(ClientError::Unreadable { .. })));
+        server.join().unwrap();
     }
 
     #[tokio::test]
@@ -307,9 +276,13 @@ mod tests {
 
     #[tokio::test]
     async fn something_else_on_the_port_is_called_so() {
-        let (url, server) = canned(&["HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n<html>"]);
-        let error = Client::new(&url).unwrap().stats().await.unwrap_err();
+        const PAGE: &str = "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n<html>";
+        let (url, server) = canned(&[PAGE, PAGE]);
+        let client = Client::new(&url).unwrap();
+        let error = client.stats().await.unwrap_err();
         assert!(matches!(error, ClientError::Unreadable { .. }), "{error}");
+        let error = client.publish_until_answered(&Bytes::new(), Duration::ZERO, &Retries::default()).await;
+        assert!(in_words(&error.unwrap_err()).contains("is not what sekali answers: expected value"));
         server.join().unwrap();
     }
 

@@ -1,57 +1,49 @@
-//! The producer's half of the contract: the same request again until it is answered, with patience and a limit.
+//! Retries: the same request again until it is answered, with pauses and a time limit.
 
 use std::{
     cell::{Cell, RefCell},
+    future::Future,
     time::{Duration, Instant},
 };
 
+use backon::{ExponentialBuilder, Retryable};
 use bytes::Bytes;
-use tokio::time::sleep;
-use uuid::Uuid;
 
-use super::{
-    Client, ClientError,
-    publish::{Again, AnswerDetail, Attempt, Refusal, in_words, is_retryable},
-};
+use super::{Client, ClientError, PublishAnswer, in_words};
 
-const BACKOFF_FIRST: Duration = Duration::from_millis(50);
-const BACKOFF_MAX: Duration = Duration::from_secs(5);
+/// The pause is drawn at random between this delay and twice this delay: 25 to 50 ms at first, 2.5 to 5 s at last.
+const BACKOFF: ExponentialBuilder = ExponentialBuilder::new()
+    .with_min_delay(Duration::from_millis(25))
+    .with_max_delay(Duration::from_millis(2_500))
+    .with_jitter()
+    .without_max_times();
 
 /// A publish that was acknowledged.
 #[derive(Debug)]
 pub struct Published {
-    /// The answer's body.
-    pub answer: Vec<u8>,
-    /// The attempts before the answered one.
+    pub answer: PublishAnswer,
+    /// The attempts before the one that was answered.
     pub earlier: Vec<EarlierAttempt>,
 }
 
-/// An attempt that had to be followed by another one.
-#[derive(Debug)]
+/// An attempt that was followed by another one.
+#[derive(Clone, Debug)]
 pub struct EarlierAttempt {
     pub ended_at: Instant,
-    pub again: Again,
+    /// Why it was not acknowledged, in words.
+    pub why: String,
+    /// Whether the events may be stored all the same.
+    pub outcome_unknown: bool,
 }
 
 impl Published {
-    /// Attempts before the answered one after which the events may or may not have been stored.
+    /// Attempts before the answered one that may or may not have stored the events.
     pub fn unknown_outcomes(&self) -> u64 {
-        self.earlier.iter().filter(|attempt| attempt.again.outcome_unknown).count() as u64
+        self.earlier.iter().filter(|attempt| attempt.outcome_unknown).count() as u64
     }
 }
 
-/// A publish that was not acknowledged.
-#[derive(Debug, thiserror::Error)]
-pub enum NotPublished {
-    /// The service will not take it.
-    #[error(transparent)]
-    Refused(#[from] Refusal),
-    /// It was tried for as long as was allowed.
-    #[error("gave up after {attempts} attempts in {:.1} s: {why}", .time.as_secs_f64())]
-    GaveUp { attempts: u64, time: Duration, why: String },
-}
-
-/// What went on while requests were tried again; shared by all that are under way on one thread.
+/// Counts retries; shared by all requests that are under way on one thread.
 #[derive(Debug, Default)]
 pub struct Retries {
     count: Cell<u64>,
@@ -60,174 +52,151 @@ pub struct Retries {
 }
 
 impl Retries {
-    /// Attempts that had to be followed by another one.
+    /// Attempts that were followed by another one.
     pub fn count(&self) -> u64 {
         self.count.get()
     }
 
-    /// Those among them after which the events may or may not have been stored.
+    /// Those attempts that may or may not have stored the events.
     pub fn unknown_outcomes(&self) -> u64 {
         self.unknown_outcomes.get()
     }
 
-    /// Why the last one was needed; empty before the first.
+    /// Why the last retry was needed; empty before the first.
     pub fn last(&self) -> String {
         self.last.borrow().clone()
     }
 
-    fn note(&self, again: &Again) {
+    fn note(&self, attempt: &EarlierAttempt) {
         self.count.set(self.count() + 1);
-        self.unknown_outcomes.set(self.unknown_outcomes() + u64::from(again.outcome_unknown));
-        self.last.replace(again.why.clone());
+        self.unknown_outcomes.set(self.unknown_outcomes() + u64::from(attempt.outcome_unknown));
+        self.last.replace(attempt.why.clone());
     }
 }
 
 impl Client {
-    /// Sends `body` until it is acknowledged or refused, or `give_up_after` is over.
+    /// Publishes `body` until it is acknowledged or refused, or `give_up_after` is over.
     pub async fn publish_until_answered(
         &self,
         body: &Bytes,
-        detail: AnswerDetail,
         give_up_after: Duration,
         retries: &Retries,
-    ) -> Result<Published, NotPublished> {
-        let mut patience = Patience::new(give_up_after);
+    ) -> Result<Published, ClientError> {
+        let begun = Instant::now();
         let mut earlier = Vec::new();
-        loop {
-            let again = match self.publish(body.clone(), detail).await {
-                Attempt::Answered(answer) => return Ok(Published { answer, earlier }),
-                Attempt::Refused(refusal) => return Err(refusal.into()),
-                Attempt::Again(again) => again,
-            };
-            retries.note(&again);
-            let ended_at = Instant::now();
-            if !patience.wait(again.retry_after).await {
-                let (attempts, time) = (patience.waits + 1, patience.begun.elapsed());
-                return Err(NotPublished::GaveUp { attempts, time, why: again.why });
+        let note = |error: &ClientError| {
+            let (why, outcome_unknown) = (in_words(error), error.leaves_outcome_unknown());
+            let attempt = EarlierAttempt { ended_at: Instant::now(), why, outcome_unknown };
+            retries.note(&attempt);
+            earlier.push(attempt);
+        };
+        let answered = retrying(give_up_after, note, || self.publish(body.clone())).await;
+        answered.map(|answer| Published { answer, earlier: std::mem::take(&mut earlier) }).map_err(|error| {
+            let (attempts, time) = (earlier.len() + 1, begun.elapsed());
+            match error.is_retryable() {
+                true => ClientError::GaveUp { attempts, time, source: Box::new(error) },
+                false => error,
             }
-            earlier.push(EarlierAttempt { ended_at, again });
-        }
+        })
     }
 
-    /// Asks until there is an answer, an error that will stay, or `give_up_after` is over.
+    /// Asks until there is an answer or an error that no retry mends, or `give_up_after` is over.
     pub async fn read_until_answered<T>(
         &self,
         give_up_after: Duration,
         ask: impl AsyncFn(&Client) -> Result<T, ClientError>,
     ) -> Result<T, ClientError> {
-        let mut patience = Patience::new(give_up_after);
-        loop {
-            match ask(self).await {
-                Err(error) if error.is_retryable() => {
-                    if !patience.wait(None).await {
-                        return Err(error);
-                    }
-                }
-                done => return done,
-            }
-        }
+        retrying(give_up_after, |_| {}, || ask(self)).await
     }
 
-    /// Waits until the service is ready for work, at most `limit`. The first obstacle is told to `told`.
+    /// Waits until the service is ready, at most `limit`. `told` gets the reason for the first wait.
     pub async fn wait_until_ready(
         &self,
         limit: Duration,
         told: impl FnOnce(&str),
     ) -> Result<(), ClientError> {
-        let mut patience = Patience::new(limit);
         let mut told = Some(told);
-        loop {
-            match self.ready().await {
-                Err(error) if error.is_retryable() => {
-                    if let Some(told) = told.take() {
-                        told(&in_words(&error));
-                    }
-                    if !patience.wait(None).await {
-                        return Err(error);
-                    }
-                }
-                done => return done,
+        let tell_once = |error: &ClientError| {
+            if let Some(told) = told.take() {
+                told(&in_words(error));
             }
-        }
-    }
-}
-
-impl ClientError {
-    /// Whether the same question may be answered later.
-    pub fn is_retryable(&self) -> bool {
-        match self {
-            ClientError::NoAnswer { .. } => true,
-            ClientError::Refused { status, .. } => is_retryable(*status),
-            _ => false,
-        }
-    }
-}
-
-/// Exponential backoff with jitter, up to a limit over all waits.
-struct Patience {
-    begun: Instant,
-    limit: Duration,
-    waits: u64,
-}
-
-impl Patience {
-    fn new(limit: Duration) -> Self {
-        Self { begun: Instant::now(), limit, waits: 0 }
-    }
-
-    /// Waits before the next attempt, never less than the service asked for; false if that is beyond the limit.
-    async fn wait(&mut self, retry_after: Option<Duration>) -> bool {
-        let backoff = backoff(self.waits);
-        // All that were turned away at once should not come back at once either.
-        let wait = match retry_after {
-            Some(asked) => asked.max(backoff.mul_f64(0.5)) + backoff.mul_f64(0.5 * share()),
-            None => backoff.mul_f64(0.5 + 0.5 * share()),
         };
-        let left = self.limit.saturating_sub(self.begun.elapsed());
-        if left.is_zero() || retry_after.is_some_and(|asked| asked > left) {
-            return false;
-        }
-        self.waits += 1;
-        sleep(wait.min(left)).await;
-        true
+        retrying(limit, tell_once, || self.ready()).await
     }
 }
 
-fn backoff(waits: u64) -> Duration {
-    BACKOFF_FIRST.saturating_mul(1 << waits.min(16)).min(BACKOFF_MAX)
-}
-
-/// A random number from 0 to 1.
-fn share() -> f64 {
-    (Uuid::new_v4().as_u128() >> 75) as f64 / (1_u64 << 53) as f64
+/// Repeats `attempt` until it has a result that is no retryable error, or `limit` is over. `told` gets the error
+/// before each pause. The service's `Retry-After` is waited for and the pause of the backoff after it, so that
+/// clients that were refused together do not return together.
+async fn retrying<T, F: Future<Output = Result<T, ClientError>>>(
+    limit: Duration,
+    mut told: impl FnMut(&ClientError),
+    attempt: impl FnMut() -> F,
+) -> Result<T, ClientError> {
+    let begun = Instant::now();
+    let within_limit = |error: &ClientError, delay: Option<Duration>| {
+        let asked = error.retry_after().unwrap_or_default();
+        let left = limit.saturating_sub(begun.elapsed());
+        let pause = asked.saturating_add(delay?).min(left);
+        (!left.is_zero() && asked <= left).then_some(pause)
+    };
+    attempt
+        .retry(BACKOFF)
+        .when(ClientError::is_retryable)
+        .adjust(within_limit)
+        .notify(|error, _| told(error))
+        .await
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use reqwest::StatusCode;
 
-    #[test]
-    fn the_backoff_doubles_up_to_its_limit() {
-        assert_eq!(backoff(0), Duration::from_millis(50));
-        assert_eq!(backoff(3), Duration::from_millis(400));
-        assert_eq!(backoff(7), Duration::from_secs(5));
-        assert_eq!(backoff(u64::MAX), Duration::from_secs(5));
+    use super::*;
+    use crate::client::Refusal;
+
+    fn refused(retry_after: Option<Duration>) -> ClientError {
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        let (url, detail) = ("http://host/".to_owned(), "busy".to_owned());
+        ClientError::Refused(Refusal { url, status, detail, retry_after, faults: Vec::new() })
     }
 
-    #[test]
-    fn the_jitter_is_a_share() {
-        for _ in 0..1_000 {
-            assert!((0.0..=1.0).contains(&share()));
-        }
+    /// Attempts and time of a request that is always refused.
+    async fn tried(limit: Duration, retry_after: Option<Duration>) -> (usize, Duration) {
+        let (begun, mut attempts) = (Instant::now(), 0);
+        let attempt = || {
+            attempts += 1;
+            async move { Err::<(), _>(refused(retry_after)) }
+        };
+        retrying(limit, |_| {}, attempt).await.unwrap_err();
+        (attempts, begun.elapsed())
     }
 
     #[tokio::test]
-    async fn a_wait_beyond_the_limit_is_giving_up() {
-        let mut patience = Patience::new(Duration::from_millis(50));
-        assert!(patience.wait(None).await);
-        assert!(!patience.wait(Some(Duration::from_secs(1))).await);
-        let mut patience = Patience::new(Duration::from_millis(20));
-        while patience.wait(None).await {}
-        assert!(patience.begun.elapsed() >= Duration::from_millis(20));
+    async fn a_request_is_tried_until_the_limit_is_over() {
+        let (attempts, time) = tried(Duration::from_millis(60), None).await;
+        assert!(attempts >= 2 && time >= Duration::from_millis(60), "{attempts} attempts in {time:?}");
+    }
+
+    #[tokio::test]
+    async fn a_pause_that_ends_after_the_limit_is_not_begun() {
+        let (attempts, _) = tried(Duration::from_millis(50), Some(Duration::from_secs(60))).await;
+        assert_eq!(attempts, 1);
+    }
+
+    #[tokio::test]
+    async fn the_service_is_left_alone_for_as_long_as_it_asks() {
+        let asked = Duration::from_secs(1);
+        let (attempts, time) = tried(Duration::from_millis(1_200), Some(asked)).await;
+        assert!(attempts == 2 && time >= asked, "{attempts} attempts in {time:?}");
+    }
+
+    #[test]
+    fn pauses_double_up_to_their_limit() {
+        let pauses: Vec<Duration> = backon::BackoffBuilder::build(BACKOFF).take(9).collect();
+        for (pause, least_ms) in pauses.iter().zip([25, 50, 100, 200, 400, 800, 1_600, 2_500, 2_500]) {
+            let least = Duration::from_millis(least_ms);
+            assert!((least..=2 * least).contains(pause), "{pause:?} {least:?}");
+        }
     }
 }

@@ -12,7 +12,7 @@ pub use values::{BODY_BYTES_MAX_DEFAULT, database_url, duration};
 
 use std::{fmt, ops::Deref, time::Duration};
 
-use clap::{Args, FromArgMatches, builder::Resettable};
+use clap::{Args, builder::Resettable};
 
 use crate::{event::DedupScope, redact::redacted};
 
@@ -62,13 +62,17 @@ pub struct Config {
 impl Default for Config {
     /// The settings of `sekali serve` without flags and without environment variables.
     fn default() -> Self {
-        let command = ServeArgs::augment_args(clap::Command::new("sekali").no_binary_name(true))
-            .mut_args(|arg| arg.env(Resettable::Reset));
-        let matches = command.try_get_matches_from(Vec::<String>::new());
-        let args = matches.and_then(|matches| ServeArgs::from_arg_matches(&matches));
-        let args = args.expect("every flag has a default or is optional");
-        args.check().expect("the defaults are within their limits")
+        defaults::<ServeArgs>().check().expect("the defaults are within their limits")
     }
+}
+
+/// The arguments of a subcommand without flags and without environment variables.
+pub fn defaults<T: Args>() -> T {
+    let command = T::augment_args(clap::Command::new("sekali").no_binary_name(true));
+    let command = command.mut_args(|arg| arg.env(Resettable::Reset));
+    let matches = command.try_get_matches_from(Vec::<String>::new());
+    let args = matches.and_then(|matches| T::from_arg_matches(&matches));
+    args.expect("every flag has a default or is optional")
 }
 
 /// The URL of the database, which may hold a password. `Debug` and `Display` show it without the password.

@@ -82,7 +82,7 @@ fn events_come_on_one_line_with_every_digit_kept() {
     on_both_stores(async |service| {
         let payload =
             "{ \"n\" :\n [ 1.50,\r\n\t12345678901234567890.000, 1E+2, -0 ], \"s\": \"a  b\\n\\\" }\" }";
-        let line = r#"{"n":[1.50,12345678901234567890.000,1E+2,-0],"s":"a  b\n\" }"}"#;
+        let line = "{ \"n\" : [ 1.50,\t12345678901234567890.000, 1E+2, -0 ], \"s\": \"a  b\\n\\\" }\" }";
         let body = format!(
             r#"{{"topic":"t","event_id":"a","timestamp":"2026-06-18T12:00:00Z","source":"s","payload":{payload}}}"#
         );

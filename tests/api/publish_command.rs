@@ -265,6 +265,47 @@ fn a_line_of_many_mebibytes_is_published_and_one_beyond_the_limit_is_named() {
 }
 
 #[test]
+fn a_line_with_a_further_field_events_is_one_event() {
+    on_both_stores(async |service| {
+        let folder = TempDir::new().unwrap();
+        let mut outer = event("t", "outer");
+        outer["events"] = json!([event("t", "inner")]);
+        for lines in [&[outer.clone()][..], &[outer.clone(), event("t", "other")]] {
+            let published = publish(&url_of(&service), &file(&folder, lines), &[]);
+            assert_eq!(published.status.code(), Some(0), "{published:?}");
+        }
+        assert_eq!(stored_ids(&service).await, ["outer", "other"]);
+    });
+}
+
+/// A publish of these two lines, whose answer is changed on its way.
+fn against_liar(lie: fn(&mut Value), fault: &str) {
+    on_both_stores(async |service| {
+        let url = proxy::start(service.address, move |request, forward| {
+            let answer = forward()?;
+            let mut body: Value = serde_json::from_str(&answer.body).unwrap();
+            if request.is_publish() {
+                lie(&mut body);
+            }
+            Some(proxy::Response { body: body.to_string(), ..answer })
+        });
+        let folder = TempDir::new().unwrap();
+        let path = file(&folder, &[event("t", "a"), event("t", "b")]);
+        let errors = ends_with(&publish(&url, &path, &[]), 1, "sent 0  new 0  duplicates 0  bad lines 0");
+        assert!(errors.contains(&format!("lines 1 to 2 may not be stored: {fault}")), "{errors}");
+    });
+}
+
+#[test]
+fn an_answer_about_other_events_is_no_acknowledgement() {
+    against_liar(|answer| answer["results"][1]["event_id"] = json!("c"), "an answer names another id");
+    against_liar(|answer| answer["results"].as_array_mut().unwrap().reverse(), "an answer names another id");
+    let fewer = |answer: &mut Value| _ = answer["results"].as_array_mut().unwrap().pop();
+    against_liar(fewer, "an answer is not about all events of its request");
+    against_liar(|answer| answer["unique"] = json!(3), "an answer does not add up");
+}
+
+#[test]
 fn what_cannot_be_read_or_is_never_acknowledged_fails() {
     on_both_stores(async |service| {
         let missing = publish(&url_of(&service), Path::new("/nowhere/events.ndjson"), &[]);

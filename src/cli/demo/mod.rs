@@ -9,20 +9,15 @@ mod show;
 mod stage;
 mod timeline;
 
-use std::{
-    cell::Cell,
-    io::{self, Write},
-    panic,
-    time::Duration,
-};
+use std::{cell::Cell, io, panic, time::Duration};
 
 use clap::{Args, Subcommand};
 use indicatif::HumanCount;
 
 use self::{report::Report, show::Show, stage::Stage, timeline::Timeline};
 use super::{
-    CliError, block_on,
-    simulate::{Onlooker, Run, SteadyLoad},
+    CliError, ServerArgs, block_on,
+    simulate::{Observer, Run, SimulateArgs},
 };
 use crate::{
     actors::CRASH_INJECTED,
@@ -107,23 +102,18 @@ fn supervisor_restart(args: &SupervisorRestartArgs) -> Result<(), CliError> {
     // How the service ended says more than what the show then missed.
     stage.take_down()?;
     let report = report?;
-    let shown = if args.json { report.json() } else { report.words() };
-    writeln!(io::stdout(), "{}", shown.trim_end()).map_err(CliError::Output)?;
-    match report.faults.is_empty() {
-        true => Ok(()),
-        false => Err(CliError::NotProven(report.faults.join("; "))),
-    }
+    super::print_report(args.json, || report.json(), || report.words(), &report.faults)
 }
 
 async fn play(args: &SupervisorRestartArgs, stage: &Stage) -> Result<Report, CliError> {
     let timeline = Timeline::begin(!args.json);
-    let load = load(args.pause).args(stage.url.clone());
+    let load = load(args.pause, stage.url.clone());
     let run = Run::new(&load)?;
-    let onlooker = Onlooker::default();
+    let observer = Observer::default();
     let show = Show {
         stage,
         run: &run,
-        onlooker: &onlooker,
+        observer: &observer,
         timeline: &timeline,
         pause: args.pause,
         retries_told: Cell::new(0),
@@ -131,26 +121,26 @@ async fn play(args: &SupervisorRestartArgs, stage: &Stage) -> Result<Report, Cli
     timeline.say(&introduction(stage))?;
     let playing = async {
         let acts = show.play().await?;
-        onlooker.enough.set(true);
+        observer.enough.set(true);
         timeline.line("load", "ends; what is under way is finished, and then all is read back")?;
         Ok(acts)
     };
-    let (acts, proof) = futures::try_join!(playing, run.simulate(&onlooker))?;
+    let (acts, proof) = futures::try_join!(playing, run.simulate(&observer))?;
     let counted = show.counted().await?;
     timeline.line("proof", &format!("{} events were read back and compared", HumanCount(proof.read_back)))?;
     Ok(Report::new(stage.store, timeline.seconds(), acts, proof, counted))
 }
 
 /// The steady load, planned for longer than it can last.
-fn load(pause: Duration) -> SteadyLoad {
+fn load(pause: Duration, url: String) -> SimulateArgs {
     let time_max = pause * (show::ACTS + 1) + CRASHES_TIME_MAX;
-    SteadyLoad {
-        requests: time_max.as_secs() as u32 * REQUESTS_PER_SECOND,
-        requests_per_second: REQUESTS_PER_SECOND,
-        batch: BATCH,
-        duplicates: DUPLICATES,
-        connections: CONNECTIONS,
-    }
+    let mut args = SimulateArgs::default();
+    args.events = time_max.as_secs() as u32 * REQUESTS_PER_SECOND * BATCH;
+    (args.batch, args.duplicates, args.concurrency) = (BATCH, DUPLICATES, CONNECTIONS);
+    args.rate = f64::from(REQUESTS_PER_SECOND);
+    args.silent = true;
+    args.server = ServerArgs { url };
+    args
 }
 
 fn introduction(stage: &Stage) -> String {

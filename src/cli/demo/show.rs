@@ -2,12 +2,10 @@
 
 use std::{
     cell::Cell,
-    collections::HashMap,
     time::{Duration, Instant},
 };
 
 use indicatif::HumanCount;
-use serde::Deserialize;
 use tokio::time::sleep;
 
 use super::{
@@ -20,9 +18,8 @@ use crate::{
     actors::{ActorName, ActorReport, Crash, PublishError, RestartPolicy},
     cli::{
         CliError,
-        simulate::{Onlooker, RetriedRequest, Run},
+        simulate::{Observer, RetriedRequest, Run},
     },
-    client::ClientError,
 };
 
 /// How many acts there are.
@@ -36,7 +33,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub struct Show<'a> {
     pub stage: &'a Stage,
     pub run: &'a Run<'a>,
-    pub onlooker: &'a Onlooker,
+    pub observer: &'a Observer,
     pub timeline: &'a Timeline,
     /// Undisturbed load before each act.
     pub pause: Duration,
@@ -80,29 +77,18 @@ impl Show<'_> {
 
     /// The run's events, as `/stats` counts them now.
     pub async fn counted(&self) -> Result<Counted, CliError> {
-        #[derive(Deserialize)]
-        struct Stats {
-            by_topic: HashMap<String, Topic>,
-        }
-        #[derive(Deserialize)]
-        struct Topic {
-            unique: u64,
-            duplicates: u64,
-        }
-        let json = self.run.client().stats().await?;
-        let unreadable = |source| ClientError::Unreadable { url: "/stats".to_owned(), source };
-        let stats: Stats = serde_json::from_str(&json).map_err(unreadable)?;
+        let stats = self.run.client().stats().await?;
         let of_this_run = self.run.topics().iter().filter_map(|topic| stats.by_topic.get(topic));
         Ok(of_this_run.fold(Counted::default(), |sum, topic| Counted {
-            received: sum.received + topic.unique + topic.duplicates,
+            received: sum.received + topic.received(),
             unique: sum.unique + topic.unique,
             duplicates: sum.duplicates + topic.duplicates,
         }))
     }
 
     async fn load_begins(&self) -> Result<(), CliError> {
-        if !self.until(|| self.onlooker.acknowledged.get().0 > 0).await? {
-            return Err(DemoFailure::NotServed { waited: PATIENCE, why: self.onlooker.retries.last() }.into());
+        if !self.until(|| self.observer.acknowledged.get().0 > 0).await? {
+            return Err(DemoFailure::NotServed { waited: PATIENCE, why: self.observer.retries.last() }.into());
         }
         self.timeline.line("load", "begins")
     }
@@ -110,8 +96,8 @@ impl Show<'_> {
     /// Lets the load pass for a while, and says how it does.
     async fn undisturbed(&self) -> Result<(), CliError> {
         sleep(self.pause).await;
-        let (requests, events) = self.onlooker.acknowledged.get();
-        let retries = self.onlooker.retries.count();
+        let (requests, events) = self.observer.acknowledged.get();
+        let retries = self.observer.retries.count();
         let words = format!(
             "{} requests acknowledged so far, with {} events; {retries} had to be sent again",
             HumanCount(requests as u64),
@@ -140,7 +126,7 @@ impl Show<'_> {
     /// Crashes the counters, and asks for them meanwhile.
     async fn crash_the_counters(&self, title: &'static str) -> Result<Act, CliError> {
         self.opens(title).await?;
-        let (_, acknowledged) = self.onlooker.acknowledged.get();
+        let (_, acknowledged) = self.observer.acknowledged.get();
         let asked_at = Instant::now();
         let asking = async {
             let counted = self.counted().await?;
@@ -271,7 +257,7 @@ impl Show<'_> {
     /// Waits for the requests that were in hand to be told to try again, and for all that were sent so far to be
     /// acknowledged; answers the former, and whether the latter came about.
     async fn retries(&self, in_hand: usize) -> Result<(Vec<RetrySeen>, bool), CliError> {
-        let Onlooker { retries, retried, under_way, .. } = self.onlooker;
+        let Observer { retries, retried, under_way, .. } = self.observer;
         let told = || retries.count() - self.retries_told.get();
         // Whatever is not as it must be is found when the act closes.
         self.until(|| told() >= in_hand as u64).await?;
@@ -301,7 +287,7 @@ impl Show<'_> {
         RetrySeen {
             request: request.number,
             told_at_seconds: request.earlier.iter().map(|attempt| seconds_at(attempt.ended_at)).collect(),
-            told: request.earlier.iter().map(|attempt| attempt.again.why.clone()).collect(),
+            told: request.earlier.iter().map(|attempt| attempt.why.clone()).collect(),
             acknowledged_at_seconds: seconds_at(request.acknowledged_at),
             stored: request.stored,
             duplicates: request.duplicates,

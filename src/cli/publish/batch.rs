@@ -1,17 +1,20 @@
-//! From lines to requests: each line is checked by itself, so that a bad one never refuses the others.
+//! Checks lines and gathers them to requests. Each line is checked by itself, so that a bad line does not
+//! affect others.
 
 use bytes::Bytes;
+use bytestring::ByteString;
 
 use super::lines::{LINE_BYTES_MAX, Line};
 use crate::event::{BatchError, parse_batch};
 
-/// Largest body of several events; half of what the service takes, unless it is told otherwise.
-const BATCH_BYTES_MAX: usize = 8 << 20;
+/// Largest body of several events: half of the longest line, which has a request of its own.
+const BATCH_BYTES_MAX: usize = LINE_BYTES_MAX / 2;
 
 /// A line that holds one valid event.
 #[derive(Clone)]
 pub struct EventLine {
     pub number: u64,
+    pub event_id: ByteString,
     pub json: Bytes,
 }
 
@@ -20,16 +23,15 @@ pub fn check(line: Line) -> Result<EventLine, String> {
     let Some(in_brackets) = line.in_brackets else {
         return Err(format!("is longer than the limit of {LINE_BYTES_MAX} bytes"));
     };
-    // As an array of one, so that only an event itself is taken, and not what may stand around events.
-    match parse_batch(in_brackets.clone(), 1) {
-        Ok(_) => Ok(EventLine { number: line.number, json: in_brackets.slice(1..in_brackets.len() - 1) }),
-        Err(error) => Err(in_words(error)),
-    }
+    // As an array of one, so that the line must be an event itself, and not an envelope of events.
+    let events = parse_batch(in_brackets.clone(), 1).map_err(in_words)?;
+    let event_id = events.first().ok_or("holds no event")?.event_id().clone();
+    Ok(EventLine { number: line.number, event_id, json: in_brackets.slice(1..in_brackets.len() - 1) })
 }
 
 fn in_words(error: BatchError) -> String {
     match error {
-        // The bracket in front is not the user's.
+        // The bracket in front is not part of the line.
         BatchError::NotJson { reason, column, .. } => {
             format!("is not JSON: {reason} at column {}", column.saturating_sub(1))
         }
@@ -47,7 +49,7 @@ fn in_words(error: BatchError) -> String {
     }
 }
 
-/// Lines that are gathered for one request.
+/// Gathers lines for one request.
 pub struct Batch {
     pub events_max: usize,
     lines: Vec<EventLine>,
@@ -63,7 +65,7 @@ impl Batch {
         self.lines.is_empty()
     }
 
-    /// Whether the next line has to wait for the next request.
+    /// Whether this line must go into the next request.
     pub fn is_full_for(&self, line: &EventLine) -> bool {
         let bytes = self.bytes + line.json.len() + 1;
         !self.is_empty() && (self.lines.len() >= self.events_max || bytes > BATCH_BYTES_MAX)
@@ -80,7 +82,7 @@ impl Batch {
     }
 }
 
-/// A bare event, or an array.
+/// The body of a request: an array, or for one line the event alone, which may be as large as a body can be.
 pub fn body(lines: &[EventLine]) -> Bytes {
     if let [line] = lines {
         return line.json.clone();
@@ -105,7 +107,7 @@ mod tests {
     }
 
     fn line(text: &str) -> EventLine {
-        EventLine { number: 1, json: Bytes::from(text.to_owned()) }
+        EventLine { number: 1, event_id: "a".into(), json: Bytes::from(text.to_owned()) }
     }
 
     #[test]
@@ -114,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_else_stands_on_a_line_is_named() {
+    fn a_line_that_is_no_event_is_named() {
         for (text, fault) in [
             (format!("{GOOD},{GOOD}"), "holds 2 values, and not one event"),
             (format!("[{GOOD}]"), "must be an object, not an array"),

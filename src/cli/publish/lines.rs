@@ -1,4 +1,4 @@
-//! Reads lines on a thread of its own, so that a slow input never holds up a retry.
+//! Reads lines on a thread of its own, so that a slow input never delays a retry.
 
 use std::{
     io::{self, BufRead, BufReader, Read},
@@ -8,25 +8,27 @@ use std::{
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-/// Longest line: what the service takes as one request, unless it is told otherwise.
-pub const LINE_BYTES_MAX: usize = 16 << 20;
-/// What is read from the input at once, and handed on at once.
+use crate::config::BODY_BYTES_MAX_DEFAULT;
+
+/// Longest line: the default limit of a request's body.
+pub const LINE_BYTES_MAX: usize = BODY_BYTES_MAX_DEFAULT;
+/// Bytes that are read from the input at once, and passed on at once.
 const CHUNK_BYTES: usize = 1 << 20;
-/// Chunks that wait to be taken.
+/// Chunks that wait in the channel.
 const CHUNKS_WAITING: usize = 2;
 
 /// One line of the input that is not blank.
 pub struct Line {
-    /// From 1.
+    /// Counted from 1, blank lines included.
     pub number: u64,
-    /// The line between square brackets, or nothing if it was longer than is allowed.
+    /// The line between square brackets, or `None` if it was longer than [`LINE_BYTES_MAX`].
     pub in_brackets: Option<Bytes>,
 }
 
-/// Lines that came together, or the error that ended the reading.
+/// Lines that were read together, or the error that ended the input.
 pub type Chunk = io::Result<Vec<Line>>;
 
-/// Starts reading. Memory holds a few chunks, each of 1 MiB or of one long line.
+/// Starts the thread. At most a few chunks are in memory, each of 1 MiB or of one long line.
 pub fn read(input: impl Read + Send + 'static) -> mpsc::Receiver<Chunk> {
     let (sender, chunks) = mpsc::channel(CHUNKS_WAITING);
     let reader = Reader { input: BufReader::with_capacity(CHUNK_BYTES, input), number: 0 };
@@ -50,7 +52,7 @@ impl<R: Read> Reader<R> {
         }
     }
 
-    /// The lines that are there without waiting, at least one read's; and whether the input is at its end.
+    /// The lines of one read, and whether the input is at its end.
     fn chunk(&mut self) -> io::Result<(Vec<Line>, bool)> {
         let mut lines = Vec::new();
         let mut bytes = 0;
@@ -67,7 +69,7 @@ impl<R: Read> Reader<R> {
         }
     }
 
-    /// The next line, or nothing at the end; inside, nothing for a line that is too long.
+    /// The next line, or `None` at the end. A line that is too long is `Some(None)`.
     fn line(&mut self) -> io::Result<Option<Option<Vec<u8>>>> {
         let mut line = vec![b'['];
         let limit = LINE_BYTES_MAX as u64 + 2;
@@ -83,7 +85,7 @@ impl<R: Read> Reader<R> {
             }
             return Ok(Some(None));
         }
-        // Some editors of other systems begin a file with it.
+        // Some editors begin a file with a byte order mark.
         if self.number == 0 && line[1..].starts_with(b"\xef\xbb\xbf") {
             line.drain(1..4);
         }

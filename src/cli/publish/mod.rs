@@ -1,7 +1,7 @@
-//! `sekali publish`: events from a file or standard input, one a line, to a running service, until acknowledged.
+//! `sekali publish`: sends events from a file or standard input, one per line, until they are acknowledged.
 //!
-//! [`lines`] are read, gathered to a [`batch`] and sent by [`sending`], one request after the other: what is
-//! published into an empty database has the order and the `seq` of its lines.
+//! [`lines`] are read, gathered to a [`batch`] and sent by [`sending`], one request after the other. So events that
+//! are published into an empty database get their `seq` in the order of the lines.
 
 mod batch;
 mod lines;
@@ -24,7 +24,7 @@ use self::{
 };
 use super::{CliError, ServerArgs, block_on, progress::Progress};
 use crate::{
-    client::{Client, NotPublished, Retries},
+    client::{Client, ClientError, Retries, WrongAnswer},
     config::duration,
 };
 
@@ -33,7 +33,7 @@ const LINGER: Duration = Duration::from_millis(100);
 
 #[derive(Args)]
 pub struct PublishArgs {
-    /// A file of events, one JSON object a line, as `sekali events --all` prints them [default: standard input]
+    /// A file of events, one JSON object per line, as `sekali events --all` prints them [default: standard input]
     #[arg(value_name = "FILE")]
     file: Option<PathBuf>,
 
@@ -41,7 +41,7 @@ pub struct PublishArgs {
     #[arg(long, value_name = "N", default_value_t = 500, value_parser = value_parser!(u32).range(1..=10_000))]
     batch: u32,
 
-    /// Longest time to try one request again and again: 1ms to 1h
+    /// Longest time to retry one request: 1ms to 1h
     #[arg(long, value_name = "TIME", default_value = "5m", value_parser = |text: &str| duration("give-up-after", text))]
     give_up_after: Duration,
 
@@ -52,21 +52,21 @@ pub struct PublishArgs {
 /// Why not everything was published.
 #[derive(Debug, thiserror::Error)]
 pub enum PublishFailure {
-    /// The input cannot be opened, or broke off.
+    /// The input cannot be opened or read.
     #[error("cannot read {0}")]
     Input(String, #[source] io::Error),
-    /// A request was not acknowledged. The same input may be published again: what is stored stays stored once.
+    /// A request was not acknowledged. The same input may be published again: nothing is stored twice.
     #[error("{lines} and what follows are not published")]
-    NotPublished { lines: String, source: NotPublished },
-    /// Something else than sekali answered.
-    #[error("{lines}: the answer is not what sekali answers: {begin}")]
-    Answer { lines: String, begin: String },
-    /// Everything else is published.
+    NotPublished { lines: String, source: ClientError },
+    /// The answer contradicts the request or itself.
+    #[error("{lines} may not be stored")]
+    Answer { lines: String, source: WrongAnswer },
+    /// Some lines are no valid events; all others are published.
     #[error("{count} bad line{} not published", if *.count == 1 { " was" } else { "s were" })]
     BadLines { count: u64 },
 }
 
-/// Publishes, and tells what became of it; an error if any line was not published.
+/// Publishes and prints the counts; an error if any line was not published.
 pub fn run(args: &PublishArgs) -> Result<(), CliError> {
     let client = args.server.client()?;
     let name = args.file.as_deref().map_or("standard input".to_owned(), |path| path.display().to_string());
@@ -86,7 +86,7 @@ fn open(args: &PublishArgs) -> io::Result<Box<dyn Read + Send>> {
     }
 }
 
-/// What became of the lines, and what ended it before the input's end, if anything did.
+/// The counts, and the error if one ended the run before the end of the input.
 async fn publish(
     args: &PublishArgs,
     client: &Client,
@@ -128,13 +128,13 @@ async fn send_all(
                 return Err(PublishFailure::Input(name, error));
             }
             Ok(None) => return sender.send(batch.take()).await,
-            // Whoever follows a log wants its last lines to be there soon, too.
+            // No line came for a while: the batch is sent although it is not full.
             Err(_) => sender.send(batch.take()).await?,
         }
     }
 }
 
-/// Adds the line to the batch, which is sent first if it is full.
+/// Adds the line to the batch; a full batch is sent first.
 async fn take_line(sender: &mut Sender<'_>, batch: &mut Batch, line: Line) -> Result<(), PublishFailure> {
     let number = line.number;
     match check(line) {

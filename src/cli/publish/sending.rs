@@ -1,8 +1,6 @@
-//! Sends batches one after the other until each is acknowledged; what the service refuses is found line by line.
+//! Sends batches one after the other until each is acknowledged, and finds the lines that the service refuses.
 
-use std::time::Duration;
-
-use serde::Deserialize;
+use std::{pin::pin, time::Duration};
 
 use super::{
     PublishFailure,
@@ -10,23 +8,23 @@ use super::{
 };
 use crate::{
     cli::progress::{Progress, TICK_EVERY},
-    client::{AnswerDetail, Client, NotPublished, Published, Refusal, Retries},
+    client::{Client, ClientError, PublishAnswer, Refusal, Retries},
 };
 
-/// Sends in order, and counts.
+/// Sends lines in their order, and counts.
 pub struct Sender<'a> {
     pub client: &'a Client,
     pub give_up_after: Duration,
     pub progress: Progress,
     pub retries: Retries,
-    /// Events in one request, as was asked for.
+    /// Events in one request at most, as the flag says.
     pub batch_max: usize,
-    /// Events in one request, as far as the service has shown what it takes.
+    /// Events in the next request at most: fewer after the service refused a larger request.
     pub events_max: usize,
     pub counts: Counts,
 }
 
-/// What became of the lines so far.
+/// The counts of the lines so far.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Counts {
     pub sent: u64,
@@ -35,21 +33,14 @@ pub struct Counts {
     pub bad_lines: u64,
 }
 
-#[derive(Deserialize)]
-struct Answer {
-    accepted: u64,
-    unique: u64,
-    duplicates: u64,
-}
-
 impl Sender<'_> {
-    /// Names a line that cannot be published.
+    /// Reports a line that cannot be published.
     pub fn refuse_line(&mut self, number: u64, fault: &str) {
         self.counts.bad_lines += 1;
         self.progress.say(&format!("line {number}: {fault}"));
     }
 
-    /// Sends these lines, all but those that are refused, in their order.
+    /// Sends these lines in their order, without those that are refused.
     pub async fn send(&mut self, lines: Vec<EventLine>) -> Result<(), PublishFailure> {
         let mut waiting = vec![lines];
         let (mut was_too_large, mut largest_taken) = (false, 0);
@@ -58,11 +49,11 @@ impl Sender<'_> {
                 continue;
             }
             match self.publish(&lines).await {
-                Ok(published) => {
+                Ok(answer) => {
                     largest_taken = largest_taken.max(lines.len());
-                    self.note_answer(&published, &lines)?;
+                    self.note_answer(&answer, &lines)?;
                 }
-                Err(NotPublished::Refused(refusal)) if refusal.is_about_the_events() => {
+                Err(ClientError::Refused(refusal)) if refusal.is_about_the_events() => {
                     was_too_large |= refusal.is_about_the_size();
                     let rest = self.without_culprits(&mut lines, &refusal);
                     waiting.extend(rest);
@@ -75,8 +66,8 @@ impl Sender<'_> {
         Ok(())
     }
 
-    /// A service with lower limits than usual takes smaller requests; but one large line is no such service, so
-    /// the requests grow again.
+    /// Adapts the size of requests: smaller for a service with lower limits, and slowly larger again, since the
+    /// refusal may have been about one large line.
     fn learn_size(&mut self, largest_taken: Option<usize>) {
         self.events_max = match largest_taken {
             Some(taken) => taken.clamp(1, self.events_max),
@@ -84,44 +75,31 @@ impl Sender<'_> {
         };
     }
 
-    /// One request, with the progress going on beside it.
-    async fn publish(&mut self, lines: &[EventLine]) -> Result<Published, NotPublished> {
+    /// Sends one request, and shows the progress meanwhile.
+    async fn publish(&mut self, lines: &[EventLine]) -> Result<PublishAnswer, ClientError> {
         let body = body(lines);
-        let publishing = self.client.publish_until_answered(
-            &body,
-            AnswerDetail::Counts,
-            self.give_up_after,
-            &self.retries,
-        );
-        let mut publishing = std::pin::pin!(publishing);
+        let mut publishing =
+            pin!(self.client.publish_until_answered(&body, self.give_up_after, &self.retries));
         loop {
             tokio::select! {
                 biased;
-                published = &mut publishing => return published,
+                published = &mut publishing => return published.map(|published| published.answer),
                 () = tokio::time::sleep(TICK_EVERY) => self.progress.tick(&self.retries),
             }
         }
     }
 
-    fn note_answer(&mut self, published: &Published, lines: &[EventLine]) -> Result<(), PublishFailure> {
-        let answer: Option<Answer> = serde_json::from_slice(&published.answer).ok();
-        let sent = lines.len() as u64;
-        let is_right = |answer: &Answer| {
-            answer.accepted == sent && answer.unique.checked_add(answer.duplicates) == Some(sent)
-        };
-        let answer = answer.filter(is_right).ok_or_else(|| PublishFailure::Answer {
-            lines: numbers(lines),
-            begin: String::from_utf8_lossy(&published.answer[..published.answer.len().min(80)]).into_owned(),
-        })?;
-        self.counts.sent += sent;
+    fn note_answer(&mut self, answer: &PublishAnswer, lines: &[EventLine]) -> Result<(), PublishFailure> {
+        let ids: Vec<_> = lines.iter().map(|line| &line.event_id).collect();
+        answer.check(&ids).map_err(|source| PublishFailure::Answer { lines: numbers(lines), source })?;
+        self.counts.sent += answer.accepted;
         self.counts.new += answer.unique;
         self.counts.duplicates += answer.duplicates;
-        self.progress.advance(sent);
+        self.progress.advance(answer.accepted);
         Ok(())
     }
 
-    /// Takes out of `lines` what is known to be refused; where that is not known, leaves their first half, and
-    /// answers the second.
+    /// Removes the lines that the refusal names. If it names none, keeps the first half and returns the second.
     fn without_culprits(&mut self, lines: &mut Vec<EventLine>, refusal: &Refusal) -> Option<Vec<EventLine>> {
         let named = |index: usize| {
             let faults = refusal.faults.iter().filter(|fault| fault.index == index);
@@ -148,7 +126,7 @@ impl Sender<'_> {
     }
 }
 
-/// Which lines, in words.
+/// The numbers of the lines, in words.
 fn numbers(lines: &[EventLine]) -> String {
     match lines {
         [] => "no line".to_owned(),

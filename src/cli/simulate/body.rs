@@ -1,71 +1,44 @@
-//! The JSON of planned events, written straight into a request's body.
+//! The JSON of planned events.
+
+use std::fmt::Write as _;
 
 use bytes::Bytes;
-use uuid::Uuid;
 
 use super::plan::Plan;
 
-/// The smallest payload: the frame, and the largest number.
+/// The smallest payload: its frame with the largest number.
 pub const PAYLOAD_BYTES_MIN: usize = 26;
-/// What an event's JSON is larger than its payload, at most.
+/// Most bytes of an event's JSON beside its payload.
 pub const EVENT_FRAME_BYTES_MAX: usize = 300;
 
-/// The body of one request: a bare event, or an array.
+/// The body of one request, an array of events.
 pub fn request_body(plan: &Plan, place: usize) -> Bytes {
     let numbers = plan.request(place);
-    let mut body = Vec::with_capacity(numbers.len() * (plan.payload_bytes + EVENT_FRAME_BYTES_MAX) + 2);
-    if let [number] = numbers {
-        write_event(plan, *number, &mut body);
-        return body.into();
+    let mut body = String::with_capacity(numbers.len() * (plan.payload_bytes + EVENT_FRAME_BYTES_MAX) + 2);
+    for number in numbers {
+        let (topic, id) = (&plan.topics[plan.topic_of(*number)], plan.ids.id(*number));
+        let (timestamp, payload) = (&plan.timestamp, payload(plan, *number));
+        body.push(if body.is_empty() { '[' } else { ',' });
+        write!(
+            body,
+            r#"{{"topic":"{topic}","event_id":"{id}","timestamp":"{timestamp}","source":"simulate","payload":{payload}}}"#
+        )
+        .expect("writing to a String never fails");
     }
-    for (index, number) in numbers.iter().enumerate() {
-        body.push(if index == 0 { b'[' } else { b',' });
-        write_event(plan, *number, &mut body);
-    }
-    body.push(b']');
+    body.push(']');
     body.into()
 }
 
-fn write_event(plan: &Plan, number: u32, body: &mut Vec<u8>) {
-    let mut id = Uuid::encode_buffer();
-    body.extend_from_slice(b"{\"topic\":\"");
-    body.extend_from_slice(plan.topics[plan.topic_of(number)].as_bytes());
-    body.extend_from_slice(b"\",\"event_id\":\"");
-    body.extend_from_slice(plan.ids.id(number).hyphenated().encode_lower(&mut id).as_bytes());
-    body.extend_from_slice(b"\",\"timestamp\":\"");
-    body.extend_from_slice(plan.timestamp.as_bytes());
-    body.extend_from_slice(b"\",\"source\":\"simulate\",\"payload\":");
-    write_payload(plan, number, body);
-    body.push(b'}');
-}
-
-/// The payload of the event with this number, just as long as planned.
-pub fn write_payload(plan: &Plan, number: u32, body: &mut Vec<u8>) {
-    let end = body.len() + plan.payload_bytes - "\"}".len();
-    body.extend_from_slice(b"{\"n\":");
-    write_digits(number, body);
-    body.extend_from_slice(b",\"fill\":\"");
-    let noise = plan.ids.noise(number).to_be_bytes();
-    let letters = noise.map(|byte| b'a' + byte % 16);
-    while body.len() + letters.len() <= end {
-        body.extend_from_slice(&letters);
-    }
-    body.extend_from_slice(&letters[..end - body.len()]);
-    body.extend_from_slice(b"\"}");
-}
-
-fn write_digits(mut number: u32, body: &mut Vec<u8>) {
-    let mut digits = [0; 10];
-    let mut from = digits.len();
-    loop {
-        from -= 1;
-        digits[from] = b'0' + (number % 10) as u8;
-        number /= 10;
-        if number == 0 {
-            break;
-        }
-    }
-    body.extend_from_slice(&digits[from..]);
+/// The payload of the event with this number, as many bytes long as planned.
+pub fn payload(plan: &Plan, number: u32) -> String {
+    const END: &str = r#""}"#;
+    let mut payload = String::with_capacity(plan.payload_bytes);
+    write!(payload, r#"{{"n":{number},"fill":""#).expect("writing to a String never fails");
+    let letters = plan.ids.noise(number).to_be_bytes().map(|byte| char::from(b'a' + byte % 16));
+    let fill_bytes = plan.payload_bytes - payload.len() - END.len();
+    payload.extend(letters.iter().cycle().take(fill_bytes));
+    payload.push_str(END);
+    payload
 }
 
 #[cfg(test)]
@@ -91,10 +64,8 @@ mod tests {
 
     #[test]
     fn the_smallest_payload_holds_the_largest_number() {
-        let plan = plan(&["--payload-bytes=26"]);
-        let mut payload = Vec::new();
-        write_payload(&plan, u32::MAX, &mut payload);
-        assert_eq!(payload.len(), 26);
-        assert!(serde_json::from_slice::<serde_json::Value>(&payload).is_ok());
+        let payload = payload(&plan(&["--payload-bytes=26"]), u32::MAX);
+        assert_eq!(payload.len(), PAYLOAD_BYTES_MIN);
+        assert!(serde_json::from_str::<serde_json::Value>(&payload).is_ok());
     }
 }

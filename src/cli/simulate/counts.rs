@@ -1,74 +1,55 @@
-//! Proves the counts: what `/stats` says of the run's topics is what was planned, neither more nor less.
+//! Checks the counts: `/stats` counts exactly the planned events in the run's topics.
 
-use std::{collections::HashMap, time::Duration};
+use std::time::Duration;
 
-use serde::Deserialize;
 use tokio::time::sleep;
 
 use super::{faults::Faults, plan::Plan};
-use crate::client::{Client, ClientError};
+use crate::client::{Client, ClientError, Stats, TopicCounts};
 
-/// Another node's counts may be as old as one poll; within this they must have come.
+/// The counts of another node may be as old as one poll, which takes less time than this.
 const LAG: Duration = Duration::from_millis(300);
-const LOOKS: usize = 5;
+const ATTEMPTS_MAX: usize = 5;
 
-/// The part of the answer that is looked at.
-#[derive(Deserialize)]
-pub struct Stats {
-    received: u64,
-    unique_processed: u64,
-    duplicate_dropped: u64,
-    topics_total: u64,
-    by_topic: HashMap<String, Counts>,
-}
-
-#[derive(Clone, Copy, Default, Deserialize)]
-struct Counts {
-    unique: u64,
-    duplicates: u64,
-}
-
-/// What the counts must have come to.
+/// The counts that must be there after the run.
 pub struct Expected<'a> {
     pub plan: &'a Plan,
-    /// Before the run.
+    /// The counts before the run.
     pub before: Stats,
-    /// Whether an earlier run may have used the topics.
+    /// Whether an earlier run may have used the same topics.
     pub topics_may_be_old: bool,
-    /// Planned events that were new to the service, a topic.
+    /// For each topic, the planned events that were not stored before.
     pub new_by_topic: Vec<u64>,
-    /// Copies that may have been counted beside those that were acknowledged.
+    /// Copies that may be counted beside those that were acknowledged.
     pub copies_unknown: u64,
 }
 
-/// What the last look came to.
+/// The result of a check.
 #[derive(Default)]
 pub struct Verdict {
     pub faults: Faults,
-    /// What could not be looked at, in sentences.
+    /// What could not be checked, in sentences.
     pub unproven: Vec<String>,
 }
 
 /// Asks for the counts.
 pub async fn stats(client: &Client, give_up_after: Duration) -> Result<Stats, ClientError> {
-    let json = client.read_until_answered(give_up_after, async |client| client.stats().await).await?;
-    let unreadable = |source| ClientError::Unreadable { url: "/stats".to_owned(), source };
-    serde_json::from_str(&json).map_err(unreadable)
+    client.read_until_answered(give_up_after, async |client| client.stats().await).await
 }
 
-/// Looks until the counts are right, or as long as they may lag behind.
+/// Checks until the counts are right, or for as long as they may lag behind.
 pub async fn check(
     expected: &Expected<'_>,
     client: &Client,
     give_up_after: Duration,
 ) -> Result<Verdict, ClientError> {
-    let mut looks = 1;
+    let mut attempts = 1;
     loop {
         let verdict = expected.verdict(&stats(client, give_up_after).await?);
-        if verdict.faults.is_empty() || looks == LOOKS {
+        if verdict.faults.is_empty() || attempts == ATTEMPTS_MAX {
             return Ok(verdict);
         }
-        looks += 1;
+        attempts += 1;
         sleep(LAG).await;
     }
 }
@@ -76,33 +57,28 @@ pub async fn check(
 impl Expected<'_> {
     fn verdict(&self, now: &Stats) -> Verdict {
         let mut verdict = Verdict::default();
-        if now.unique_processed.checked_add(now.duplicate_dropped) != Some(now.received) {
-            verdict.faults.add("the totals in /stats do not add up", || {
-                format!(
-                    "{} unique, {} duplicates, {} received",
-                    now.unique_processed, now.duplicate_dropped, now.received
-                )
-            });
+        let Stats { received, unique_processed, duplicate_dropped, .. } = now;
+        if unique_processed.checked_add(*duplicate_dropped) != Some(*received) {
+            let example =
+                format!("{unique_processed} unique, {duplicate_dropped} duplicates, {received} received");
+            verdict.faults.add("the totals in /stats do not add up", example);
         }
-        let (mut topics, mut unproven) = (0, 0);
-        let mut more_received = 0;
-        for (place, (unique, copies)) in self.plan.by_topic().into_iter().enumerate() {
-            if unique == 0 {
-                continue;
-            }
+        let (mut topics, mut unproven, mut more_received) = (0, 0, 0);
+        let planned = self.plan.by_topic().into_iter().enumerate().filter(|(_, planned)| planned.unique > 0);
+        for (place, planned) in planned {
             topics += 1;
             match self.change(place, now) {
                 Some(change) => {
-                    self.check_topic(place, change, copies, &mut verdict.faults);
-                    more_received += (change.unique + change.duplicates).saturating_sub(copies);
+                    self.check_topic(place, change, planned.received(), &mut verdict.faults);
+                    more_received += change.received().saturating_sub(planned.received());
                 }
                 None => unproven += 1,
             }
         }
         if more_received > self.copies_unknown {
-            verdict.faults.add("/stats counts more than was sent", || {
-                format!("{more_received} more were received, where {} may have been", self.copies_unknown)
-            });
+            let example =
+                format!("{more_received} more were received, where {} may have been", self.copies_unknown);
+            verdict.faults.add("/stats counts more than was sent", example);
         }
         if unproven > 0 {
             verdict.unproven.push(format!(
@@ -112,60 +88,55 @@ impl Expected<'_> {
         verdict
     }
 
-    /// How a topic's counts changed since before the run, where both are shown.
-    fn change(&self, place: usize, now: &Stats) -> Option<Counts> {
+    /// The change of a topic's counts since before the run, if both are shown.
+    fn change(&self, place: usize, now: &Stats) -> Option<TopicCounts> {
         let topic = &self.plan.topics[place];
         let shown = |stats: &Stats, may_be_hidden: bool| match stats.by_topic.get(topic) {
-            None if may_be_hidden && stats.hides_topics() => None,
+            None if may_be_hidden && stats.topics_hidden() > 0 => None,
             shown => Some(shown.copied().unwrap_or_default()),
         };
         let (before, now) = (shown(&self.before, self.topics_may_be_old)?, shown(now, true)?);
-        Some(Counts {
+        Some(TopicCounts {
             unique: now.unique.saturating_sub(before.unique),
             duplicates: now.duplicates.saturating_sub(before.duplicates),
         })
     }
 
-    fn check_topic(&self, place: usize, change: Counts, copies: u64, faults: &mut Faults) {
+    fn check_topic(&self, place: usize, change: TopicCounts, copies: u64, faults: &mut Faults) {
         let (topic, new) = (&self.plan.topics[place], self.new_by_topic[place]);
         if change.unique != new {
-            faults.add("/stats counts another number of unique events than was planned", || {
-                format!("{} in topic {topic}, planned {new}", change.unique)
-            });
+            let example = format!("{} in topic {topic}, planned {new}", change.unique);
+            faults.add("/stats counts another number of unique events than was planned", example);
         }
-        let received = change.unique + change.duplicates;
-        if received < copies {
-            faults.add("/stats counts fewer events than were sent", || {
-                format!("{received} in topic {topic}, sent {copies}")
-            });
+        if change.received() < copies {
+            let example = format!("{} in topic {topic}, sent {copies}", change.received());
+            faults.add("/stats counts fewer events than were sent", example);
         }
-    }
-}
-
-impl Stats {
-    fn hides_topics(&self) -> bool {
-        self.topics_total > self.by_topic.len() as u64
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
     use crate::cli::simulate::tests::plan;
 
     fn stats(topics_total: u64, by_topic: &[(&str, u64, u64)]) -> Stats {
-        let (unique, duplicates) =
-            by_topic.iter().fold((0, 0), |sum, topic| (sum.0 + topic.1, sum.1 + topic.2));
+        let sum = |count: fn(&(&str, u64, u64)) -> u64| by_topic.iter().map(count).sum::<u64>();
+        let (unique, duplicates) = (sum(|topic| topic.1), sum(|topic| topic.2));
         let counts = |(topic, unique, duplicates): &(&str, u64, u64)| {
-            ((*topic).to_owned(), Counts { unique: *unique, duplicates: *duplicates })
+            json!({*topic: {"unique": unique, "duplicates": duplicates}}).as_object().unwrap().clone()
         };
-        Stats {
-            received: unique + duplicates,
-            unique_processed: unique,
-            duplicate_dropped: duplicates,
-            topics_total,
-            by_topic: by_topic.iter().map(counts).collect(),
-        }
+        let by_topic: serde_json::Map<_, _> = by_topic.iter().flat_map(counts).collect();
+        serde_json::from_value(json!({
+            "received": unique + duplicates,
+            "unique_processed": unique,
+            "duplicate_dropped": duplicates,
+            "topics_total": topics_total,
+            "by_topic": by_topic,
+        }))
+        .unwrap()
     }
 
     fn verdict(plan: &Plan, copies_unknown: u64, now: &Stats) -> (Vec<String>, usize) {

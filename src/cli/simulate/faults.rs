@@ -1,8 +1,8 @@
-//! What was found to be wrong, counted by kind, each with its first examples.
+//! Everything that was found to be wrong, counted by kind, each kind with its first examples.
 
 const EXAMPLES_MAX: usize = 3;
 
-/// Nothing in it means that all is well.
+/// The faults of a run; empty if the result is right.
 #[derive(Debug, Default)]
 pub struct Faults {
     kinds: Vec<Kind>,
@@ -16,20 +16,19 @@ struct Kind {
 }
 
 impl Faults {
-    /// Notes one more fault; `example` says where, and is asked only for the first few of a kind.
-    pub fn add(&mut self, what: &'static str, example: impl FnOnce() -> String) {
-        let at = self.kinds.iter().position(|kind| kind.what == what).unwrap_or_else(|| {
-            self.kinds.push(Kind { what, count: 0, examples: Vec::new() });
-            self.kinds.len() - 1
-        });
-        let kind = &mut self.kinds[at];
+    /// Adds one fault of the kind `what`; `example` says where it was found.
+    pub fn add(&mut self, what: &'static str, example: String) {
+        let kind = match self.kinds.iter().position(|kind| kind.what == what) {
+            Some(place) => &mut self.kinds[place],
+            None => self.kinds.push_mut(Kind { what, count: 0, examples: Vec::new() }),
+        };
         kind.count += 1;
         if kind.examples.len() < EXAMPLES_MAX {
-            kind.examples.push(example());
+            kind.examples.push(example);
         }
     }
 
-    /// Takes over all of `others`.
+    /// Adds all faults of `others`.
     pub fn extend(&mut self, others: Faults) {
         self.kinds.extend(others.kinds);
     }
@@ -38,7 +37,7 @@ impl Faults {
         self.kinds.is_empty()
     }
 
-    /// A sentence for each kind.
+    /// One sentence for each kind.
     pub fn sentences(&self) -> Vec<String> {
         let sentence = |kind: &Kind| {
             let examples = kind.examples.join("; ");
@@ -60,9 +59,9 @@ mod tests {
         let mut faults = Faults::default();
         assert!(faults.is_empty());
         for number in 1..=5 {
-            faults.add("an event is missing", || format!("event {number}"));
+            faults.add("an event is missing", format!("event {number}"));
         }
-        faults.add("a count is wrong", || "2, not 3".to_owned());
+        faults.add("a count is wrong", "2, not 3".to_owned());
         assert_eq!(
             faults.sentences(),
             ["an event is missing (5 times): event 1; event 2; event 3", "a count is wrong: 2, not 3"]

@@ -1,34 +1,31 @@
-//! What a run sends, fixed before it begins: which event stands where, and which of them are repeats.
+//! What a run sends, decided before it begins: the order of the events, repeats among them.
 
-use super::{
-    SimulateArgs,
-    ids::{Ids, Random},
-};
-use crate::config::WrongValue;
+use fastrand::Rng;
 
-/// The whole run. Four bytes an event: everything else follows from its number.
+use super::{SimulateArgs, ids::Ids};
+use crate::{client::TopicCounts, config::WrongValue};
+
+/// The whole run, in four bytes per event. Everything else is computed from the event's number.
 pub struct Plan {
-    /// At each place in the order of sending, the number of the event that stands there.
+    /// The numbers of the events, repeats included, in the order of sending.
     order: Vec<u32>,
-    /// Different events, numbered from 0 in the order of their first copies.
+    /// Number of different events. They are numbered from 0 in the order of their first copies.
     pub unique: u32,
-    /// Places in one request.
+    /// Events in one request.
     batch: usize,
-    /// The ids.
     pub ids: Ids,
-    /// The names of the topics.
     pub topics: Vec<String>,
     /// Bytes of each payload.
     pub payload_bytes: usize,
-    /// The same in all events.
+    /// The timestamp of all events.
     pub timestamp: String,
 }
 
 impl Plan {
-    /// The plan that the flags ask for, or why there is none.
+    /// The plan for these flags; an error if they leave no event.
     pub fn new(args: &SimulateArgs, run: &str, seed: u64, timestamp: String) -> Result<Self, WrongValue> {
         let unique = unique_events(args.events, args.duplicates)?;
-        // Whatever decides what an event looks like decides on its id: the same id is always the same event.
+        // Everything that decides the content of an event decides its id: events with the same id are the same.
         let identity = (run, seed, args.topics, args.payload_bytes);
         Ok(Self {
             order: order(args.events as usize, unique, args.batch as usize, args.concurrency as usize, seed),
@@ -41,7 +38,7 @@ impl Plan {
         })
     }
 
-    /// The plan of a run that ends after so many requests.
+    /// The plan of a run that ends after this number of requests.
     pub fn first_requests(&self, requests: usize) -> Self {
         let order = self.order[..self.order.len().min(requests * self.batch)].to_vec();
         Self {
@@ -53,23 +50,23 @@ impl Plan {
         }
     }
 
-    /// Events to send.
+    /// Number of events to send, repeats included.
     pub fn events(&self) -> u64 {
         self.order.len() as u64
     }
 
-    /// Requests to send.
+    /// Number of requests to send.
     pub fn requests(&self) -> usize {
         self.order.len().div_ceil(self.batch)
     }
 
-    /// The numbers of one request's events.
+    /// The numbers of the events in the request at `place`.
     pub fn request(&self, place: usize) -> &[u32] {
         let from = place * self.batch;
         &self.order[from..self.order.len().min(from + self.batch)]
     }
 
-    /// Which of the topics an event belongs to.
+    /// The place of the event's topic in `topics`.
     pub fn topic_of(&self, number: u32) -> usize {
         self.ids.noise(number) as usize % self.topics.len()
     }
@@ -79,14 +76,16 @@ impl Plan {
         self.ids.number(id).filter(|number| *number < self.unique)
     }
 
-    /// For each topic, how many different events and how many copies are planned.
-    pub fn by_topic(&self) -> Vec<(u64, u64)> {
-        let mut counts = vec![(0, 0); self.topics.len()];
-        for number in 0..self.unique {
-            counts[self.topic_of(number)].0 += 1;
-        }
+    /// The planned events of each topic: different ones, and repeats.
+    pub fn by_topic(&self) -> Vec<TopicCounts> {
+        let mut counts = vec![TopicCounts::default(); self.topics.len()];
+        let mut begun = 0;
         for number in &self.order {
-            counts[self.topic_of(*number)].1 += 1;
+            let topic = &mut counts[self.topic_of(*number)];
+            match *number == begun {
+                true => (topic.unique, begun) = (topic.unique + 1, begun + 1),
+                false => topic.duplicates += 1,
+            }
         }
         counts
     }
@@ -102,27 +101,27 @@ fn unique_events(events: u32, duplicates: f64) -> Result<u32, WrongValue> {
     Ok(unique)
 }
 
-/// Spreads new events and repeats evenly, both as many as planned. A third of the repeats each follow their
-/// earlier copy in the same request, among the requests under way at the same time, and at any distance.
+/// Spreads new events and repeats evenly. Of the repeats, one third each follow an earlier copy in the same
+/// request, in the requests that are under way at the same time, and anywhere before.
 fn order(events: usize, unique: u32, batch: usize, concurrency: usize, seed: u64) -> Vec<u32> {
-    let mut random = Random::new(seed);
+    let mut random = Rng::with_seed(seed);
     let mut order: Vec<u32> = Vec::with_capacity(events);
     let mut begun = 0;
     for place in 0..events {
-        let (left, new_left) = ((events - place) as u64, u64::from(unique - begun));
-        if place == 0 || random.below(left) < new_left {
+        let new_left = (unique - begun) as usize;
+        if place == 0 || random.usize(..events - place) < new_left {
             order.push(begun);
             begun += 1;
             continue;
         }
-        let nearest = match random.below(3) {
+        let nearest = match random.u8(..3) {
             0 => place - place % batch,
             1 => place.saturating_sub(batch * concurrency),
             _ => 0,
         };
-        // The first place of a request has nothing in front of it in its own request.
+        // Nothing is before the first event of a request in the same request.
         let nearest = if nearest == place { 0 } else { nearest };
-        order.push(order[nearest + random.below((place - nearest) as u64) as usize]);
+        order.push(order[random.usize(nearest..place)]);
     }
     order
 }
@@ -141,9 +140,11 @@ mod tests {
             assert!((0..shorter.requests()).all(|place| shorter.request(place) == plan.request(place)));
             let different: std::collections::HashSet<_> = shorter.order.iter().collect();
             assert_eq!(different.len(), shorter.unique as usize);
-            let counted =
-                shorter.by_topic().into_iter().fold((0, 0), |sum, topic| (sum.0 + topic.0, sum.1 + topic.1));
-            assert_eq!(counted, (u64::from(shorter.unique), shorter.events()));
+            let (unique, all) = shorter
+                .by_topic()
+                .into_iter()
+                .fold((0, 0), |sum, topic| (sum.0 + topic.unique, sum.1 + topic.received()));
+            assert_eq!((unique, all), (u64::from(shorter.unique), shorter.events()));
         }
     }
 

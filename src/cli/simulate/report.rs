@@ -1,16 +1,16 @@
-//! What a run came to, for people or as JSON.
+//! The result of a run, as a table or as JSON.
 
 use std::fmt::Write as _;
 
 use serde::Serialize;
 
-/// Everything that is told at the end.
+/// The result of a run. The field names are the keys of the JSON.
 #[derive(Serialize)]
 pub struct Report {
     pub verdict: &'static str,
-    /// What is wrong, a sentence each.
+    /// What is wrong, one sentence each.
     pub faults: Vec<String>,
-    /// What could not be looked at, a sentence each.
+    /// What could not be checked, one sentence each.
     pub unproven: Vec<String>,
     pub run: String,
     pub seed: u64,
@@ -30,7 +30,7 @@ pub struct Report {
     pub requests: u64,
     /// Attempts that were followed by another one.
     pub retries: u64,
-    /// Those among them after which nobody knew whether the events were stored.
+    /// Those attempts that may or may not have stored their events.
     pub unknown_outcomes: u64,
     pub seconds: f64,
     pub events_per_second: f64,
@@ -38,7 +38,8 @@ pub struct Report {
     pub latency_ms: Latency,
 }
 
-/// From a request's first sending, or with a rate its planned time, to its answer, retries included.
+/// Milliseconds from a request's first attempt, or with a rate from its planned time, to its answer, retries
+/// included.
 #[derive(Serialize)]
 pub struct Latency {
     pub p50: f64,
@@ -56,58 +57,39 @@ impl Report {
     }
 
     pub fn table(&self) -> String {
+        let Latency { p50, p95, p99, max } = self.latency_ms;
         let mut table = String::new();
-        let latency = &self.latency_ms;
-        for (name, value) in [
-            ("run", format!("{}, seed {}", self.run, self.seed)),
-            ("sent", format!("{} of {} events, in {} requests", self.accepted, self.events, self.requests)),
-            ("stored", format!("{} new, {} duplicates answered", self.stored, self.duplicates)),
-            ("read back", format!("{} of {} different events", self.read_back, self.unique)),
-            ("time", format!("{:.2} s", self.seconds)),
-            (
-                "throughput",
-                format!("{:.0} events/s, {:.0} requests/s", self.events_per_second, self.requests_per_second),
-            ),
-            (
-                "latency",
-                format!(
-                    "p50 {:.1} ms, p95 {:.1} ms, p99 {:.1} ms, max {:.1} ms",
-                    latency.p50, latency.p95, latency.p99, latency.max
-                ),
-            ),
-            (
-                "retries",
-                format!("{}, {} of them after an unknown outcome", self.retries, self.unknown_outcomes),
-            ),
-        ] {
-            push_line(&mut table, name, &value);
-        }
+        let mut line = |name: &str, value: &str| {
+            writeln!(table, "{name:<12}{value}").expect("writing to a String never fails");
+        };
+        line("run", &format!("{}, seed {}", self.run, self.seed));
+        line("sent", &format!("{} of {} events, in {} requests", self.accepted, self.events, self.requests));
+        line("stored", &format!("{} new, {} duplicates answered", self.stored, self.duplicates));
+        line("read back", &format!("{} of {} different events", self.read_back, self.unique));
+        line("time", &format!("{:.2} s", self.seconds));
+        let (events, requests) = (self.events_per_second, self.requests_per_second);
+        line("throughput", &format!("{events:.0} events/s, {requests:.0} requests/s"));
+        line("latency", &format!("p50 {p50:.1} ms, p95 {p95:.1} ms, p99 {p99:.1} ms, max {max:.1} ms"));
+        let unknown = self.unknown_outcomes;
+        line("retries", &format!("{}, {unknown} of them after an unknown outcome", self.retries));
         if self.there_before > 0 {
-            push_line(
-                &mut table,
-                "before",
-                &format!("{} of them were stored by an earlier run", self.there_before),
-            );
+            line("before", &format!("{} of them were stored by an earlier run", self.there_before));
         }
-        push_line(&mut table, "verdict", &self.verdict_in_words());
-        self.faults.iter().for_each(|fault| push_line(&mut table, "wrong", fault));
-        self.unproven.iter().for_each(|what| push_line(&mut table, "not proven", what));
+        line("verdict", self.verdict_in_words());
+        self.faults.iter().for_each(|fault| line("wrong", fault));
+        self.unproven.iter().for_each(|what| line("not proven", what));
         table
     }
 
-    fn verdict_in_words(&self) -> String {
-        if self.verdict == Self::FAILED {
-            return "FAILED: the result is not what it must be".to_owned();
-        }
-        match self.unproven.is_empty() {
-            true => "passed: every event is stored exactly once, as it was sent, and every count is right"
-                .to_owned(),
-            false => "passed, but for what is not proven: every event is stored exactly once, as it was sent"
-                .to_owned(),
+    fn verdict_in_words(&self) -> &'static str {
+        match (self.verdict, self.unproven.is_empty()) {
+            (Self::PASSED, true) => {
+                "passed: every event is stored exactly once, as it was sent, and every count is right"
+            }
+            (Self::PASSED, false) => {
+                "passed, but for what is not proven: every event is stored exactly once, as it was sent"
+            }
+            _ => "FAILED: the result is wrong",
         }
     }
-}
-
-fn push_line(table: &mut String, name: &str, value: &str) {
-    writeln!(table, "{name:<12}{value}").expect("a String takes all that is written");
 }
