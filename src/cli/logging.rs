@@ -3,7 +3,7 @@
 use std::{
     backtrace::{Backtrace, BacktraceStatus},
     io::{self, IsTerminal, Write},
-    panic,
+    panic, process, thread,
     time::Duration,
 };
 
@@ -39,7 +39,16 @@ pub(super) fn start(config: &LogConfig) -> Result<Log, CliError> {
         LogFormat::Text => lines.with_ansi(wants_colours()).try_init(),
         LogFormat::Json => lines.json().flatten_event(true).try_init(),
     };
-    panic::set_hook(Box::new(log_panic));
+    let last_lines = writer.clone();
+    panic::set_hook(Box::new(move |info| {
+        log_panic(info);
+        // The main thread starts and ends everything else: what panics there cannot go on, and to unwind it may mean
+        // to wait for threads that do not end.
+        if thread::current().name() == Some("main") {
+            last_lines.flush_within(FLUSH_TIMEOUT);
+            process::exit(1);
+        }
+    }));
     Ok(Log { writer, format: config.format })
 }
 
@@ -68,7 +77,7 @@ impl Log {
 /// A panic as a line of the log. The usual hook would write past it, and wait where nobody reads.
 fn log_panic(info: &panic::PanicHookInfo<'_>) {
     let message = info.payload_as_str().unwrap_or("no message");
-    let thread = std::thread::current();
+    let thread = thread::current();
     let thread = thread.name().unwrap_or("unnamed");
     let location = info.location().map(ToString::to_string).unwrap_or_default();
     // Captured where RUST_BACKTRACE asks for it.

@@ -12,6 +12,7 @@ mod postgres_dies;
 mod restored_under_load;
 mod second_service;
 mod slow_clients;
+mod start;
 mod stop;
 mod two_nodes;
 

@@ -5,6 +5,7 @@ pub mod client;
 pub mod database;
 pub mod database_proxy;
 pub mod postgres_server;
+pub mod preload;
 pub mod process;
 pub mod producers;
 pub mod proof;
