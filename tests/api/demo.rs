@@ -159,17 +159,30 @@ fn it_needs_no_set_up_tells_what_happens_and_leaves_nothing_behind() {
 
 #[test]
 fn one_that_is_interrupted_leaves_nothing_behind_either() {
-    let folder = TempDir::new().unwrap();
-    let mut child =
-        without_set_up(folder.path()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut told = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
-    assert!(told.any(|line| line.ends_with("load    begins")));
-    send_signal("INT", child.id());
-    told.for_each(drop);
-    let output = child.wait_with_output().unwrap();
-    assert_eq!(output.status.code(), Some(1), "{}", all_of(&output));
-    assert_eq!(String::from_utf8_lossy(&output.stderr), "sekali: the demonstration was interrupted\n");
-    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    for (signal, begun) in [("INT", "load    begins"), ("TERM", "load    begins"), ("TERM", ""), ("HUP", "")]
+    {
+        let folder = TempDir::new().unwrap();
+        let mut child =
+            without_set_up(folder.path()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut told = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+        // Without a word to wait for, the service is about to start.
+        match begun {
+            "" => while fs::read_dir(folder.path()).unwrap().count() == 0 {},
+            _ => assert!(told.any(|line| line.ends_with(begun))),
+        }
+        send_signal(signal, child.id());
+        if signal == "HUP" {
+            // Alone it ends nothing.
+            assert!(told.any(|line| line.ends_with("load    begins")));
+            send_signal("QUIT", child.id());
+        }
+        told.for_each(drop);
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{}", all_of(&output));
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(said, "sekali: the demonstration was interrupted\n");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
 }
 
 #[test]

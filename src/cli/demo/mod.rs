@@ -12,6 +12,7 @@ mod timeline;
 use std::{cell::Cell, io, panic, time::Duration};
 
 use clap::{Args, Subcommand};
+use futures::StreamExt;
 use indicatif::HumanCount;
 
 use self::{report::Report, show::Show, stage::Stage, timeline::Timeline};
@@ -21,17 +22,18 @@ use super::{
 };
 use crate::{
     actors::CRASH_INJECTED,
+    app::stop_signals,
     config::{WrongValue, database_url, duration},
 };
 
-/// The load: small requests, so that an actor that is away for milliseconds is missed by some.
+/// The load: small requests, so that some of them meet an actor that is restarting for a few milliseconds.
 const REQUESTS_PER_SECOND: u32 = 250;
 const BATCH: u32 = 20;
 const DUPLICATES: f64 = 0.3;
-/// More than come while an actor is away for the longest pause that is shown.
+/// More than come during the longest restart that is shown.
 const CONNECTIONS: u32 = 300;
 const PAUSE_MAX: Duration = Duration::from_secs(30);
-/// All crashes together take a few seconds; the load must outlast them on the slowest machine.
+/// All crashes together take a few seconds; the load must last longer on the slowest machine.
 const CRASHES_TIME_MAX: Duration = Duration::from_secs(120);
 
 #[derive(Args)]
@@ -82,7 +84,7 @@ pub enum DemoFailure {
     Interrupted,
 }
 
-/// Gives the demonstration that was asked for.
+/// Runs the demonstration that was asked for.
 pub fn run(args: &DemoArgs) -> Result<(), CliError> {
     match &args.demo {
         Demo::SupervisorRestart(args) => supervisor_restart(args),
@@ -92,10 +94,15 @@ pub fn run(args: &DemoArgs) -> Result<(), CliError> {
 fn supervisor_restart(args: &SupervisorRestartArgs) -> Result<(), CliError> {
     let url = args.database_url.as_deref().map(|url| database_url("database-url", url)).transpose()?;
     keep_injected_panics_quiet();
-    let stage = Stage::set_up(url)?;
     let report = block_on(async {
-        tokio::select! {
+        let mut stops = stop_signals().map_err(CliError::Runtime)?;
+        let stage = tokio::select! {
+            stage = Stage::set_up(url) => stage?,
+            _ = stops.next() => return Err(DemoFailure::Interrupted.into()),
+        };
+        let report = tokio::select! {
             report = play(args, &stage) => report,
+<<<<<<< HEAD
             _ = tokio::signal::ctrl_c() => Err(DemoFailure::Interrupted.into()),
         }
     });
@@ -103,6 +110,20 @@ fn supervisor_restart(args: &SupervisorRestartArgs) -> Result<(), CliError> {
     stage.take_down()?;
     let report = report?;
     super::print_report(args.json, || report.json(), || report.words(), &report.faults)
+=======
+            _ = stops.next() => Err(DemoFailure::Interrupted.into()),
+        };
+        // How the service ended says more than what the show then missed.
+        stage.take_down()?;
+        report
+    })?;
+    let shown = if args.json { report.json() } else { report.words() };
+    writeln!(io::stdout(), "{}", shown.trim_end()).map_err(CliError::Output)?;
+    match report.faults.is_empty() {
+        true => Ok(()),
+        false => Err(CliError::NotProven(report.faults.join("; "))),
+    }
+>>>>>>> cf6e949 (Take every signal in the demonstration too, and describe how the process ends)
 }
 
 async fn play(args: &SupervisorRestartArgs, stage: &Stage) -> Result<Report, CliError> {
@@ -150,8 +171,8 @@ Actors of a running service are crashed under load. Nothing may be lost, and not
 
 The service runs in this process: {} DedupActors (shards), the WriterActor and the StatsActor. Its events go to
 {}.
-A publisher sends it {REQUESTS_PER_SECOND} requests a second over HTTP, {BATCH} events each, {:.0} % of them repeats. What it is told
-to try again, it sends again. A crash is a panic in the actor's own thread; its supervisor starts it again.
+A publisher sends it {REQUESTS_PER_SECOND} requests a second over HTTP, {BATCH} events each, {:.0} % of them repeats. What is refused
+for now, it sends again. A crash is a panic in the actor's own thread; its supervisor starts it again.
 ",
         stage::SHARDS,
         stage.place,
@@ -159,7 +180,7 @@ to try again, it sends again. A crash is a panic in the actor's own thread; its 
     )
 }
 
-/// A panic that was asked for stands in the timeline; any other is shown as ever.
+/// An injected panic is a line of the timeline; any other is printed as usual.
 fn keep_injected_panics_quiet() {
     let shown = panic::take_hook();
     panic::set_hook(Box::new(move |info| {

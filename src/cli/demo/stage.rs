@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 use super::DemoFailure;
 use crate::{
     app::{AppError, Hooks, serve_with},
-    cli::{CliError, block_on},
+    cli::CliError,
     config::{Config, DatabaseUrl},
     service::Service,
     store::{CrashTrigger, CrashingStore},
@@ -19,7 +19,7 @@ use crate::{
 pub const SHARDS: usize = 4;
 const READY_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A running service; dropping it drains it and takes away what is temporary.
+/// A running service; dropping it drains it and removes what is temporary.
 pub struct Stage {
     /// The way to crash an actor, which only this process has.
     pub service: Service,
@@ -41,7 +41,7 @@ struct ServiceThread {
 
 impl Stage {
     /// Starts a service on this database, else on a new one in a temporary folder, and waits until it is ready.
-    pub fn set_up(database_url: Option<DatabaseUrl>) -> Result<Self, CliError> {
+    pub async fn set_up(database_url: Option<DatabaseUrl>) -> Result<Self, CliError> {
         let (database_url, place, folder) = match database_url {
             Some(url) => (url.clone(), url.to_string(), None),
             None => {
@@ -66,16 +66,13 @@ impl Stage {
         };
         let thread = std::thread::spawn(move || serve_with(config, hooks, || Ok(stops.boxed())));
         let thread = ServiceThread { stop, thread: Some(thread) };
-        let started = block_on(async {
-            let started = async { Ok::<_, oneshot::error::RecvError>((addresses.await?, service.await?)) };
-            Ok(tokio::time::timeout(READY_TIMEOUT, started).await)
-        })?;
-        match started {
+        let started = async { Ok::<_, oneshot::error::RecvError>((addresses.await?, service.await?)) };
+        match tokio::time::timeout(READY_TIMEOUT, started).await {
             Ok(Ok((addresses, service))) => {
                 let url = format!("http://{}", addresses[0]);
                 Ok(Self { service, writer_crash, url, store, place, thread, _folder: folder })
             }
-            // Why it ended before it was ready is its own to say.
+            // Its own error says why it ended before it was ready.
             Ok(Err(_)) => Err(thread.stop().err().unwrap_or(DemoFailure::ServiceEnded.into())),
             Err(_) => Err(DemoFailure::NotReady(READY_TIMEOUT).into()),
         }
