@@ -102,28 +102,13 @@ fn supervisor_restart(args: &SupervisorRestartArgs) -> Result<(), CliError> {
         };
         let report = tokio::select! {
             report = play(args, &stage) => report,
-<<<<<<< HEAD
-            _ = tokio::signal::ctrl_c() => Err(DemoFailure::Interrupted.into()),
-        }
-    });
-    // How the service ended says more than what the show then missed.
-    stage.take_down()?;
-    let report = report?;
-    super::print_report(args.json, || report.json(), || report.words(), &report.faults)
-=======
             _ = stops.next() => Err(DemoFailure::Interrupted.into()),
         };
         // How the service ended says more than what the show then missed.
         stage.take_down()?;
         report
     })?;
-    let shown = if args.json { report.json() } else { report.words() };
-    writeln!(io::stdout(), "{}", shown.trim_end()).map_err(CliError::Output)?;
-    match report.faults.is_empty() {
-        true => Ok(()),
-        false => Err(CliError::NotProven(report.faults.join("; "))),
-    }
->>>>>>> cf6e949 (Take every signal in the demonstration too, and describe how the process ends)
+    super::print_report(args.json, || report.json(), || report.words(), &report.faults)
 }
 
 async fn play(args: &SupervisorRestartArgs, stage: &Stage) -> Result<Report, CliError> {
