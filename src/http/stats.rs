@@ -15,9 +15,7 @@ use crate::{
 
 /// The counters of the database, and the metrics of this node.
 pub(super) async fn stats(gate: web::Data<Gate>, limits: web::Data<Limits>) -> Result<HttpResponse, Problem> {
-    let report = gate.pass()?.report().await;
-    let report = report
-        .ok_or_else(|| Problem::unavailable("the counters cannot be read: the database does not answer"))?;
+    let report = gate.pass()?.report().await?;
     Ok(HttpResponse::Ok().json(Stats::new(&report, limits.started.elapsed())))
 }
 

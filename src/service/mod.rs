@@ -220,11 +220,14 @@ impl Service {
         }
     }
 
-    /// The counters, which include all that this node has acknowledged; `None` while the store does not give them.
-    pub async fn report(&self) -> Option<NodeReport> {
+    /// The counters, which include all that this node has acknowledged.
+    pub async fn report(&self) -> Result<NodeReport, StoreError> {
         let Parts { actors, admission, shared, .. } = &*self.0;
-        let counters = tokio::time::timeout(STATS_TIMEOUT, actors.counters()).await.ok()?.ok()?;
-        Some(NodeReport {
+        let Ok(Ok(counters)) = tokio::time::timeout(STATS_TIMEOUT, actors.counters()).await else {
+            let totals = self.read(PING_TIMEOUT, |store| async move { store.totals().await });
+            return Err(totals.await.err().unwrap_or(StoreError::TimedOut(STATS_TIMEOUT)));
+        };
+        Ok(NodeReport {
             counters,
             shards: actors.shards(),
             writer: actors.report(ActorName::Writer),

@@ -70,7 +70,7 @@ fn restarts(report: &NodeReport) -> u64 {
 async fn wait_for_restarts(service: &RunningService, wanted: u64) {
     eventually("all actors are back", async || {
         let report = service.handle.report().await;
-        report.is_some_and(|report| restarts(&report) == wanted) && service.handle.ready().await.is_ok()
+        report.is_ok_and(|report| restarts(&report) == wanted) && service.handle.ready().await.is_ok()
     })
     .await;
 }

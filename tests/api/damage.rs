@@ -101,9 +101,15 @@ fn a_number_that_no_ledger_has_is_damage_and_not_another_number() {
         service.database().execute("UPDATE ledger SET received = -7").await;
         let answer = service.client.get("/readyz").await;
         assert_eq!(answer.status, 503);
+        assert_eq!(service.client.get("/stats").await.status, 200, "what was counted before is known");
         assert!(answer.text.contains("damaged: -7 stands where a count must be"), "{}", answer.text);
         service.client.publish(event("t", "c")).await.problem(503);
         assert_eq!(service.database().number(&count_events(&service)).await, 2);
+
+        let (_, database) = service.stop().await;
+        let service = RunningService::start(Settings::new(database)).await;
+        let problem = service.client.get("/stats").await.problem(500);
+        assert_eq!(problem["retryable"], false, "{problem}");
     });
 }
 

@@ -28,4 +28,5 @@ mod simulate;
 mod simulate_proxy;
 mod smoke;
 mod sqlite_file;
+mod sqlite_load;
 mod store_contract;

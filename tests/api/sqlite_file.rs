@@ -13,6 +13,7 @@ use tempfile::TempDir;
 use crate::harness::{
     Client, Database, block_on, event, events, eventually,
     process::{Process, failure, run, sekali},
+    small_disk::SmallDisk,
 };
 
 fn url_of(file: &Path) -> String {
@@ -210,6 +211,20 @@ fn what_is_no_file_is_refused() {
     for place in [fifo.as_path(), folder.path(), Path::new("/dev/null")] {
         let sentence = refusal(place, &[]);
         assert!(sentence.contains("names no file"), "{sentence}");
+    }
+}
+
+#[test]
+fn a_file_system_that_cannot_be_written_is_named_at_once() {
+    let disk = SmallDisk::create(8 << 20);
+    let file = disk.path().join("test.db");
+    assert!(run(&["migrate", "--database-url", &url_of(&file)]).status.success());
+    if !quietly(Command::new("mount").args(["-o", "remount,ro"]).arg(disk.path())) {
+        return eprintln!("nothing can be mounted here");
+    }
+    for file in [file, disk.path().join("new.db")] {
+        let sentence = refusal(&file, &[]);
+        assert!(sentence.contains("cannot be opened for writing: Read-only file system"), "{sentence}");
     }
 }
 

@@ -3,8 +3,12 @@
 mod connect;
 mod error;
 mod file;
+mod insert;
+mod json;
+mod ledger;
 mod reads;
 mod schema;
+mod topics;
 mod writer;
 
 use std::{
