@@ -30,22 +30,15 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// `doing` begins each line, such as `sending`. `total` is the number of events, if it is known.
-    pub fn start(doing: &'static str, total: Option<u64>) -> Self {
+    /// `doing` begins each line, such as `sending`. `total` is the number of events, if it is known. With `silent`
+    /// nothing is shown.
+    pub fn start(doing: &'static str, total: Option<u64>, silent: bool) -> Self {
         let is_terminal = io::stderr().is_terminal();
-        let target = match is_terminal {
+        let target = match is_terminal && !silent {
             true => ProgressDrawTarget::stderr_with_hz(DRAWS_HZ),
             false => ProgressDrawTarget::hidden(),
         };
-        Self::draw(doing, total, target, !is_terminal)
-    }
-
-    /// A progress that shows nothing, for a caller that reports by itself.
-    pub fn silent(doing: &'static str, total: Option<u64>) -> Self {
-        Self::draw(doing, total, ProgressDrawTarget::hidden(), false)
-    }
-
-    fn draw(doing: &'static str, total: Option<u64>, target: ProgressDrawTarget, prints_lines: bool) -> Self {
+        let prints_lines = !is_terminal && !silent;
         let bar = ProgressBar::with_draw_target(total, target);
         let template = match total {
             Some(_) => "{prefix} [{bar:20}] {human_pos} of {human_len}, {rate}, {eta} left {msg}",
@@ -84,7 +77,7 @@ impl Progress {
             (self.retries_seen, self.retried_at) = (retries.count(), Instant::now());
         }
         let trouble = match self.retries_seen > 0 && self.retried_at.elapsed() <= LINE_EVERY {
-            true => format!("{} retries, the last one since {}", self.retries_seen, retries.last()),
+            true => format!("{} retries, the last because {}", self.retries_seen, retries.last()),
             false => String::new(),
         };
         if self.bar.message() != trouble {

@@ -17,7 +17,7 @@ use crate::harness::{
 /// `sekali` with these arguments, asking this service.
 fn asking(service: &RunningService, arguments: &[&str]) -> Command {
     let mut command = sekali(arguments);
-    command.args(["--url", &format!("http://{}", service.address)]);
+    command.args(["--url", &service.url()]);
     command
 }
 
@@ -165,7 +165,7 @@ fn a_refusal_of_the_service_is_shown_with_its_reason() {
 fn the_environment_stands_beside_the_flags() {
     on_both_stores(async |service| {
         service.client.publish_ok(event("t", "a")).await;
-        let url = format!("http://{}", service.address);
+        let url = service.url();
         assert_eq!(seqs(&printed(sekali(&["events", "--all"]).env("SEKALI_URL", &url))), [1]);
         let flag_wins = &mut asking(&service, &["events", "--all"]);
         assert_eq!(seqs(&printed(flag_wins.env("SEKALI_URL", "http://127.0.0.1:1"))), [1]);

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use crate::harness::{
     Database, ENGINES, Engine, block_on, eventually,
-    process::{failure, finished, run, sekali, send_signal},
+    process::{all_of, failure, finished, run, sekali, send_signal},
 };
 
 /// The shortest demonstration.
@@ -22,10 +22,6 @@ fn demo(arguments: &[&str]) -> Command {
 
 fn report(output: &Output) -> Value {
     serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", all_of(output)))
-}
-
-fn all_of(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
 fn number(value: &Value) -> u64 {

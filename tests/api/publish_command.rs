@@ -21,10 +21,6 @@ use crate::{
     simulate_proxy as proxy,
 };
 
-fn url_of(service: &RunningService) -> String {
-    format!("http://{}", service.address)
-}
-
 fn publish(url: &str, file: &Path, flags: &[&str]) -> Output {
     run(&[&["publish", file.to_str().unwrap(), "--url", url], flags].concat())
 }
@@ -62,16 +58,16 @@ fn lines_are_published_in_their_order_from_a_file_and_from_standard_input() {
         let folder = TempDir::new().unwrap();
         let ids: Vec<String> = (0..1_234).map(|number| format!("id-{}", number * 7919 % 1_234)).collect();
         let lines: Vec<Value> = ids.iter().map(|id| event("t", id)).collect();
-        let published = publish(&url_of(&service), &file(&folder, &lines), &[]);
+        let published = publish(&service.url(), &file(&folder, &lines), &[]);
         ends_with(&published, 0, "sent 1234  new 1234  duplicates 0  bad lines 0");
         assert_eq!(stored_ids(&service).await, ids);
 
         let text = format!("{}\r\n\r\n \n{}\n", event("t", "last"), event("t", "id-0"));
-        let published = publish_from_standard_input(&url_of(&service), &text);
+        let published = publish_from_standard_input(&service.url(), &text);
         ends_with(&published, 0, "sent 2  new 1  duplicates 1  bad lines 0");
         assert_eq!(service.client.counts().await, (1_236, 1_235, 1));
         ends_with(
-            &publish_from_standard_input(&url_of(&service), ""),
+            &publish_from_standard_input(&service.url(), ""),
             0,
             "sent 0  new 0  duplicates 0  bad lines 0",
         );
@@ -92,7 +88,7 @@ fn a_bad_line_is_named_and_loses_no_other() {
             format!("{},{}", good("y"), good("z")),
             good("c"),
         ];
-        let published = publish_from_standard_input(&url_of(&service), &text.join("\n"));
+        let published = publish_from_standard_input(&service.url(), &text.join("\n"));
         let errors = ends_with(&published, 1, "sent 3  new 3  duplicates 0  bad lines 4");
         for named in [
             "line 2: is not JSON: expected value at column 1",
@@ -114,22 +110,18 @@ fn an_export_comes_back_into_an_empty_database_with_ids_seq_and_order() {
         block_on(async {
             let old = RunningService::start(Settings::new(Database::create(from).await)).await;
             let new = RunningService::start(Settings::new(Database::create(into).await)).await;
-            let simulated = run(&["simulate", "--url", &url_of(&old), "--events", "2000", "--batch", "7"]);
+            let simulated = run(&["simulate", "--url", &old.url(), "--events", "2000", "--batch", "7"]);
             assert!(simulated.status.success());
             let odd = json!({"topic": "t/ü?", "event_id": "\"\\ 😀", "timestamp": "0001-01-01 00:00:00", "source": "\\u0000", "payload": {"n": 1}});
             old.client
                 .publish_ok(odd.to_string().replace("{\"n\":1}", "{ \"n\" : 1.000e-7,\n\"n\":\"\\u00e9\"}"))
                 .await;
 
-            let export = run(&["events", "--all", "--url", &url_of(&old)]);
+            let export = run(&["events", "--all", "--url", &old.url()]);
             let path = folder.path().join("export.ndjson");
             fs::write(&path, &export.stdout).unwrap();
-            ends_with(
-                &publish(&url_of(&new), &path, &[]),
-                0,
-                "sent 1401  new 1401  duplicates 0  bad lines 0",
-            );
-            let imported = run(&["events", "--all", "--url", &url_of(&new)]);
+            ends_with(&publish(&new.url(), &path, &[]), 0, "sent 1401  new 1401  duplicates 0  bad lines 0");
+            let imported = run(&["events", "--all", "--url", &new.url()]);
             assert!(without_received_at(&export) == without_received_at(&imported));
             new.database().assert_sound().await;
         });
@@ -165,16 +157,11 @@ fn a_service_that_is_killed_in_the_middle_gets_every_line_once() {
             service.kill();
             // Long enough for a retry to meet a closed port.
             sleep(Duration::from_millis(200));
-            let mut again = sekali(&[&["serve", "--listen", &address], &serve[..]].concat())
-                .current_dir(folder.path())
-                .stderr(Stdio::null())
-                .spawn()
-                .unwrap();
+            let again = Process::start_at(&address, folder.path(), &serve);
             let published = publishing.wait_with_output().unwrap();
             let told = String::from_utf8_lossy(&published.stdout).into_owned();
             let events = client.all_events().await;
-            again.kill().unwrap();
-            again.wait().unwrap();
+            again.kill();
             assert!(published.status.success() && told.starts_with("sent 6000  new "), "{told}");
             let in_order =
                 events.iter().zip(&lines).all(|(event, line)| event["event_id"] == line["event_id"]);
@@ -194,7 +181,7 @@ fn a_service_with_lower_limits_gets_smaller_requests_and_its_refusals_are_named(
         let folder = TempDir::new().unwrap();
         let mut lines: Vec<Value> = (0..100).map(|number| event("t", &format!("id-{number}"))).collect();
         lines[41]["payload"] = json!({"large": "x".repeat(9_000)});
-        let published = publish(&url_of(&service), &file(&folder, &lines), &["--batch", "30"]);
+        let published = publish(&service.url(), &file(&folder, &lines), &["--batch", "30"]);
         let errors = ends_with(&published, 1, "sent 99  new 99  duplicates 0  bad lines 1");
         assert!(errors.contains("line 42: "), "{errors}");
         assert!(
@@ -257,7 +244,7 @@ fn a_line_of_many_mebibytes_is_published_and_one_beyond_the_limit_is_named() {
             event.to_string()
         };
         let lines = [line("large", 16 << 20), line("larger", (16 << 20) + 1), line("small", 300)];
-        let published = publish(&url_of(&service), &file(&folder, &lines), &[]);
+        let published = publish(&service.url(), &file(&folder, &lines), &[]);
         let errors = ends_with(&published, 1, "sent 2  new 2  duplicates 0  bad lines 1");
         assert!(errors.contains("line 2: is longer than the limit of 16777216 bytes"), "{errors}");
         assert_eq!(service.client.counts().await, (2, 2, 0));
@@ -271,7 +258,7 @@ fn a_line_with_a_further_field_events_is_one_event() {
         let mut outer = event("t", "outer");
         outer["events"] = json!([event("t", "inner")]);
         for lines in [&[outer.clone()][..], &[outer.clone(), event("t", "other")]] {
-            let published = publish(&url_of(&service), &file(&folder, lines), &[]);
+            let published = publish(&service.url(), &file(&folder, lines), &[]);
             assert_eq!(published.status.code(), Some(0), "{published:?}");
         }
         assert_eq!(stored_ids(&service).await, ["outer", "other"]);
@@ -308,7 +295,7 @@ fn an_answer_about_other_events_is_no_acknowledgement() {
 #[test]
 fn what_cannot_be_read_or_is_never_acknowledged_fails() {
     on_both_stores(async |service| {
-        let missing = publish(&url_of(&service), Path::new("/nowhere/events.ndjson"), &[]);
+        let missing = publish(&service.url(), Path::new("/nowhere/events.ndjson"), &[]);
         assert_eq!(missing.status.code(), Some(1));
         assert!(String::from_utf8_lossy(&missing.stderr).contains("cannot read /nowhere/events.ndjson: "));
 
@@ -327,7 +314,7 @@ fn what_cannot_be_read_or_is_never_acknowledged_fails() {
 #[test]
 fn lines_that_come_slowly_are_published_as_they_come() {
     on_both_stores(async |service| {
-        let mut command = sekali(&["publish", "--url", &url_of(&service)]);
+        let mut command = sekali(&["publish", "--url", &service.url()]);
         let command = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let mut input = child.stdin.take().unwrap();

@@ -1,18 +1,12 @@
-//! The scenarios that the first service of this kind was tested by, and its clients' habits: all of them hold here.
+//! What publishing promises, and the habits of the clients of the original service.
 
-use std::{
-    collections::BTreeSet,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
-};
+use std::collections::BTreeSet;
 
 use futures::future::join_all;
 use sekali::event::DedupScope;
 use serde_json::{Value, json};
 
-use crate::harness::{Client, RunningService, Settings, event, events, on_both_stores, on_both_stores_with};
+use crate::harness::{RunningService, Settings, event, events, on_both_stores, on_both_stores_with};
 
 /// An event with one field changed; null removes it.
 fn with(field: &str, value: Value) -> Value {
@@ -148,31 +142,6 @@ fn one_bad_event_rolls_its_batch_back() {
 }
 
 #[test]
-fn statistics_agree_with_what_is_stored() {
-    on_both_stores(async |service| {
-        let client = &service.client;
-        assert_eq!(client.stats().await["duplicate_rate"], 0.0);
-        client.publish_ok(events("a", ["1", "2", "3"])).await;
-        client.publish_ok(events("b", ["4", "1"])).await;
-        client.publish_ok(events("a", ["3", "3", "5"])).await;
-        let stats = client.stats().await;
-        assert_eq!(
-            (&stats["received"], &stats["unique_processed"], &stats["duplicate_dropped"]),
-            (&json!(8), &json!(5), &json!(3))
-        );
-        assert_eq!(stats["duplicate_rate"], 0.375);
-        assert_eq!((&stats["topics"], &stats["topics_total"]), (&json!(["a", "b"]), &json!(2)));
-        assert_eq!(stats["by_topic"]["a"], json!({"unique": 4, "duplicates": 2}));
-        assert_eq!(stats["by_topic"]["b"], json!({"unique": 1, "duplicates": 1}));
-        for topic in ["a", "b"] {
-            let stored = client.events(&format!("?topic={topic}")).await.len();
-            assert_eq!(stats["by_topic"][topic]["unique"], stored);
-        }
-        service.database().assert_sound().await;
-    });
-}
-
-#[test]
 fn events_and_counts_outlive_a_restart() {
     on_both_stores(async |service| {
         let ids: Vec<String> = (0..50).map(|number| number.to_string()).collect();
@@ -224,44 +193,6 @@ fn of_many_concurrent_publishes_of_one_event_exactly_one_stores_it() {
 }
 
 #[test]
-fn events_come_newest_first_by_seq_whatever_their_timestamps() {
-    on_both_stores(async |service| {
-        let client = &service.client;
-        let moments = [
-            ("2026-06-18T12:00:00Z", "2026-06-18T12:00:00Z"),
-            ("2030-01-01T00:00:00.5+07:00", "2029-12-31T17:00:00.500000Z"),
-            ("1969-12-31T23:59:59.9999999Z", "1969-12-31T23:59:59.999999Z"),
-            ("2026-06-18T12:00:00.123456", "2026-06-18T12:00:00.123456Z"),
-            ("2026-06-18 12:00:00", "2026-06-18T12:00:00Z"),
-            ("2026-06-18t12:00:00.100z", "2026-06-18T12:00:00.100000Z"),
-            ("0001-01-01T00:00:00Z", "0001-01-01T00:00:00Z"),
-            ("9999-12-31T23:59:59.999999Z", "9999-12-31T23:59:59.999999Z"),
-            ("2024-02-29T23:30:00-01:00", "2024-03-01T00:30:00Z"),
-        ];
-        for (place, (given, _)) in moments.iter().enumerate() {
-            let mut event = event("t", &place.to_string());
-            event["timestamp"] = json!(given);
-            client.publish_ok(event).await;
-        }
-        let read = client.events("").await;
-        let shown: Vec<(u64, &str, &str)> = read
-            .iter()
-            .map(|event| {
-                let text = |name: &str| event[name].as_str().unwrap();
-                (event["seq"].as_u64().unwrap(), text("event_id"), text("timestamp"))
-            })
-            .collect();
-        let ids: Vec<String> = (0..moments.len()).map(|place| place.to_string()).collect();
-        let expected: Vec<(u64, &str, &str)> = (0..moments.len())
-            .rev()
-            .map(|place| (place as u64 + 1, ids[place].as_str(), moments[place].1))
-            .collect();
-        assert_eq!(shown, expected);
-        service.database().assert_sound().await;
-    });
-}
-
-#[test]
 fn a_payload_that_is_no_object_is_refused() {
     on_both_stores(async |service| {
         for payload in [json!("text"), json!([]), json!([{}]), json!(1), json!(0.5), json!(false)] {
@@ -277,88 +208,6 @@ fn a_payload_that_is_no_object_is_refused() {
         let answer = service.client.publish(null).await;
         assert_eq!((answer.status, answer.faults()), (422, vec![(0, "/payload".to_owned())]));
         assert_nothing_stored(&service).await;
-    });
-}
-
-#[test]
-fn a_payload_of_a_million_characters_comes_back_to_the_letter() {
-    on_both_stores(async |service| {
-        let client = &service.client;
-        let plain: String = "abcdefghij".repeat(100_000);
-        let mixed: String = "aé日🦀\"\\\n\u{7f} /".chars().cycle().take(1_000_000).collect();
-        for (id, text) in [("plain", plain), ("mixed", mixed)] {
-            let payload = json!({"text": text}).to_string();
-            let body = format!(
-                r#"{{"topic":"t","event_id":"{id}","timestamp":"2026-06-18T12:00:00","source":"s","payload":{payload}}}"#
-            );
-            client.publish_ok(body).await;
-            let answer = client.get(&format!("/events/{id}")).await;
-            assert!(answer.text.contains(&format!("\"payload\":{payload},")), "{id}");
-            assert_eq!(answer.json()["payload"]["text"].as_str().unwrap(), text, "{id}");
-            assert_eq!(client.events("?limit=1").await, [answer.json()]);
-        }
-        assert_eq!(client.counts().await, (2, 2, 0));
-        service.database().assert_sound().await;
-    });
-}
-
-#[test]
-fn health_and_observability_answer() {
-    on_both_stores(async |service| {
-        let client = &service.client;
-        let health = client.get("/health").await;
-        assert_eq!(
-            (health.status, health.json()),
-            (200, json!({"status": "healthy", "database": "connected"}))
-        );
-        for path in ["/livez", "/readyz"] {
-            let answer = client.get(path).await;
-            assert_eq!(answer.status, 200, "{path}: {}", answer.text);
-            assert_eq!(answer.header("content-type"), Some("application/json"));
-        }
-        client.publish_ok(events("t", ["a", "b", "a"])).await;
-        let stats = client.stats().await;
-        assert!(stats["uptime"].as_f64().unwrap() > 0.0);
-        assert_eq!(stats["uptime"], stats["uptime_seconds"]);
-        let node = &stats["node"];
-        let shards = node["shards"].as_array().unwrap();
-        assert_eq!(shards.len(), 2);
-        for actor in shards.iter().chain([&node["writer"], &node["stats"]]) {
-            assert_eq!((&actor["running"], &actor["restarts"]), (&json!(true), &json!(0)), "{actor}");
-            assert!(actor["name"].is_string() && actor["queue"].is_u64(), "{actor}");
-        }
-        assert!(shards.iter().all(|shard| shard["window_ids"].is_u64()));
-        assert_eq!(
-            (&node["restarts"], &node["commits"], &node["exceptions"]),
-            (&json!(0), &json!(1), &json!(0))
-        );
-        assert!(node["rates"]["events_per_second"].is_f64());
-        assert!(node["commit_latency_ms"]["p99"].as_f64().unwrap() > 0.0);
-        assert_eq!(node["version"], env!("CARGO_PKG_VERSION"));
-    });
-}
-
-#[test]
-fn a_single_event_comes_back_with_all_that_it_carried() {
-    on_both_stores(async |service| {
-        let client = &service.client;
-        let payload = json!({"amount": 12.5, "lines": [{"sku": "é-1"}, null], "paid": true});
-        let sent = json!({
-            "topic": "orders", "event_id": "order-1", "timestamp": "2026-06-18T12:00:00Z",
-            "source": "shop", "payload": payload, "trace": "ignored",
-        });
-        let results = client.publish_ok(&sent).await;
-        assert_eq!(results, [json!({"event_id": "order-1", "status": "stored", "seq": 1})]);
-        let stored = client.get("/events/order-1").await.json();
-        let members: BTreeSet<&str> = stored.as_object().unwrap().keys().map(String::as_str).collect();
-        let expected = ["event_id", "payload", "received_at", "seq", "source", "timestamp", "topic"];
-        assert_eq!(members, expected.into());
-        for field in ["topic", "event_id", "timestamp", "source", "payload"] {
-            assert_eq!(stored[field], sent[field], "{field}");
-        }
-        assert_eq!(client.events("").await, [stored]);
-        assert_eq!(client.counts().await, (1, 1, 0));
-        service.database().assert_sound().await;
     });
 }
 
@@ -420,74 +269,6 @@ fn in_scope_topic_the_same_id_in_another_topic_is_another_event() {
     );
 }
 
-/// Counters read while others publish: each answer is consistent, none is behind an earlier one, and the keys stay.
-async fn watch_stats(client: Client, published: Arc<AtomicBool>, acknowledged: Arc<AtomicU64>) -> usize {
-    let mut last = (0, 0, 0);
-    let mut keys = None;
-    let mut calls = 0;
-    loop {
-        let all_published = published.load(Ordering::SeqCst);
-        let acknowledged_before = acknowledged.load(Ordering::SeqCst);
-        let stats = client.stats().await;
-        calls += 1;
-        let count = |name: &str| stats[name].as_u64().unwrap();
-        let counts = (count("received"), count("unique_processed"), count("duplicate_dropped"));
-        assert_eq!(counts.0, counts.1 + counts.2);
-        assert!(counts.0 >= last.0 && counts.1 >= last.1 && counts.2 >= last.2, "{last:?} then {counts:?}");
-        assert!(counts.0 >= acknowledged_before, "{acknowledged_before} were acknowledged: {counts:?}");
-        let rate = if counts.0 == 0 { 0.0 } else { counts.2 as f64 / counts.0 as f64 };
-        assert_eq!(stats["duplicate_rate"], rate);
-        let by_topic = |name: &str| -> u64 {
-            stats["by_topic"].as_object().unwrap().values().map(|topic| topic[name].as_u64().unwrap()).sum()
-        };
-        assert_eq!((by_topic("unique"), by_topic("duplicates")), (counts.1, counts.2));
-        assert_eq!(stats["topics"].as_array().unwrap().len() as u64, count("topics_total"));
-        let these: Vec<String> = stats.as_object().unwrap().keys().cloned().collect();
-        assert_eq!(keys.get_or_insert_with(|| these.clone()), &these);
-        last = counts;
-        if all_published {
-            return calls;
-        }
-    }
-}
-
-#[test]
-fn statistics_are_consistent_while_many_publish() {
-    on_both_stores(async |service| {
-        let (published, acknowledged) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-        let watchers: Vec<_> = (0..4)
-            .map(|_| {
-                let watch =
-                    watch_stats(service.client.clone(), Arc::clone(&published), Arc::clone(&acknowledged));
-                tokio::spawn(watch)
-            })
-            .collect();
-        let publishers = (0..16).map(|publisher| {
-            let (client, acknowledged) = (service.client.clone(), Arc::clone(&acknowledged));
-            tokio::spawn(async move {
-                for round in 0..20 {
-                    // Four publishers each share their ids.
-                    let ids: Vec<String> =
-                        (0..5).map(|place| format!("{}-{round}-{place}", publisher % 4)).collect();
-                    let topic = format!("topic-{}", publisher % 3);
-                    let results = client.publish_ok(events(&topic, ids.iter().map(String::as_str))).await;
-                    acknowledged.fetch_add(results.len() as u64, Ordering::SeqCst);
-                }
-            })
-        });
-        for publisher in join_all(publishers).await {
-            publisher.unwrap();
-        }
-        published.store(true, Ordering::SeqCst);
-        for watcher in join_all(watchers).await {
-            assert!(watcher.unwrap() > 1);
-        }
-        assert_eq!(service.client.counts().await, (1_600, 400, 1_200));
-        assert_eq!(service.client.all_events().await.len(), 400);
-        service.database().assert_sound().await;
-    });
-}
-
 #[test]
 fn massive_duplication_stores_each_id_once() {
     on_both_stores(async |service| {
@@ -519,128 +300,6 @@ fn massive_duplication_stores_each_id_once() {
         let stored = client.all_events().await;
         assert_eq!(ids_of(&stored).into_iter().collect::<BTreeSet<_>>().len(), 100);
         assert_eq!(stored.len(), 100);
-        service.database().assert_sound().await;
-    });
-}
-
-#[test]
-fn limit_bounds_the_list() {
-    on_both_stores(async |service| {
-        let client = &service.client;
-        let ids: Vec<String> = (1..=20).map(|number| number.to_string()).collect();
-        client.publish_ok(events("t", ids.iter().map(String::as_str))).await;
-        assert_eq!(ids_of(&client.events("?limit=5").await), ["20", "19", "18", "17", "16"]);
-        assert_eq!(ids_of(&client.events("?limit=1&topic=t").await), ["20"]);
-        assert_eq!(client.events("?limit=20").await.len(), 20);
-        assert_eq!(client.events("?limit=1000").await.len(), 20);
-        for limit in ["0", "1001", "-5", "many"] {
-            assert_eq!(client.get(&format!("/events?limit={limit}")).await.status, 422, "{limit}");
-        }
-    });
-}
-
-#[test]
-fn a_topic_filters_the_list() {
-    on_both_stores(async |service| {
-        let client = &service.client;
-        client.publish_ok(json!([event("a", "1"), event("b", "2"), event("a", "3"), event("ab", "4")])).await;
-        assert_eq!(ids_of(&client.events("?topic=a").await), ["3", "1"]);
-        assert_eq!(ids_of(&client.events("?topic=b").await), ["2"]);
-        assert_eq!(ids_of(&client.events("?topic=ab").await), ["4"]);
-        assert!(client.events("?topic=A").await.is_empty());
-        assert!(client.events("?topic=%25").await.is_empty(), "no pattern");
-        assert_eq!(ids_of(&client.events("").await), ["4", "3", "2", "1"]);
-    });
-}
-
-#[test]
-fn the_list_is_a_bare_array_that_is_not_empty_once_something_is_stored() {
-    on_both_stores(async |service| {
-        let client = &service.client;
-        assert_eq!(client.get("/events").await.text, "[]");
-        client.publish_ok(events("t", ["a", "b"])).await;
-        let list = client.get("/events").await.json();
-        assert_eq!(ids_of(list.as_array().unwrap()), ["b", "a"]);
-        for item in list.as_array().unwrap() {
-            for field in ["topic", "event_id", "timestamp", "source", "received_at"] {
-                assert!(item[field].is_string(), "{field}: {item}");
-            }
-            assert!(item["payload"].is_object() && item["seq"].is_u64(), "{item}");
-        }
-    });
-}
-
-#[test]
-fn statistics_have_the_same_keys_and_types_at_every_call() {
-    on_both_stores(async |service| {
-        let client = &service.client;
-        let check = async |client: &Client| {
-            let stats = client.stats().await;
-            let keys: BTreeSet<&str> = stats.as_object().unwrap().keys().map(String::as_str).collect();
-            let expected = [
-                "received",
-                "unique_processed",
-                "duplicate_dropped",
-                "duplicate_rate",
-                "topics",
-                "topics_total",
-                "by_topic",
-                "uptime",
-                "uptime_seconds",
-                "node",
-            ];
-            assert_eq!(keys, expected.into());
-            for name in ["received", "unique_processed", "duplicate_dropped", "topics_total"] {
-                assert!(stats[name].is_u64(), "{name}: {stats}");
-            }
-            for name in ["duplicate_rate", "uptime", "uptime_seconds"] {
-                assert!(stats[name].is_f64(), "{name}: {stats}");
-            }
-            assert!(stats["topics"].is_array() && stats["by_topic"].is_object() && stats["node"].is_object());
-            let members = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
-            (members(&stats["node"]), members(&stats["node"]["writer"]), members(&stats["node"]["shards"][0]))
-        };
-        let empty = check(client).await;
-        client.publish_ok(events("t", ["a", "b"])).await;
-        assert_eq!(check(client).await, empty);
-        client.publish_ok(events("t", ["a", "b"])).await;
-        assert_eq!(check(client).await, empty);
-        let service = restart(service).await;
-        assert_eq!(check(&service.client).await, empty);
-    });
-}
-
-#[test]
-fn the_statistics_answer_every_call_under_load() {
-    on_both_stores(async |service| {
-        let publish = |publisher: usize| {
-            let client = service.client.clone();
-            tokio::spawn(async move {
-                for round in 0..30 {
-                    client.publish_ok(event("t", &format!("{publisher}-{}", round % 15))).await;
-                }
-            })
-        };
-        let ask = |_| {
-            let client = service.client.clone();
-            tokio::spawn(async move {
-                let mut last = (0, 0, 0);
-                for _ in 0..50 {
-                    let answer = client.get("/stats").await;
-                    assert_eq!(answer.status, 200, "{}", answer.text);
-                    let (received, unique, duplicates) = client.counts().await;
-                    assert_eq!(received, unique + duplicates);
-                    assert!(received >= last.0 && unique >= last.1 && duplicates >= last.2);
-                    last = (received, unique, duplicates);
-                }
-            })
-        };
-        let publishers: Vec<_> = (0..8).map(publish).collect();
-        let askers: Vec<_> = (0..8).map(ask).collect();
-        for task in join_all(publishers.into_iter().chain(askers)).await {
-            task.unwrap();
-        }
-        assert_eq!(service.client.counts().await, (240, 120, 120));
         service.database().assert_sound().await;
     });
 }

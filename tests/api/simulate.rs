@@ -14,8 +14,8 @@ use tempfile::TempDir;
 
 use crate::{
     harness::{
-        Client, Database, ENGINES, RunningService, block_on, eventually, on_both_stores,
-        process::{Process, run, sekali},
+        Client, Database, ENGINES, block_on, eventually, on_both_stores,
+        process::{Process, all_of, run, sekali},
     },
     simulate_proxy as proxy,
 };
@@ -24,16 +24,8 @@ fn simulate(url: &str, flags: &[&str]) -> Output {
     run(&[&["simulate", "--json", "--url", url], flags].concat())
 }
 
-fn url_of(service: &RunningService) -> String {
-    format!("http://{}", service.address)
-}
-
 fn report(output: &Output) -> Value {
     serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", all_of(output)))
-}
-
-fn all_of(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
 fn passed(output: &Output) -> Value {
@@ -59,14 +51,14 @@ fn numbers<const N: usize>(report: &Value, names: [&str; N]) -> [u64; N] {
 fn a_run_passes_and_tells_the_right_numbers() {
     on_both_stores(async |service| {
         let report =
-            passed(&simulate(&url_of(&service), &["--events", "3000", "--ids", "uuid7", "--batch", "40"]));
+            passed(&simulate(&service.url(), &["--events", "3000", "--ids", "uuid7", "--batch", "40"]));
         let names =
             ["events", "unique", "accepted", "stored", "duplicates", "read_back", "requests", "retries"];
         assert_eq!(numbers(&report, names), [3000, 2100, 3000, 2100, 900, 2100, 75, 0]);
         assert_eq!(service.client.counts().await, (3000, 2100, 900));
         service.database().assert_sound().await;
 
-        let table = run(&["simulate", "--url", &url_of(&service), "--events", "10", "--batch", "1"]);
+        let table = run(&["simulate", "--url", &service.url(), "--events", "10", "--batch", "1"]);
         let shown = all_of(&table);
         assert!(shown.contains("passed: every event is stored exactly once"), "{shown}");
         assert!(shown.contains("7 of 7 different events"), "{shown}");
@@ -78,7 +70,7 @@ fn the_seed_and_the_name_fix_what_is_sent() {
     let seen = Mutex::new(Vec::new());
     on_both_stores(async |service| {
         let flags = ["--events", "500", "--concurrency", "1", "--run", "fixed", "--seed", "7"];
-        passed(&simulate(&url_of(&service), &flags));
+        passed(&simulate(&service.url(), &flags));
         let events = service.client.all_events().await;
         let sent = events
             .iter()
@@ -95,13 +87,13 @@ fn a_second_run_of_the_same_name_and_seed_is_all_duplicates_and_passes() {
     on_both_stores(async |service| {
         let again = |events| {
             let flags = ["--events", events, "--run", "again", "--seed", "7"];
-            let report = passed(&simulate(&url_of(&service), &flags));
+            let report = passed(&simulate(&service.url(), &flags));
             numbers(&report, ["there_before", "stored", "duplicates", "read_back"])
         };
         assert_eq!(again("1000"), [0, 700, 300, 700]);
         assert_eq!(again("1000"), [700, 0, 1000, 700]);
         assert_eq!(again("2000"), [700, 700, 1300, 1400]);
-        let other_seed = simulate(&url_of(&service), &["--events", "100", "--run", "again", "--seed", "8"]);
+        let other_seed = simulate(&service.url(), &["--events", "100", "--run", "again", "--seed", "8"]);
         assert_eq!(numbers(&passed(&other_seed), ["there_before", "stored"]), [0, 70]);
         service.database().assert_sound().await;
     });
@@ -269,16 +261,11 @@ fn a_service_that_is_killed_and_comes_back_loses_nothing() {
             let run = spawn(&[&["simulate", "--json", "--url", &url], &flags[..]].concat());
             eventually("a part is stored", async || has_received(&client, 1_000).await).await;
             service.kill();
-            let mut again = sekali(&[&["serve", "--listen", &address], &serve[..]].concat())
-                .current_dir(folder.path())
-                .stderr(Stdio::null())
-                .spawn()
-                .unwrap();
+            let again = Process::start_at(&address, folder.path(), &serve);
             let report = passed(&run.wait_with_output().unwrap());
             let [retries, accepted, read_back] = numbers(&report, ["retries", "accepted", "read_back"]);
             assert!(retries > 0 && accepted == 6_000 && read_back == 4_200, "{report}");
-            again.kill().unwrap();
-            again.wait().unwrap();
+            again.kill();
             database.assert_sound().await;
         });
     }
@@ -293,7 +280,7 @@ async fn has_received(client: &Client, events: u64) -> bool {
 fn topics_that_the_statistics_do_not_show_are_named() {
     on_both_stores(async |service| {
         let flags = ["--events", "1200", "--duplicates", "0", "--topics", "10000"];
-        let report = passed(&simulate(&url_of(&service), &flags));
+        let report = passed(&simulate(&service.url(), &flags));
         let unproven = report["unproven"].to_string();
         assert!(unproven.contains("they are not among those that /stats shows"), "{unproven}");
     });

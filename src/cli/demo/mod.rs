@@ -1,7 +1,8 @@
-//! `sekali demo`: what the service withstands, for people to see.
+//! `sekali demo`: shows how the service recovers from crashes.
 //!
-//! In reading order: the [`stage`], on which the service runs in this process, the [`show`] and what is [`seen`] of
-//! it, the [`timeline`] that is printed meanwhile, and the [`report`] at the end. The load and its proof are those of `sekali simulate`.
+//! In reading order: the [`stage`] runs the service in this process, the [`show`] crashes actors and notes what is
+//! [`seen`], the [`timeline`] is printed meanwhile, and the [`report`] at the end. The load and its proof are those of
+//! `sekali simulate`.
 
 mod report;
 mod seen;
@@ -46,19 +47,19 @@ pub struct DemoArgs {
 enum Demo {
     /// Crash the actors of a service under load, and prove that nothing is lost and nothing is stored twice
     ///
-    /// Needs nothing: the service runs within the command, on a SQLite file in a temporary folder. Takes about
-    /// twenty seconds. Exit code 1 if the proof fails.
+    /// The service runs within the command, on a SQLite file in a temporary folder. Takes about twenty seconds.
+    /// Exit code 1 if the proof fails.
     SupervisorRestart(SupervisorRestartArgs),
 }
 
 #[derive(Args)]
 pub struct SupervisorRestartArgs {
-    // The environment's DATABASE_URL is left alone on purpose: it may be the one that matters.
-    /// Where to keep the events instead of a temporary SQLite file; they stay there afterwards
+    // DATABASE_URL of the environment is not used here, since it may be a production database.
+    /// Where to store the events instead of a temporary SQLite file; they stay there afterwards
     #[arg(long, value_name = "URL")]
     database_url: Option<String>,
 
-    /// Time of undisturbed load before each act: 1ms to 30s
+    /// Time of load without crashes before each act: 1ms to 30s
     #[arg(long, value_name = "TIME", default_value = "2s", value_parser = pause)]
     pause: Duration,
 
@@ -67,7 +68,7 @@ pub struct SupervisorRestartArgs {
     json: bool,
 }
 
-/// Why a demonstration could not be given.
+/// Why the demonstration could not be run to its end.
 #[derive(Debug, thiserror::Error)]
 pub enum DemoFailure {
     #[error("cannot make a temporary folder")]
@@ -104,7 +105,7 @@ fn supervisor_restart(args: &SupervisorRestartArgs) -> Result<(), CliError> {
             report = play(args, &stage) => report,
             _ = stops.next() => Err(DemoFailure::Interrupted.into()),
         };
-        // How the service ended says more than what the show then missed.
+        // If the service failed, its error explains the failure of the show.
         stage.take_down()?;
         report
     })?;
@@ -137,7 +138,7 @@ async fn play(args: &SupervisorRestartArgs, stage: &Stage) -> Result<Report, Cli
     Ok(Report::new(stage.store, timeline.seconds(), acts, proof, counted))
 }
 
-/// The steady load, planned for longer than it can last.
+/// The load, planned for longer than the show can last.
 fn load(pause: Duration, url: String) -> SimulateArgs {
     let time_max = pause * (show::ACTS + 1) + CRASHES_TIME_MAX;
     let mut args = SimulateArgs::default();

@@ -1,4 +1,4 @@
-//! What the demonstration came to, for people or as JSON.
+//! The result of the demonstration, in words or as JSON.
 
 use indicatif::HumanCount;
 use serde::Serialize;
@@ -9,13 +9,13 @@ use crate::cli::simulate;
 #[derive(Serialize)]
 pub struct Report {
     pub verdict: &'static str,
-    /// What is wrong, a sentence each.
+    /// What is wrong, one sentence each.
     pub faults: Vec<String>,
     /// `sqlite` or `postgres`.
     store: &'static str,
     seconds: f64,
     acts: Vec<Act>,
-    /// The run's events, as `/stats` counts them in the end.
+    /// The counts of the run's events in `/stats` at the end.
     counted: Counted,
     /// What `sekali simulate --json` prints.
     proof: simulate::Report,
@@ -30,7 +30,7 @@ impl Report {
         counted: Counted,
     ) -> Self {
         let faults = acts.iter().flat_map(|act| &act.faults).chain(&proof.faults).cloned();
-        // Fresh topics are always shown; what could not be looked at is no proof.
+        // The topics are new, so `/stats` shows them: anything unproven is a fault here.
         let faults: Vec<String> = faults.chain(proof.unproven.iter().cloned()).collect();
         let verdict = match faults.is_empty() {
             true => simulate::Report::PASSED,
@@ -58,7 +58,7 @@ impl Report {
         let faults: String = self.faults.iter().map(|fault| format!("\n- {fault}")).collect();
         format!(
             "\n{} of {} events were acknowledged, while actors crashed {} times.\n\nFAILED: the result is not what it must be.{faults}",
-            count(self.proof.accepted),
+            count(self.proof.sums.accepted),
             count(self.proof.events),
             self.crashes(),
         )

@@ -1,4 +1,4 @@
-//! What was seen of the acts, as data and in words.
+//! What was seen during the acts, as data and in words.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::actors::{ActorName, ActorReport};
 
-/// One act, as it was seen.
+/// What was seen of one act.
 #[derive(Serialize)]
 pub struct Act {
     pub title: &'static str,
@@ -20,21 +20,21 @@ pub struct Act {
     pub faults: Vec<String>,
 }
 
-/// One actor's crash and return.
+/// One crash of an actor, and its return.
 #[derive(Serialize)]
 pub struct CrashSeen {
     #[serde(skip)]
     pub name: ActorName,
     pub actor: String,
     pub at_seconds: f64,
-    /// As `/stats` names it.
+    /// The ending, as `/stats` names it.
     pub ending: String,
-    /// Requests that it had in hand: they are told to try again.
+    /// Requests that it was handling: their clients are told to try again.
     pub in_hand: usize,
-    /// How long it had been at them.
+    /// How long it had been handling them.
     pub in_hand_ms: Option<f64>,
     pub recovery_ms: f64,
-    /// Requests that had waited for it in its mailbox, or the writer's queue, when it was back.
+    /// Requests that waited for it in its mailbox or queue when it was back.
     pub waited: usize,
 }
 
@@ -65,17 +65,17 @@ pub struct RetrySeen {
     pub duplicates: u64,
 }
 
-/// What `/stats` answered who asked while the counters were away.
+/// The answer of `/stats` to a request that was sent while StatsActor was restarting.
 #[derive(Serialize)]
 pub struct StatsAsked {
-    /// Events that were acknowledged before the question.
+    /// Events that were acknowledged before the request.
     pub acknowledged: u64,
     /// Events of the run that the answer counts.
     pub received: u64,
     pub answered_after_ms: f64,
 }
 
-/// The run's events, as `/stats` counts them.
+/// The counts of the run's events in `/stats`.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct Counted {
     pub received: u64,
@@ -109,9 +109,9 @@ pub fn return_in_words(actor: ActorName, report: &ActorReport) -> String {
     format!("{} is back after {} and {goes_on}", report.name, shown(report.last_recovery.unwrap_or_default()))
 }
 
-/// What became of a transaction that was under way at the crash, as the second attempts show.
+/// Whether the transaction that was open at the crash was committed, as the second attempts show.
 pub fn fate_of_the_transaction(told_to_retry: &[RetrySeen]) -> &'static str {
-    // The requests are in the main new: some of it would be stored now if it had not been before.
+    // Most events of a request are new: they are stored now if they were not stored before.
     match told_to_retry.iter().any(|retry| retry.stored > 0) {
         true => "the transaction under way was rolled back, and the second attempt stored its events",
         false => "the database committed the transaction under way all the same, as the second attempt tells",

@@ -1,4 +1,4 @@
-//! The acts: which actors are crashed, how, and what was seen of it.
+//! The acts: crashes actors and notes what happens.
 
 use std::{
     cell::Cell,
@@ -24,10 +24,10 @@ use crate::{
 
 /// How many acts there are.
 pub const ACTS: u32 = 5;
-/// Crashes of the actor that keeps crashing.
+/// Number of crashes of one actor in the last act.
 const CRASHES_IN_A_ROW: usize = 7;
 const LOOK_EVERY: Duration = Duration::from_millis(1);
-/// What must happen happens within this, or is a fault.
+/// Longest wait for anything that must happen; after it there is a fault.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 pub struct Show<'a> {
@@ -35,9 +35,9 @@ pub struct Show<'a> {
     pub run: &'a Run<'a>,
     pub observer: &'a Observer,
     pub timeline: &'a Timeline,
-    /// Undisturbed load before each act.
+    /// Time of load without crashes before each act.
     pub pause: Duration,
-    /// Retries that are told of already.
+    /// Retries that are in the timeline already.
     pub retries_told: Cell<u64>,
 }
 
@@ -48,7 +48,7 @@ impl Show<'_> {
         let mut acts = Vec::new();
         for act in 0..ACTS {
             acts.push(self.act(act).await?);
-            // What follows on a fault would be judged by it.
+            // After a fault, later acts would have faults for the same reason.
             if acts.iter().any(|act| !act.faults.is_empty()) {
                 return Ok(acts);
             }
@@ -75,7 +75,7 @@ impl Show<'_> {
         }
     }
 
-    /// The run's events, as `/stats` counts them now.
+    /// The counts of the run's events in `/stats` now.
     pub async fn counted(&self) -> Result<Counted, CliError> {
         let stats = self.run.client().stats().await?;
         let of_this_run = self.run.topics().iter().filter_map(|topic| stats.by_topic.get(topic));
@@ -93,7 +93,7 @@ impl Show<'_> {
         self.timeline.line("load", "begins")
     }
 
-    /// Lets the load pass for a while, and says how it does.
+    /// Waits while the load goes on, and prints how many requests were acknowledged.
     async fn undisturbed(&self) -> Result<(), CliError> {
         sleep(self.pause).await;
         let (requests, events) = self.observer.acknowledged.get();
@@ -123,7 +123,7 @@ impl Show<'_> {
         self.closes(title, crashes, None).await
     }
 
-    /// Crashes the counters, and asks for them meanwhile.
+    /// Crashes StatsActor, and asks for the counters meanwhile.
     async fn crash_the_counters(&self, title: &'static str) -> Result<Act, CliError> {
         self.opens(title).await?;
         let (_, acknowledged) = self.observer.acknowledged.get();
@@ -145,7 +145,7 @@ impl Show<'_> {
         self.closes(title, crashes, Some(asked)).await
     }
 
-    /// Crashes an actor as soon as it is back, so that its supervisor takes longer and longer.
+    /// Crashes an actor each time it is back, so that its supervisor waits longer and longer.
     async fn crash_again_and_again(&self, title: &'static str) -> Result<Act, CliError> {
         self.opens(title).await?;
         let mut crashes = Vec::new();
@@ -211,7 +211,7 @@ impl Show<'_> {
         Ok(CrashSeen::new(actor, report, self.timeline.seconds_at(ended_at)))
     }
 
-    /// Waits until all that was sent is acknowledged. What had to be sent again must be what was in hand.
+    /// Waits until everything that was sent is acknowledged, and checks that only the requests in hand were retried.
     async fn closes(
         &self,
         title: &'static str,
@@ -246,7 +246,7 @@ impl Show<'_> {
         if faults.is_empty() && crashes.iter().any(interrupts) {
             self.timeline.line("so", seen::fate_of_the_transaction(&told_to_retry))?;
         }
-        // By now all that was sent before is acknowledged, and only what was in hand was interrupted.
+        // Everything that was sent before is acknowledged, and only the requests in hand were interrupted.
         if faults.is_empty() && some_waited {
             let words = "all that waited is answered now, and none of it had to be sent again";
             self.timeline.line("so", words)?;
@@ -254,16 +254,16 @@ impl Show<'_> {
         Ok(Act { title, crashes, told_to_retry, stats_asked, faults })
     }
 
-    /// Waits for the requests that were in hand to be told to try again, and for all that were sent so far to be
-    /// acknowledged; answers the former, and whether the latter came about.
+    /// Waits until the requests in hand are told to try again and all requests so far are acknowledged. Returns the
+    /// retried requests, and whether all were acknowledged.
     async fn retries(&self, in_hand: usize) -> Result<(Vec<RetrySeen>, bool), CliError> {
         let Observer { retries, retried, under_way, .. } = self.observer;
         let told = || retries.count() - self.retries_told.get();
-        // Whatever is not as it must be is found when the act closes.
+        // A missing retry is found when the act closes.
         self.until(|| told() >= in_hand as u64).await?;
         if told() > 0 {
             let last = retries.last();
-            // In front of it stands the address, which is always the same.
+            // The address before it is always the same.
             let why = last.split_once(" answered ").map_or(&*last, |(_, why)| why);
             let why = why.replacen(" Service Unavailable", "", 1);
             let told = told() as usize;
@@ -294,7 +294,7 @@ impl Show<'_> {
         }
     }
 
-    /// Waits for a condition, but not for ever; answers whether it came about.
+    /// Waits for a condition, at most [`PATIENCE`]; returns whether it became true.
     async fn until(&self, condition: impl Fn() -> bool) -> Result<bool, CliError> {
         let begun = Instant::now();
         while begun.elapsed() < PATIENCE {

@@ -1,4 +1,4 @@
-//! What happens, line by line, with the seconds since the beginning.
+//! Prints what happens, one line each, with the seconds since the beginning.
 
 use std::{
     io::{self, Write},
@@ -13,7 +13,7 @@ pub struct Timeline {
 }
 
 impl Timeline {
-    /// Begins now; what is not `shown` is only timed.
+    /// Begins now. Lines are printed if `shown`.
     pub fn begin(shown: bool) -> Self {
         Self { begun: Instant::now(), shown }
     }
@@ -28,17 +28,17 @@ impl Timeline {
         (moment.saturating_duration_since(self.begun).as_secs_f64() * 1_000.0).round() / 1_000.0
     }
 
-    /// Something that happened now.
+    /// Prints an event of now.
     pub fn line(&self, what: &str, words: &str) -> Result<(), CliError> {
         self.line_at(self.seconds(), what, words)
     }
 
-    /// Something that happened so many seconds after the beginning.
+    /// Prints an event of this number of seconds after the beginning.
     pub fn line_at(&self, seconds: f64, what: &str, words: &str) -> Result<(), CliError> {
         self.say(&format!("{seconds:>8.3} s  {what:<6}  {words}"))
     }
 
-    /// Words that belong to no moment.
+    /// Prints words without a time.
     pub fn say(&self, words: &str) -> Result<(), CliError> {
         match self.shown {
             true => writeln!(io::stdout(), "{words}").map_err(CliError::Output),

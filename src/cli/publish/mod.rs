@@ -96,7 +96,7 @@ async fn publish(
     let mut sender = Sender {
         client,
         give_up_after: args.give_up_after,
-        progress: Progress::start("publishing", None),
+        progress: Progress::start("publishing", None, false),
         retries: Retries::default(),
         batch_max: args.batch as usize,
         events_max: args.batch as usize,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use super::{faults::Faults, plan::Plan};
+use super::{answers::Answers, faults::Faults, plan::Plan};
 use crate::client::{Client, ClientError, Stats, TopicCounts};
 
 /// The counts of another node may be as old as one poll, which takes less time than this.
@@ -18,10 +18,7 @@ pub struct Expected<'a> {
     pub before: Stats,
     /// Whether an earlier run may have used the same topics.
     pub topics_may_be_old: bool,
-    /// For each topic, the planned events that were not stored before.
-    pub new_by_topic: Vec<u64>,
-    /// Copies that may be counted beside those that were acknowledged.
-    pub copies_unknown: u64,
+    pub answers: &'a Answers,
 }
 
 /// The result of a check.
@@ -32,11 +29,6 @@ pub struct Verdict {
     pub unproven: Vec<String>,
 }
 
-/// Asks for the counts.
-pub async fn stats(client: &Client, give_up_after: Duration) -> Result<Stats, ClientError> {
-    client.read_until_answered(give_up_after, async |client| client.stats().await).await
-}
-
 /// Checks until the counts are right, or for as long as they may lag behind.
 pub async fn check(
     expected: &Expected<'_>,
@@ -45,7 +37,8 @@ pub async fn check(
 ) -> Result<Verdict, ClientError> {
     let mut attempts = 1;
     loop {
-        let verdict = expected.verdict(&stats(client, give_up_after).await?);
+        let ask = async |client: &Client| client.stats().await;
+        let verdict = expected.verdict(&client.read_until_answered(give_up_after, ask).await?);
         if verdict.faults.is_empty() || attempts == ATTEMPTS_MAX {
             return Ok(verdict);
         }
@@ -63,21 +56,23 @@ impl Expected<'_> {
                 format!("{unique_processed} unique, {duplicate_dropped} duplicates, {received} received");
             verdict.faults.add("the totals in /stats do not add up", example);
         }
+        let new_by_topic = self.answers.new_by_topic(self.plan);
         let (mut topics, mut unproven, mut more_received) = (0, 0, 0);
         let planned = self.plan.by_topic().into_iter().enumerate().filter(|(_, planned)| planned.unique > 0);
         for (place, planned) in planned {
             topics += 1;
             match self.change(place, now) {
                 Some(change) => {
-                    self.check_topic(place, change, planned.received(), &mut verdict.faults);
+                    let (topic, new) = (&self.plan.topics[place], new_by_topic[place]);
+                    check_topic(topic, change, new, planned.received(), &mut verdict.faults);
                     more_received += change.received().saturating_sub(planned.received());
                 }
                 None => unproven += 1,
             }
         }
-        if more_received > self.copies_unknown {
-            let example =
-                format!("{more_received} more were received, where {} may have been", self.copies_unknown);
+        let copies_unknown = self.answers.copies_unknown;
+        if more_received > copies_unknown {
+            let example = format!("{more_received} more were received, where {copies_unknown} may have been");
             verdict.faults.add("/stats counts more than was sent", example);
         }
         if unproven > 0 {
@@ -101,17 +96,17 @@ impl Expected<'_> {
             duplicates: now.duplicates.saturating_sub(before.duplicates),
         })
     }
+}
 
-    fn check_topic(&self, place: usize, change: TopicCounts, copies: u64, faults: &mut Faults) {
-        let (topic, new) = (&self.plan.topics[place], self.new_by_topic[place]);
-        if change.unique != new {
-            let example = format!("{} in topic {topic}, planned {new}", change.unique);
-            faults.add("/stats counts another number of unique events than was planned", example);
-        }
-        if change.received() < copies {
-            let example = format!("{} in topic {topic}, sent {copies}", change.received());
-            faults.add("/stats counts fewer events than were sent", example);
-        }
+/// Checks one topic: `new` events were not stored before, and `copies` were sent.
+fn check_topic(topic: &str, change: TopicCounts, new: u64, copies: u64, faults: &mut Faults) {
+    if change.unique != new {
+        let example = format!("{} in topic {topic}, planned {new}", change.unique);
+        faults.add("/stats counts another number of unique events than was planned", example);
+    }
+    if change.received() < copies {
+        let example = format!("{} in topic {topic}, sent {copies}", change.received());
+        faults.add("/stats counts fewer events than were sent", example);
     }
 }
 
@@ -140,14 +135,10 @@ mod tests {
     }
 
     fn verdict(plan: &Plan, copies_unknown: u64, now: &Stats) -> (Vec<String>, usize) {
-        let expected = Expected {
-            plan,
-            before: stats(1, &[("other", 5, 0)]),
-            topics_may_be_old: false,
-            new_by_topic: vec![7],
-            copies_unknown,
-        };
-        let verdict = expected.verdict(now);
+        let mut answers = Answers::new(plan, 0);
+        answers.copies_unknown = copies_unknown;
+        let before = stats(1, &[("other", 5, 0)]);
+        let verdict = Expected { plan, before, topics_may_be_old: false, answers: &answers }.verdict(now);
         (verdict.faults.sentences(), verdict.unproven.len())
     }
 

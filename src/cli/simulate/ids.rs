@@ -38,24 +38,18 @@ impl Ids {
 
     /// The id of the event with this number.
     pub fn id(&self, number: u32) -> Uuid {
-        let number = u64::from(number);
-        let noise = self.noise(number as u32).to_be_bytes();
         // Different numbers have different last bytes, so all ids of a run are different.
-        let last = (self.key ^ number).to_be_bytes();
-        let mut bytes = [0; 16];
-        bytes[..8].copy_from_slice(&noise);
-        bytes[8..].copy_from_slice(&last);
-        match self.kind {
-            IdKind::Uuid4 => Builder::from_random_bytes(bytes).into_uuid(),
+        let last = self.key ^ u64::from(number);
+        let bytes = *Uuid::from_u64_pair(self.noise(number), last).as_bytes();
+        let builder = match self.kind {
+            IdKind::Uuid4 => Builder::from_random_bytes(bytes),
             IdKind::Uuid7 => {
-                let ms = TIMES_BEGIN_MS + self.key % YEAR_MS + number / IDS_PER_MILLISECOND;
-                bytes[..6].copy_from_slice(&ms.to_be_bytes()[2..]);
-                Builder::from_bytes(bytes)
-                    .with_variant(uuid::Variant::RFC4122)
-                    .with_version(uuid::Version::SortRand)
-                    .into_uuid()
+                let ms = TIMES_BEGIN_MS + self.key % YEAR_MS + u64::from(number) / IDS_PER_MILLISECOND;
+                let [_, _, _, _, _, _, random @ ..] = bytes;
+                Builder::from_unix_timestamp_millis(ms, &random)
             }
-        }
+        };
+        builder.into_uuid()
     }
 
     /// The number of the event with this id, if the id belongs to this run.

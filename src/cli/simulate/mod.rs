@@ -21,7 +21,7 @@ use uuid::Uuid;
 use self::{
     answers::Answers,
     body::{EVENT_FRAME_BYTES_MAX, PAYLOAD_BYTES_MIN},
-    counts::{Expected, Verdict},
+    counts::Expected,
     ids::IdKind,
     plan::Plan,
     proof::Reading,
@@ -34,7 +34,7 @@ pub use self::{
 };
 use super::{CliError, ServerArgs, block_on};
 use crate::{
-    client::{Client, ClientError, Retries, in_words},
+    client::{Client, ClientError, Retries, Stats, in_words},
     config::{BODY_BYTES_MAX_DEFAULT, WrongValue, defaults, duration},
     event::Timestamp,
 };
@@ -152,11 +152,10 @@ impl<'a> Run<'a> {
         let Self { args, client, plan, .. } = self;
         let (give_up_after, silent) = (args.give_up_after, args.silent);
         super::wait_until_ready(client, args.ready_timeout).await?;
-        let reading = Reading { plan, client, give_up_after, silent };
+        let reading = self.reading(plan);
         let mut answers = Answers::new(plan, reading.last_seq().await?);
-        let before = counts::stats(client, give_up_after).await?;
-        let topics_may_be_old = args.run.is_some();
-        if topics_may_be_old {
+        let before = client.read_until_answered(give_up_after, async |client| client.stats().await).await?;
+        if args.run.is_some() {
             reading.note_before(&mut answers).await?;
         }
         let rate = (args.rate > 0.0).then_some(args.rate);
@@ -167,27 +166,38 @@ impl<'a> Run<'a> {
         let sent = observer.enough.get().then(|| plan.first_requests(observer.begun.get()));
         let plan = sent.as_ref().unwrap_or(plan);
         answers.shorten_to(plan);
-        let mut proof = Proof::default();
-        // Without an answer to each request the plan cannot be proven.
-        if measured.events == plan.events() {
-            let new_by_topic = answers.new_by_topic(plan);
-            let copies_unknown = answers.copies_unknown;
-            let expected = Expected { plan, before, topics_may_be_old, new_by_topic, copies_unknown };
-            answers.check_sum(plan);
-            let proven = prove(&Reading { plan, ..reading }, &expected, &mut answers).await;
-            proof = proven.unwrap_or_else(|error| {
-                answers.faults.add("the result could not be read back", in_words(&error));
-                Proof::default()
-            });
-            answers.faults.extend(std::mem::take(&mut proof.counts.faults));
-        }
-        Ok(self.report(plan, answers, &measured, &observer.retries, proof))
+        // Without an answer to each request the result cannot be proven.
+        let proven = match measured.events == plan.events() {
+            true => self.prove(plan, &mut answers, before).await,
+            false => Ok(Proof::default()),
+        };
+        let proof = proven.unwrap_or_else(|error| {
+            answers.faults.add("the result could not be read back", in_words(&error));
+            Proof::default()
+        });
+        Ok(self.report(plan, &answers, &measured, &observer.retries, proof))
+    }
+
+    fn reading<'b>(&'b self, plan: &'b Plan) -> Reading<'b> {
+        let SimulateArgs { give_up_after, silent, .. } = *self.args;
+        Reading { plan, client: &self.client, give_up_after, silent }
+    }
+
+    /// Reads everything back and checks the counts. What is wrong is added to the faults of `answers`.
+    async fn prove(&self, plan: &Plan, answers: &mut Answers, before: Stats) -> Result<Proof, ClientError> {
+        self.reading(plan).check_events(answers).await?;
+        let read_back = answers.check_each_event(plan);
+        let topics_may_be_old = self.args.run.is_some();
+        let expected = Expected { plan, before, topics_may_be_old, answers };
+        let counts = counts::check(&expected, &self.client, self.args.give_up_after).await?;
+        answers.faults.extend(counts.faults);
+        Ok(Proof { read_back, unproven: counts.unproven })
     }
 
     fn report(
         &self,
         plan: &Plan,
-        answers: Answers,
+        answers: &Answers,
         measured: &Measured,
         retries: &Retries,
         proof: Proof,
@@ -198,15 +208,12 @@ impl<'a> Run<'a> {
         Report {
             verdict: if answers.faults.is_empty() { Report::PASSED } else { Report::FAILED },
             faults: answers.faults.sentences(),
-            unproven: proof.counts.unproven,
+            unproven: proof.unproven,
             run: self.name.clone(),
             seed: self.seed,
             events: plan.events(),
             unique: u64::from(plan.unique),
-            there_before: answers.there_before,
-            accepted: answers.accepted,
-            stored: answers.stored,
-            duplicates: answers.duplicates,
+            sums: answers.sums,
             read_back: proof.read_back,
             requests: measured.requests,
             retries: retries.count(),
@@ -229,17 +236,8 @@ impl<'a> Run<'a> {
 struct Proof {
     /// Different events that were read back.
     read_back: u64,
-    counts: Verdict,
-}
-
-async fn prove(
-    reading: &Reading<'_>,
-    expected: &Expected<'_>,
-    answers: &mut Answers,
-) -> Result<Proof, ClientError> {
-    reading.check_events(answers).await?;
-    let read_back = answers.check_each_event(reading.plan);
-    Ok(Proof { read_back, counts: counts::check(expected, reading.client, reading.give_up_after).await? })
+    /// What could not be checked, in sentences.
+    unproven: Vec<String>,
 }
 
 /// Now, in the format of the service's answers.

@@ -46,7 +46,7 @@ impl Reading<'_> {
 
     /// Notes the planned events that are stored before the run.
     pub async fn note_before(&self, answers: &mut Answers) -> Result<(), ClientError> {
-        let progress = self.progress("looking for earlier events", None);
+        let progress = Progress::start("looking for earlier events", None, self.silent);
         self.each_event(progress, |_, event| {
             if let Some(number) = self.plan.number(&event.event_id) {
                 answers.note_before(number, event.seq);
@@ -57,7 +57,7 @@ impl Reading<'_> {
 
     /// Reads all events of the run's topics, and adds to the faults of `answers` what is wrong.
     pub async fn check_events(&self, answers: &mut Answers) -> Result<(), ClientError> {
-        let progress = self.progress("reading back", Some(u64::from(self.plan.unique)));
+        let progress = Progress::start("reading back", Some(u64::from(self.plan.unique)), self.silent);
         let mut previous = (0, 0);
         self.each_event(progress, |topic, event| {
             if (topic, event.seq) <= previous {
@@ -68,10 +68,6 @@ impl Reading<'_> {
             self.check_event(topic, event, answers);
         })
         .await
-    }
-
-    fn progress(&self, doing: &'static str, total: Option<u64>) -> Progress {
-        if self.silent { Progress::silent(doing, total) } else { Progress::start(doing, total) }
     }
 
     fn check_event(&self, topic: usize, event: &ReadEvent<'_>, answers: &mut Answers) {

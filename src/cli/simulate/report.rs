@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
+use super::answers::Sums;
+
 /// The result of a run. The field names are the keys of the JSON.
 #[derive(Serialize)]
 pub struct Report {
@@ -18,12 +20,8 @@ pub struct Report {
     pub events: u64,
     /// Different events among them.
     pub unique: u64,
-    /// Different events that were stored before the run.
-    pub there_before: u64,
-    /// Sums over the answers.
-    pub accepted: u64,
-    pub stored: u64,
-    pub duplicates: u64,
+    #[serde(flatten)]
+    pub sums: Sums,
     /// Different events that were read back.
     pub read_back: u64,
     /// Requests that were acknowledged.
@@ -58,13 +56,14 @@ impl Report {
 
     pub fn table(&self) -> String {
         let Latency { p50, p95, p99, max } = self.latency_ms;
+        let Sums { there_before, accepted, stored, duplicates } = self.sums;
         let mut table = String::new();
         let mut line = |name: &str, value: &str| {
             writeln!(table, "{name:<12}{value}").expect("writing to a String never fails");
         };
         line("run", &format!("{}, seed {}", self.run, self.seed));
-        line("sent", &format!("{} of {} events, in {} requests", self.accepted, self.events, self.requests));
-        line("stored", &format!("{} new, {} duplicates answered", self.stored, self.duplicates));
+        line("sent", &format!("{accepted} of {} events, in {} requests", self.events, self.requests));
+        line("stored", &format!("{stored} new, {duplicates} duplicates answered"));
         line("read back", &format!("{} of {} different events", self.read_back, self.unique));
         line("time", &format!("{:.2} s", self.seconds));
         let (events, requests) = (self.events_per_second, self.requests_per_second);
@@ -72,8 +71,8 @@ impl Report {
         line("latency", &format!("p50 {p50:.1} ms, p95 {p95:.1} ms, p99 {p99:.1} ms, max {max:.1} ms"));
         let unknown = self.unknown_outcomes;
         line("retries", &format!("{}, {unknown} of them after an unknown outcome", self.retries));
-        if self.there_before > 0 {
-            line("before", &format!("{} of them were stored by an earlier run", self.there_before));
+        if there_before > 0 {
+            line("before", &format!("{there_before} of them were stored by an earlier run"));
         }
         line("verdict", self.verdict_in_words());
         self.faults.iter().for_each(|fault| line("wrong", fault));

@@ -79,8 +79,7 @@ impl Sending<'_> {
         let latency_us = Histogram::new_with_bounds(1, 3_600_000_000, 3).expect("the bounds are valid");
         let mut measured = Measured { requests: 0, events: 0, time: Duration::ZERO, latency_us };
         let begun = Instant::now();
-        let start = if self.silent { Progress::silent } else { Progress::start };
-        let mut progress = start("sending", Some(self.plan.events()));
+        let mut progress = Progress::start("sending", Some(self.plan.events()), self.silent);
         let mut ticks = interval(TICK_EVERY);
         let mut requests = pin!(self.requests(begun));
         loop {

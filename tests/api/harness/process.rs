@@ -53,6 +53,11 @@ pub fn failure(command: &mut Command, code: i32) -> String {
     sentence.trim_end().to_owned()
 }
 
+/// Everything that a command printed.
+pub fn all_of(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
 /// Sends a signal, such as `TERM`, to a process that this one started.
 pub fn send_signal(name: &str, id: u32) {
     let sent = Command::new("kill").args([&format!("-{name}"), &id.to_string()]).status().unwrap();
@@ -71,6 +76,12 @@ impl Process {
     /// Starts `sekali serve` on a port of the system's choice, in `folder`; it listens, and may not be ready yet.
     pub fn start(folder: &Path, arguments: &[&str]) -> Self {
         let mut command = sekali(&["serve", "--listen", "127.0.0.1:0"]);
+        Self::spawn(command.args(arguments).current_dir(folder))
+    }
+
+    /// Starts `sekali serve` again on the address of a service that has ended.
+    pub fn start_at(address: &str, folder: &Path, arguments: &[&str]) -> Self {
+        let mut command = sekali(&["serve", "--listen", address]);
         Self::spawn(command.args(arguments).current_dir(folder))
     }
 

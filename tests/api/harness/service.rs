@@ -49,6 +49,11 @@ pub struct RunningService {
 }
 
 impl RunningService {
+    /// Where it answers.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
     /// Starts a service and waits until it is ready.
     pub async fn start(settings: Settings) -> Self {
         let (listening, addresses) = oneshot::channel();
