@@ -66,3 +66,35 @@ impl Liveness {
         answer
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use actix::{Arbiter, System};
+
+    use super::*;
+
+    #[test]
+    fn a_thread_that_does_not_go_on_is_told_as_a_loss() {
+        let runtime = || {
+            let mut builder = tokio::runtime::Builder::new_current_thread();
+            builder.enable_all().start_paused(true).build().unwrap()
+        };
+        System::with_tokio_rt(runtime).block_on(async {
+            let arbiter = Arbiter::new();
+            let (free, held) = std::sync::mpsc::channel::<()>();
+            arbiter.spawn_fn(move || {
+                let _ = held.recv();
+            });
+            let (lost, mut losses) = mpsc::unbounded_channel();
+            let liveness = Liveness { actors: Vec::new(), thread: arbiter.handle(), lost };
+            let begun = tokio::time::Instant::now();
+            tokio::select! {
+                () = liveness.run() => unreachable!("it looks on"),
+                part = losses.recv() => assert_eq!(part.as_deref(), Some("thread of the actors")),
+            }
+            assert!(begun.elapsed() >= THREAD_STUCK_MAX, "{:?}", begun.elapsed());
+            drop(free);
+            arbiter.stop();
+        });
+    }
+}

@@ -3,7 +3,7 @@
 use std::{
     io::{self, Write},
     sync::{Mutex, OnceLock},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use sekali::{
@@ -66,6 +66,26 @@ fn an_actor_that_dies_past_its_guard_is_found_dead_and_ends_the_service() {
             assert_eq!(service.client.counts().await, (1, 1, 0));
         });
     }
+}
+
+#[test]
+fn a_dead_actor_is_found_at_once_although_the_store_is_silent() {
+    block_on(async {
+        let mut server = PostgresServer::create();
+        server.start();
+        let service = RunningService::start(Settings::new(Database::at(&server.url))).await;
+        server.freeze();
+        // The poll waits for the store from now on.
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let begun = Instant::now();
+        service.handle.crash(ActorName::Shard(1), Crash::PastGuard);
+        let ending = || service.handle.actor(ActorName::Shard(1)).last_ending;
+        eventually("it is found dead", async || ending() == Some(ActorExit::Died)).await;
+        assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+        let (ended, _database) = service.ended().await;
+        server.thaw();
+        assert!(matches!(&ended, Err(AppError::ActorLost(lost)) if lost == "shard 1"), "{ended:?}");
+    });
 }
 
 #[test]

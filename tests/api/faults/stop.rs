@@ -1,10 +1,15 @@
 //! Stops: by which signals, in which order, and what lies on the disk afterwards.
 
-use std::{fs, path::Path, time::Duration};
+use std::{
+    fs,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use super::serve;
 use crate::harness::{
-    Database, Engine, block_on, event, events, eventually, on_both_databases, process::Process,
+    Database, Engine, block_on, event, events, eventually, on_both_databases,
+    postgres_server::PostgresServer, process::Process, raw::Raw,
 };
 
 /// Every signal that may end a process and does not stop the service.
@@ -113,5 +118,47 @@ fn a_stop_while_the_sqlite_file_is_opened_leaves_a_whole_file() {
         held.release().await;
         assert_eq!(process.wait().code(), Some(0), "{}", process.log());
         assert_eq!(database.number("SELECT count(*) FROM events").await, 1);
+    });
+}
+
+#[test]
+fn a_reader_that_does_not_take_its_page_does_not_make_a_stop_fail() {
+    on_both_databases(async |database| {
+        let mut process = super::serve_with(&database.url, &["--drain-timeout", "3s"]).await;
+        let text = "y".repeat(9_000);
+        for batch in 0..4 {
+            let mut batch = events(
+                "t",
+                (0..250).map(|id| format!("{batch}-{id}")).collect::<Vec<_>>().iter().map(String::as_str),
+            );
+            for event in batch["events"].as_array_mut().unwrap() {
+                event["payload"] = serde_json::json!({"x": text});
+            }
+            process.client.publish_ok(batch).await;
+        }
+        let mut reader = Raw::connect(process.address).await;
+        reader.send("GET /events?limit=1000 HTTP/1.1\r\nhost: test\r\n\r\n").await;
+        let begun = Instant::now();
+        process.signal("TERM");
+        assert_eq!(process.wait().code(), Some(0), "{}", process.log());
+        assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
+    });
+}
+
+#[test]
+fn a_stop_while_postgres_does_not_answer_ends_in_time() {
+    block_on(async {
+        let mut server = PostgresServer::create();
+        server.start();
+        let mut process = serve(&server.url).await;
+        process.client.publish_ok(event("t", "a")).await;
+        process.client.events("?limit=1").await;
+        server.freeze();
+        let begun = Instant::now();
+        process.signal("TERM");
+        let status = process.wait();
+        server.thaw();
+        assert_eq!(status.code(), Some(0), "{}", process.log());
+        assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
     });
 }
