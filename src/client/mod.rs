@@ -292,7 +292,7 @@ mod tests {
             assert!(matches!(Client::new(url), Err(ClientError::Url { .. })), "{url}");
         }
         let error = Client::new("htp://u:secret@host").unwrap_err().to_string();
-        assert!(error.contains("htp://u:***@host"), "{error}");
+        assert!(error.contains("(URL not shown)"), "{error}");
     }
 
     #[test]

@@ -176,7 +176,7 @@ mod tests {
     fn debug_hides_the_password() {
         let database_url = DatabaseUrl::from("postgres://sekali:secret@db/sekali".to_owned());
         let shown = format!("{:?}", Config { database_url, ..Config::default() });
-        assert!(shown.contains("postgres://sekali:***@db/sekali"), "{shown}");
+        assert!(shown.contains("postgres://db/sekali"), "{shown}");
         assert!(!shown.contains("secret"), "{shown}");
     }
 }

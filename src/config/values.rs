@@ -160,7 +160,7 @@ mod tests {
             assert!(database_url("database-url", text).is_ok(), "{text}");
         }
         let sentence = database_url("database-url", "mysql://u:secret@db/x").unwrap_err().to_string();
-        assert!(sentence.contains("mysql://u:***@db/x"), "{sentence}");
+        assert!(sentence.ends_with(r#"not "(URL not shown)""#), "{sentence}");
         assert!(database_url("database-url", "sekali.db").is_err());
         assert!(database_url("database-url", "").is_err());
     }

@@ -1,8 +1,12 @@
 //! A database whose clock was wrong once: what was stamped then must not stop anything later.
 
+use std::path::Path;
+
 use serde_json::Value;
 
-use crate::harness::{Database, Engine, RunningService, Settings, block_on, event};
+use crate::harness::{
+    Database, Engine, RunningService, Settings, block_on, event, eventually, process::Process,
+};
 
 /// Many topics: their counts are folded into the table of topics at once.
 fn wide(batch: u32) -> Value {
@@ -32,5 +36,24 @@ fn old_commits_are_pruned_although_a_clock_was_ahead_once() {
         }
         assert_eq!(service.database().number(old).await, 0);
         service.database().assert_sound().await;
+    });
+}
+
+#[test]
+fn a_ledger_that_is_ahead_of_the_clock_is_said_once() {
+    block_on(async {
+        let database = Database::create(Engine::Postgres).await;
+        let arguments = ["--database-url", &database.url];
+        let process = Process::start(Path::new("/"), &arguments).ready().await;
+        process.client.publish_ok(event("t", "a")).await;
+        assert!(!process.log().contains("ahead of"), "{}", process.log());
+        database.execute("UPDATE sekali.commits SET received_at = now() + interval '1 hour'").await;
+        let told = || process.log().matches("is ahead of the server's clock").count();
+        eventually("it says so", async || told() == 1).await;
+        for id in ["b", "c"] {
+            process.client.publish_ok(event("t", id)).await;
+            assert_eq!(process.client.get("/readyz").await.status, 200);
+        }
+        assert_eq!(told(), 1, "{}", process.log());
     });
 }

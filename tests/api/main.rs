@@ -19,6 +19,7 @@ mod odd_requests;
 mod opening;
 mod pipeline;
 mod postgres_damage;
+mod postgres_sessions;
 mod publish_command;
 mod random_input;
 mod reading;

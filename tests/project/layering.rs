@@ -18,7 +18,7 @@ const MAY_USE: [(&str, &[&str]); 12] = [
     ("service", &["actors", "ledger", "store", "event"]),
     ("actors", &["ledger", "store", "event"]),
     ("ledger", &["store", "event"]),
-    ("store", &["event"]),
+    ("store", &["event", "redact"]),
     ("event", &[]),
     ("client", &["event", "redact"]),
     ("config", &["event", "redact"]),

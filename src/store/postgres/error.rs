@@ -1,7 +1,10 @@
 //! Sorts the errors of Postgres by what to do about them (SQLSTATE: Postgres manual, appendix A).
 
+use std::fmt::Display;
+
 use sqlx::migrate::MigrateError;
 
+use super::session::NO_POOLER;
 use crate::store::{Damage, OpenError, StoreError};
 
 /// Sorts an error of an open database.
@@ -36,14 +39,34 @@ pub(super) fn store_error(error: sqlx::Error) -> StoreError {
     }
 }
 
-/// Sorts an error of opening a database.
+/// Sorts an error of opening a database. What can never work is refused, in a sentence.
 pub(super) fn open_error(error: sqlx::Error) -> OpenError {
+    if let Some(sentence) = why_never(&error) {
+        return OpenError::Unsuitable(sentence);
+    }
     match store_error(error) {
         StoreError::Unavailable(error) | StoreError::Exhausted(error) => OpenError::Unavailable(error),
         StoreError::Rejected(error) | StoreError::Broken(error) => OpenError::Refused(error),
         StoreError::TimedOut(_) => OpenError::Unavailable(sqlx::Error::PoolTimedOut),
         StoreError::Damaged(damage) => OpenError::Damaged(damage),
         StoreError::Detached(reason) => OpenError::Unsuitable(reason),
+    }
+}
+
+fn why_never(error: &sqlx::Error) -> Option<String> {
+    let without_tls = |reason: &dyn Display| {
+        format!("no TLS connection can be made, for which the URL's `sslmode` asks: {reason}")
+    };
+    match error {
+        sqlx::Error::Configuration(sentence) => Some(sentence.to_string()),
+        sqlx::Error::Tls(reason) => Some(without_tls(reason)),
+        sqlx::Error::Io(io) if io.get_ref().is_some_and(|reason| reason.is::<rustls::Error>()) => {
+            Some(without_tls(io))
+        }
+        sqlx::Error::Database(refusal) if refusal.message().starts_with("unsupported startup parameter") => {
+            Some(format!("{}: {NO_POOLER}", refusal.message()))
+        }
+        _ => None,
     }
 }
 

@@ -1,30 +1,28 @@
 //! Postgres, 15 or newer: the tables live in the schema `sekali`, and the function `sekali.append` writes them.
 
+mod clock;
 mod error;
 mod lease;
 mod reads;
+mod schema;
 mod session;
+mod url;
 mod writer;
 
-use std::{str::FromStr, time::Duration};
+use std::time::Duration;
 
 use async_trait::async_trait;
-use sqlx::{
-    Connection, PgConnection, PgPool,
-    migrate::Migrator,
-    postgres::{PgConnectOptions, PgPoolOptions},
-};
-use tracing::info;
+use sqlx::{Connection, PgPool, postgres::PgPoolOptions};
 
 use self::{
-    error::{migration_error, open_error, store_error},
-    session::connect,
+    clock::ClockCheck,
+    error::{open_error, store_error},
+    session::{Session, check_server},
     writer::PostgresWriter,
 };
 use super::{
     EventStore, Head, LedgerMark, OpenError, OpenOptions, Page, PageQuery, StoreError, StoreWriter,
     StoredEvent, StoredId, Totals,
-    open::{Applied, check_scope, check_version, version_of},
 };
 use crate::event::DedupScope;
 
@@ -36,34 +34,48 @@ const OPEN_STEP_TIMEOUT: Duration = Duration::from_secs(10);
 /// One for the watch and one for the probes.
 const HEAD_CONNECTIONS: u32 = 2;
 
-/// The readers' pool, and what the writer needs to open its own connection.
+/// The readers' pools, and what the writer needs to open its own connection.
 pub(super) struct PostgresStore {
     scope: DedupScope,
-    options: PgConnectOptions,
+    writer_session: Session,
     pool: PgPool,
     /// For the ledger's head alone: whether the database answers must not depend on how long others read.
     head_pool: PgPool,
+    clock_check: ClockCheck,
 }
 
 impl PostgresStore {
     pub(super) async fn open(url: &str, options: &OpenOptions) -> Result<Self, OpenError> {
-        let connect_options = parse(url)?;
-        let mut connection = connect(&connect_options).await.map_err(open_error)?;
-        answered(session::check_server(&mut connection)).await?;
-        bring_schema_up_to_date(&mut connection, options.migrate).await?;
-        let scope = answered(keep_scope(&mut connection, options.scope)).await?;
+        let connect_options = url::connect_options(url)?;
+        let mut connection = Session::opening(&connect_options).connect().await.map_err(open_error)?;
+        let server = answered(check_server(&mut connection)).await?;
+        schema::bring_up_to_date(&mut connection, options.migrate).await?;
+        answered(schema::check_rights(&mut connection)).await?;
+        let scope = answered(schema::keep_scope(&mut connection, options.scope)).await?;
         connection.close().await.map_err(open_error)?;
 
-        let pool = |connections| {
-            PgPoolOptions::new()
-                .max_connections(connections)
-                .acquire_timeout(READ_ACQUIRE_TIMEOUT)
-                .after_connect(|connection, _| Box::pin(session::set_up_reader(connection)))
-                .connect_lazy_with(connect_options.clone())
-        };
-        let (pool, head_pool) = (pool(options.read_connections), pool(HEAD_CONNECTIONS));
-        Ok(Self { scope, options: connect_options, pool, head_pool })
+        let reader_session = Session::reader(&connect_options);
+        let writer_session = Session::writer(&connect_options, server);
+        for session in [&reader_session, &writer_session] {
+            let connection = session.connect().await.map_err(open_error)?;
+            connection.close().await.map_err(open_error)?;
+        }
+        let pool = reader_pool(&reader_session, options.read_connections);
+        let head_pool = reader_pool(&reader_session, HEAD_CONNECTIONS);
+        Ok(Self { scope, writer_session, pool, head_pool, clock_check: ClockCheck::default() })
     }
+}
+
+fn reader_pool(session: &Session, connections: u32) -> PgPool {
+    let checked = session.clone();
+    PgPoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(READ_ACQUIRE_TIMEOUT)
+        .after_connect(move |connection, _| {
+            let session = checked.clone();
+            Box::pin(async move { session.check(connection).await })
+        })
+        .connect_lazy_with(session.options())
 }
 
 /// A step of opening, within its time: a server that falls silent is one that is away.
@@ -74,13 +86,15 @@ async fn answered<T>(step: impl Future<Output = Result<T, OpenError>>) -> Result
 
 /// Brings the schema up to date; answers its version.
 pub(super) async fn migrate(url: &str, scope: Option<DedupScope>) -> Result<i64, OpenError> {
-    let mut connection = connect(&parse(url)?).await.map_err(open_error)?;
-    answered(session::check_server(&mut connection)).await?;
-    bring_schema_up_to_date(&mut connection, true).await?;
+    let session = Session::opening(&url::connect_options(url)?);
+    let mut connection = session.connect().await.map_err(open_error)?;
+    answered(check_server(&mut connection)).await?;
+    let version = schema::bring_up_to_date(&mut connection, true).await?;
     if scope.is_some() {
-        keep_scope(&mut connection, scope).await?;
+        answered(schema::keep_scope(&mut connection, scope)).await?;
     }
-    Ok(version_of(&applied(&mut connection).await?))
+    connection.close().await.map_err(open_error)?;
+    Ok(version)
 }
 
 #[async_trait]
@@ -90,7 +104,7 @@ impl EventStore for PostgresStore {
     }
 
     async fn open_writer(&self) -> Result<Box<dyn StoreWriter>, StoreError> {
-        let writer = PostgresWriter::open(&self.options).await.map_err(store_error)?;
+        let writer = PostgresWriter::open(&self.writer_session).await.map_err(store_error)?;
         Ok(Box::new(writer))
     }
 
@@ -103,7 +117,7 @@ impl EventStore for PostgresStore {
     }
 
     async fn head(&self) -> Result<Head, StoreError> {
-        reads::head(&self.head_pool).await.map_err(store_error)
+        reads::head(&self.head_pool, &self.clock_check).await.map_err(store_error)
     }
 
     async fn holds(&self, seen: &LedgerMark) -> Result<bool, StoreError> {
@@ -121,71 +135,4 @@ impl EventStore for PostgresStore {
     async fn close(&self) {
         tokio::join!(self.pool.close(), self.head_pool.close());
     }
-}
-
-fn parse(url: &str) -> Result<PgConnectOptions, OpenError> {
-    PgConnectOptions::from_str(&without_foreign_passwords(url))
-        .map(|options| options.application_name("sekali"))
-        .map_err(|error| OpenError::Url(error.to_string()))
-}
-
-/// The URL without parameters such as libpq's `sslpassword`: sqlx does not know them, and would say so in the log,
-/// value and all.
-fn without_foreign_passwords(url: &str) -> String {
-    let Some((place, query)) = url.split_once('?') else { return url.to_owned() };
-    let is_known = |parameter: &&str| {
-        let name = parameter.split('=').next().unwrap_or_default();
-        name == "password" || !name.to_ascii_lowercase().ends_with("password")
-    };
-    let known: Vec<&str> = query.split('&').filter(is_known).collect();
-    format!("{place}?{}", known.join("&"))
-}
-
-fn migrator() -> Migrator {
-    let mut migrator = sqlx::migrate!("migrations/postgres");
-    migrator.create_schema("sekali");
-    migrator.dangerous_set_table_name("sekali.schema_versions");
-    migrator
-}
-
-/// The migrations that the database has had, oldest first.
-async fn applied(connection: &mut PgConnection) -> Result<Vec<Applied>, OpenError> {
-    let (exists,): (bool,) = sqlx::query_as("SELECT to_regclass('sekali.schema_versions') IS NOT NULL")
-        .fetch_one(&mut *connection)
-        .await
-        .map_err(open_error)?;
-    if !exists {
-        return Ok(Vec::new());
-    }
-    sqlx::query_as("SELECT version, checksum FROM sekali.schema_versions ORDER BY version")
-        .fetch_all(connection)
-        .await
-        .map_err(open_error)
-}
-
-async fn bring_schema_up_to_date(connection: &mut PgConnection, migrate: bool) -> Result<(), OpenError> {
-    let migrator = migrator();
-    let found = answered(applied(connection)).await?;
-    if !check_version(&found, &migrator, migrate)? {
-        migrator.run_direct(None, connection, false).await.map_err(migration_error)?;
-        info!(version = version_of(&applied(connection).await?), "migrated the schema `sekali`");
-    }
-    Ok(())
-}
-
-/// Creates the ledger with the scope asked for, where there is none; else checks that it is the ledger's.
-async fn keep_scope(
-    connection: &mut PgConnection,
-    asked: Option<DedupScope>,
-) -> Result<DedupScope, OpenError> {
-    sqlx::query("INSERT INTO sekali.ledger (dedup_scope) VALUES ($1) ON CONFLICT DO NOTHING")
-        .bind(asked.unwrap_or(DedupScope::EventId).name())
-        .execute(&mut *connection)
-        .await
-        .map_err(open_error)?;
-    let (kept,): (String,) = sqlx::query_as("SELECT dedup_scope FROM sekali.ledger")
-        .fetch_one(connection)
-        .await
-        .map_err(open_error)?;
-    check_scope(&kept, asked)
 }

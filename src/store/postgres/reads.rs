@@ -1,8 +1,11 @@
 //! What readers ask: each is one statement, and so one snapshot.
 
-use sqlx::{AssertSqlSafe, PgPool};
+use sqlx::{AssertSqlSafe, FromRow, PgPool};
 
-use super::lease::Lease;
+use super::{
+    clock::{AHEAD_COLUMN, ClockCheck},
+    lease::Lease,
+};
 use crate::{
     event::DedupScope,
     store::{
@@ -68,15 +71,17 @@ pub(super) async fn event(
     Ok(event)
 }
 
-pub(super) async fn head(pool: &PgPool) -> sqlx::Result<Head> {
+pub(super) async fn head(pool: &PgPool, clock_check: &ClockCheck) -> sqlx::Result<Head> {
     let mut lease = Lease::take(pool).await?;
-    let head: Option<Head> = sqlx::query_as(AssertSqlSafe(format!(
-        "SELECT {HEAD_COLUMNS} FROM sekali.commits ORDER BY commit_no DESC LIMIT 1"
+    let newest = sqlx::query(AssertSqlSafe(format!(
+        "SELECT {HEAD_COLUMNS}, {AHEAD_COLUMN} FROM sekali.commits ORDER BY commit_no DESC LIMIT 1"
     )))
     .fetch_optional(lease.connection())
     .await?;
     lease.give_back();
-    Ok(head.unwrap_or_default())
+    let Some(newest) = newest else { return Ok(Head::default()) };
+    clock_check.note(&newest)?;
+    Head::from_row(&newest)
 }
 
 pub(super) async fn holds(pool: &PgPool, seen: &LedgerMark) -> sqlx::Result<bool> {

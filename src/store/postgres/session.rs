@@ -1,8 +1,10 @@
 //! What each session with the server must be like, and what the server must be.
+//!
+//! Settings are part of the start-up message, so that no other client of a pooler inherits them, and are read back.
 
 use std::time::Duration;
 
-use sqlx::{ConnectOptions, PgConnection, postgres::PgConnectOptions};
+use sqlx::{AssertSqlSafe, ConnectOptions, PgConnection, postgres::PgConnectOptions};
 use tracing::warn;
 
 use super::error::open_error;
@@ -11,81 +13,129 @@ use crate::store::OpenError;
 const VERSION_MIN: i32 = 150_000;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The writer's session. A writer that hangs must not keep the ledger from the others: it gives up waiting for
-/// the lock, then its statement is cancelled, and its socket is closed under it; all before the caller's own
-/// deadline. `append` needs READ COMMITTED, and "stored" needs a commit that waits for the disk.
-const WRITER_SET_UP: &str = "
-    SET lock_timeout = '3s';
-    SET statement_timeout = '6s';
-    SET idle_in_transaction_session_timeout = '6s';
-    SET tcp_user_timeout = '5s';
-    SET default_transaction_isolation = 'read committed';
-    SELECT set_config('synchronous_commit', 'on', false)
-    WHERE current_setting('synchronous_commit') IN ('off', 'local', 'remote_write');
-";
+/// A setting, and its value as the server shows it.
+type Setting = (&'static str, &'static str);
 
-/// Where the server's system cannot watch its clients, this is refused, and does no harm.
-const WATCH_CLIENT: &str = "SET client_connection_check_interval = '1s'";
+/// A migration may take longer than any append.
+const OPENING: [Setting; 3] =
+    [("lock_timeout", "0"), ("statement_timeout", "0"), ("default_transaction_isolation", "read committed")];
 
-const READER_SET_UP: &str = "
-    SET statement_timeout = '10s';
-    SET tcp_user_timeout = '5s';
-    SET default_transaction_read_only = on;
-";
+/// A writer that hangs must not keep the ledger from the others: it gives up waiting for the lock, then its statement
+/// is cancelled, and its socket is closed under it; all before the caller's own deadline. `append` needs READ COMMITTED.
+const WRITER: [Setting; 4] = [
+    ("lock_timeout", "3s"),
+    ("statement_timeout", "6s"),
+    ("idle_in_transaction_session_timeout", "6s"),
+    ("default_transaction_isolation", "read committed"),
+];
 
-pub(super) async fn connect(options: &PgConnectOptions) -> sqlx::Result<PgConnection> {
-    match tokio::time::timeout(CONNECT_TIMEOUT, options.connect()).await {
-        Ok(connected) => connected,
-        Err(_) => Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())),
+const READER: [Setting; 2] = [("statement_timeout", "10s"), ("default_transaction_read_only", "on")];
+
+/// Not read back: on a Unix socket the server shows 0.
+const TCP_USER_TIMEOUT: Setting = ("tcp_user_timeout", "5s");
+
+/// Ends the statement of a client that is gone. Some systems of servers cannot, and refuse it.
+const WATCH_CLIENT: Setting = ("client_connection_check_interval", "1s");
+
+/// Sessions with the same settings.
+#[derive(Clone)]
+pub(super) struct Session {
+    name: &'static str,
+    settings: Vec<Setting>,
+    options: PgConnectOptions,
+}
+
+impl Session {
+    fn new(name: &'static str, settings: &[Setting], options: &PgConnectOptions) -> Self {
+        let options = options.clone().options(settings.iter().copied());
+        Self { name, settings: settings.to_vec(), options }
+    }
+
+    /// For checking the server and migrating it.
+    pub(super) fn opening(options: &PgConnectOptions) -> Self {
+        Self::new("opening", &OPENING, options)
+    }
+
+    pub(super) fn reader(options: &PgConnectOptions) -> Self {
+        Self::new("reader", &READER, &options.clone().options([TCP_USER_TIMEOUT]))
+    }
+
+    pub(super) fn writer(options: &PgConnectOptions, server: Server) -> Self {
+        let durable = ("synchronous_commit", server.synchronous_commit);
+        let watch_client = server.can_watch_clients.then_some(WATCH_CLIENT);
+        let settings: Vec<Setting> = WRITER.into_iter().chain([durable]).chain(watch_client).collect();
+        Self::new("writer", &settings, &options.clone().options([TCP_USER_TIMEOUT]))
+    }
+
+    /// For a pool, which must [`check`](Self::check) each connection.
+    pub(super) fn options(&self) -> PgConnectOptions {
+        self.options.clone()
+    }
+
+    pub(super) async fn connect(&self) -> sqlx::Result<PgConnection> {
+        let connected = async {
+            let mut connection = self.options.connect().await?;
+            self.check(&mut connection).await?;
+            Ok(connection)
+        };
+        let silent = Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()));
+        tokio::time::timeout(CONNECT_TIMEOUT, connected).await.unwrap_or(silent)
+    }
+
+    /// Fails where a setting of the start-up message does not hold.
+    pub(super) async fn check(&self, connection: &mut PgConnection) -> sqlx::Result<()> {
+        let (names, values): (Vec<&str>, Vec<&str>) = self.settings.iter().copied().unzip();
+        let differing: Option<(String, String)> = sqlx::query_as(AssertSqlSafe(format!(
+            "SELECT name, current_setting(name) /* settings of the {} */
+             FROM unnest($1::text[], $2::text[]) AS asked (name, value)
+             WHERE current_setting(name) <> value LIMIT 1",
+            self.name
+        )))
+        .bind(names)
+        .bind(values)
+        .fetch_optional(connection)
+        .await?;
+        match differing {
+            None => Ok(()),
+            Some((name, value)) => Err(sqlx::Error::Configuration(
+                format!(
+                    "the session setting {name} that was asked for does not hold (it is {value}): {NO_POOLER}"
+                )
+                .into(),
+            )),
+        }
     }
 }
 
-pub(super) async fn set_up_writer(connection: &mut PgConnection) -> sqlx::Result<()> {
-    sqlx::raw_sql(WRITER_SET_UP).execute(&mut *connection).await?;
-    if let Err(error) = sqlx::raw_sql(WATCH_CLIENT).execute(connection).await
-        && error.as_database_error().is_none()
-    {
-        return Err(error);
-    }
-    Ok(())
-}
+/// What to do about a pooler that does not pass settings on.
+pub(super) const NO_POOLER: &str = "a pooler such as PgBouncer stands before the server and shares its sessions among \
+     clients, or drops their settings (ignore_startup_parameters); give the address of the PostgreSQL server itself";
 
-pub(super) async fn set_up_reader(connection: &mut PgConnection) -> sqlx::Result<()> {
-    sqlx::raw_sql(READER_SET_UP).execute(connection).await?;
-    Ok(())
+/// What sessions depend on.
+#[derive(Clone, Copy)]
+pub(super) struct Server {
+    synchronous_commit: &'static str,
+    can_watch_clients: bool,
 }
 
 /// Refuses a server that cannot keep what is promised, in a sentence that says why.
-pub(super) async fn check_server(connection: &mut PgConnection) -> Result<(), OpenError> {
-    set_up_writer(connection).await.map_err(open_error)?;
-    let (version, version_shown, encoding, isolation, durable, fsync): (
-        i32,
-        String,
-        String,
-        String,
-        String,
-        String,
-    ) = sqlx::query_as(
-        "SELECT current_setting('server_version_num')::int, current_setting('server_version'),
-                    current_setting('server_encoding'), current_setting('transaction_isolation'),
-                    current_setting('synchronous_commit'), current_setting('fsync')",
-    )
-    .fetch_one(&mut *connection)
-    .await
-    .map_err(open_error)?;
+pub(super) async fn check_server(connection: &mut PgConnection) -> Result<Server, OpenError> {
+    let (version, version_shown, encoding, durable, fsync): (i32, String, String, String, String) =
+        sqlx::query_as(
+            "SELECT current_setting('server_version_num')::int, current_setting('server_version'),
+                    current_setting('server_encoding'), current_setting('synchronous_commit'),
+                    current_setting('fsync')",
+        )
+        .fetch_one(&mut *connection)
+        .await
+        .map_err(open_error)?;
     if version < VERSION_MIN {
-        return Err(unsuitable(format!(
-            "sekali needs PostgreSQL 15 or newer; this server is {version_shown}"
-        )));
+        let sentence = format!("sekali needs PostgreSQL 15 or newer; this server is {version_shown}");
+        return Err(OpenError::Unsuitable(sentence));
     }
     if encoding != "UTF8" {
-        return Err(unsuitable(format!(
+        return Err(OpenError::Unsuitable(format!(
             "the database is encoded in {encoding}: create one with ENCODING 'UTF8' and give that"
-        )));
-    }
-    if isolation != "read committed" || !matches!(durable.as_str(), "on" | "remote_apply") {
-        return Err(unsuitable(format!(
-            "the session keeps transaction_isolation at {isolation} and synchronous_commit at {durable}; sekali needs `read committed` and `on`"
         )));
     }
     if fsync != "on" {
@@ -93,14 +143,16 @@ pub(super) async fn check_server(connection: &mut PgConnection) -> Result<(), Op
             "the server runs with fsync off: a crash of its machine can lose events that were acknowledged"
         );
     }
-    // What follows may migrate, and a migration may take longer than an append.
-    sqlx::raw_sql("SET statement_timeout = 0; SET lock_timeout = 0")
-        .execute(connection)
-        .await
-        .map_err(open_error)?;
-    Ok(())
+    // "Stored" needs a commit that waits for the disk; one that waits for more stays.
+    let synchronous_commit = if durable == "remote_apply" { "remote_apply" } else { "on" };
+    Ok(Server { synchronous_commit, can_watch_clients: can_watch_clients(connection).await? })
 }
 
-fn unsuitable(sentence: String) -> OpenError {
-    OpenError::Unsuitable(sentence)
+async fn can_watch_clients(connection: &mut PgConnection) -> Result<bool, OpenError> {
+    let (name, value) = WATCH_CLIENT;
+    match sqlx::query("SELECT set_config($1, $2, false)").bind(name).bind(value).execute(connection).await {
+        Ok(_) => Ok(true),
+        Err(error) if error.as_database_error().is_some() => Ok(false),
+        Err(error) => Err(open_error(error)),
+    }
 }

@@ -1,11 +1,11 @@
 //! The connection that appends: one round trip a group.
 
 use async_trait::async_trait;
-use sqlx::{Connection, FromRow, PgConnection, postgres::PgConnectOptions};
+use sqlx::{Connection, FromRow, PgConnection};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{error::store_error, session};
+use super::{error::store_error, session::Session};
 use crate::store::{
     AppendGroup, AppendOutcome, Committed, Damage, Head, LedgerMark, StoreError, StoreWriter,
     rows::{from_sql, to_sql},
@@ -16,10 +16,8 @@ pub(super) struct PostgresWriter {
 }
 
 impl PostgresWriter {
-    pub(super) async fn open(options: &PgConnectOptions) -> sqlx::Result<Self> {
-        let mut connection = session::connect(options).await?;
-        session::set_up_writer(&mut connection).await?;
-        Ok(Self { connection })
+    pub(super) async fn open(session: &Session) -> sqlx::Result<Self> {
+        Ok(Self { connection: session.connect().await? })
     }
 }
 

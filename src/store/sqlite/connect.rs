@@ -38,7 +38,7 @@ impl Connector {
     /// Locks the file that `url` names; creates it where `create` says so and none is there.
     pub(super) fn new(url: &str, create: bool) -> Result<Self, OpenError> {
         let options = parse(url)?;
-        check_place(options.get_filename(), url)?;
+        check_place(options.get_filename())?;
         let file = Arc::new(DatabaseFile::lock(options.get_filename(), create)?);
         let options = options
             .filename(file.path())
@@ -124,12 +124,22 @@ fn parse(url: &str) -> Result<SqliteConnectOptions, OpenError> {
             "sekali keeps every event: give a file, not memory, as in sqlite://sekali.db".to_owned(),
         ));
     }
-    SqliteConnectOptions::from_str(url).map_err(|error| OpenError::Url(error.to_string()))
+    let path = url.trim_start_matches("sqlite:").trim_start_matches("//");
+    if path.split(['/', '?']).next().is_some_and(|name| name.contains('@')) {
+        return Err(OpenError::Url(
+            "a file has no user and no password, as in sqlite://sekali.db; put ./ before a name with an @"
+                .to_owned(),
+        ));
+    }
+    // The error would tell the value of a parameter.
+    SqliteConnectOptions::from_str(url).map_err(|_| {
+        OpenError::Url("its parameters cannot be used; none is needed, as in sqlite://sekali.db".to_owned())
+    })
 }
 
-fn check_place(file: &Path, url: &str) -> Result<(), OpenError> {
+fn check_place(file: &Path) -> Result<(), OpenError> {
     if file.as_os_str().is_empty() || (file.exists() && !file.is_file()) {
-        return Err(OpenError::Url(format!("{url} names no file, as sqlite://sekali.db does")));
+        return Err(OpenError::Url("it names no file, as sqlite://sekali.db does".to_owned()));
     }
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
     match folder.filter(|folder| !folder.is_dir()) {
