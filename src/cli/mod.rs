@@ -157,24 +157,18 @@ fn block_on<T>(work: impl Future<Output = Result<T, CliError>>) -> Result<T, Cli
     runtime.map_err(CliError::Runtime)?.block_on(work)
 }
 
-/// Waits for the service, and tells on standard error why, if it is not ready at once.
+/// Waits for the service. If it is not ready at once, the reason is printed on standard error.
 async fn wait_until_ready(client: &Client, limit: Duration) -> Result<(), ClientError> {
-    let told = |obstacle: &str| {
+    let on_wait = |obstacle: &str| {
         // The wait goes on if standard error is closed.
         let _ = writeln!(io::stderr(), "waiting at most {limit:?} for the service to be ready: {obstacle}");
     };
-    client.wait_until_ready(limit, told).await
+    client.wait_until_ready(limit, on_wait).await
 }
 
-/// Prints the report of a run as JSON or in words; an error if it has faults.
-fn print_report(
-    as_json: bool,
-    json: impl FnOnce() -> String,
-    words: impl FnOnce() -> String,
-    faults: &[String],
-) -> Result<(), CliError> {
-    let shown = if as_json { json() } else { words() };
-    writeln!(io::stdout(), "{}", shown.trim_end()).map_err(CliError::Output)?;
+/// Prints the report of a run; an error if it has faults.
+fn print_report(report: &str, faults: &[String]) -> Result<(), CliError> {
+    writeln!(io::stdout(), "{}", report.trim_end()).map_err(CliError::Output)?;
     match faults.is_empty() {
         true => Ok(()),
         false => Err(CliError::NotProven(faults.join("; "))),

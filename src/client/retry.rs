@@ -109,28 +109,28 @@ impl Client {
         retrying(give_up_after, |_| {}, || ask(self)).await
     }
 
-    /// Waits until the service is ready, at most `limit`. `told` gets the reason for the first wait.
+    /// Waits until the service is ready, at most `limit`. `on_wait` gets the reason for the first wait.
     pub async fn wait_until_ready(
         &self,
         limit: Duration,
-        told: impl FnOnce(&str),
+        on_wait: impl FnOnce(&str),
     ) -> Result<(), ClientError> {
-        let mut told = Some(told);
-        let tell_once = |error: &ClientError| {
-            if let Some(told) = told.take() {
-                told(&in_words(error));
+        let mut on_wait = Some(on_wait);
+        let on_retry = |error: &ClientError| {
+            if let Some(on_wait) = on_wait.take() {
+                on_wait(&in_words(error));
             }
         };
-        retrying(limit, tell_once, || self.ready()).await
+        retrying(limit, on_retry, || self.ready()).await
     }
 }
 
-/// Repeats `attempt` until it has a result that is no retryable error, or `limit` is over. `told` gets the error
-/// before each pause. The service's `Retry-After` is waited for and the pause of the backoff after it, so that
+/// Repeats `attempt` until it has a result that is no retryable error, or `limit` is over. `on_retry` gets the
+/// error before each pause. The service's `Retry-After` is waited for and the pause of the backoff after it, so that
 /// clients that were refused together do not return together.
 async fn retrying<T, F: Future<Output = Result<T, ClientError>>>(
     limit: Duration,
-    mut told: impl FnMut(&ClientError),
+    mut on_retry: impl FnMut(&ClientError),
     attempt: impl FnMut() -> F,
 ) -> Result<T, ClientError> {
     let begun = Instant::now();
@@ -144,7 +144,7 @@ async fn retrying<T, F: Future<Output = Result<T, ClientError>>>(
         .retry(BACKOFF)
         .when(ClientError::is_retryable)
         .adjust(within_limit)
-        .notify(|error, _| told(error))
+        .notify(|error, _| on_retry(error))
         .await
 }
 

@@ -109,7 +109,8 @@ fn supervisor_restart(args: &SupervisorRestartArgs) -> Result<(), CliError> {
         stage.take_down()?;
         report
     })?;
-    super::print_report(args.json, || report.json(), || report.words(), &report.faults)
+    let shown = if args.json { report.json() } else { report.words() };
+    super::print_report(&shown, &report.faults)
 }
 
 async fn play(args: &SupervisorRestartArgs, stage: &Stage) -> Result<Report, CliError> {

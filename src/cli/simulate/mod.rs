@@ -115,7 +115,8 @@ impl Default for SimulateArgs {
 /// Sends, proves and reports; an error if anything is wrong.
 pub fn run(args: &SimulateArgs) -> Result<(), CliError> {
     let report = block_on(Run::new(args)?.simulate(&Observer::default()))?;
-    super::print_report(args.json, || report.json(), || report.table(), &report.faults)
+    let shown = if args.json { report.json() } else { report.table() };
+    super::print_report(&shown, &report.faults)
 }
 
 /// One run and its plan.
