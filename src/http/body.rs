@@ -1,26 +1,25 @@
-//! Reads the body of a publish: within its size, at a decent pace, and only with capacity for its bytes.
+//! Reads the body of a publish: within its size, at a minimum pace, and only with capacity for its bytes.
 
 use std::time::Duration;
 
-use actix_web::{HttpRequest, http::header, web};
-use bytes::{Bytes, BytesMut};
+use actix_web::{HttpRequest, error::PayloadError, http::header, web};
+use bytes::Bytes;
 use futures::StreamExt;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::{Limits, gate::Gate, problem::Problem};
+use super::{Limits, gate::Gate, peer::peer, problem::Problem};
 use crate::{ledger::BytesPermit, service::Service};
 
-/// Capacity is taken in steps of this size, the first one before the first byte is read: whoever only announces bytes
-/// takes little of it from the others.
-const CAPACITY_STEP_BYTES: usize = 64 * 1024;
-/// The first step for a body that does not tell its size, as a single event in chunks does.
-const CAPACITY_UNDECLARED_BYTES: usize = 4 * 1024;
-/// A body must come at this pace, once the time for its beginning is over.
-const PACE_BYTES_PER_SECOND: usize = 64 * 1024;
-/// What is read and thrown away of a refused body: most clients look for the answer only when they have sent all.
+/// A body must come at this pace, and may be behind it by the body's timeout.
+const PACE_BYTES_PER_SECOND: u64 = 64 * 1024;
+/// Longest pause within a body, whatever came before it.
+const SILENCE_MAX: Duration = Duration::from_secs(5);
+/// Least room that is made for a body in several pieces.
+const ROOM_BYTES_MIN: usize = 64 * 1024;
+/// What is read and dropped of a refused body: most clients read the answer only when they have sent all.
 const DISCARD_BYTES_MAX: usize = 64 * 1024 * 1024;
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(2);
-/// A client that pauses this long may well wait for the answer.
+/// A client that pauses for this long may wait for the answer.
 const DISCARD_PAUSE_MAX: Duration = Duration::from_millis(200);
 
 /// Refuses what is not JSON text as it stands, by its headers.
@@ -56,7 +55,7 @@ fn is_json(media_type: &str) -> bool {
     json && utf8
 }
 
-/// Reads the whole body, and takes capacity for its bytes.
+/// Reads the whole body, and takes capacity for its bytes as they come.
 pub(super) async fn read(
     request: &HttpRequest,
     payload: &mut web::Payload,
@@ -68,18 +67,17 @@ pub(super) async fn read(
     if declared.is_some_and(|bytes| bytes > limits.body_bytes_max as u64) {
         return Err(over_limit(limits));
     }
-    let ahead =
-        declared.map_or(CAPACITY_UNDECLARED_BYTES, |bytes| bytes as usize).clamp(1, CAPACITY_STEP_BYTES);
     service.expect_body(declared.unwrap_or_default())?;
-    let permit = service.admit_bytes(ahead.min(limits.body_bytes_max))?;
-    let mut body = Body { first: Bytes::new(), rest: BytesMut::new(), permit };
+    let bytes_max = declared.map_or(limits.body_bytes_max, |bytes| bytes as usize);
+    let permit = service.body_permit(peer(request));
+    let mut body = Body { bytes_max, first: Bytes::new(), rest: Vec::new(), permit };
     let reading = body.read(payload, limits);
     tokio::select! {
         biased;
         done = reading => done?,
         () = gate.draining() => return Err(Problem::draining()),
     }
-    Ok((body.rest_or_first(), body.permit))
+    Ok(body.into_parts())
 }
 
 fn declared_bytes(request: &HttpRequest) -> Option<u64> {
@@ -92,22 +90,21 @@ fn over_limit(limits: &Limits) -> Problem {
 
 /// What has come so far. A body in one piece is not copied.
 struct Body {
+    /// Bytes that it can have at most.
+    bytes_max: usize,
     first: Bytes,
-    rest: BytesMut,
+    rest: Vec<u8>,
     permit: BytesPermit,
 }
 
 impl Body {
     async fn read(&mut self, payload: &mut web::Payload, limits: &Limits) -> Result<(), Problem> {
         let begun = Instant::now();
+        let mut pace = Pace::new(begun, limits.body_timeout);
         loop {
-            let at_pace = Duration::from_secs((self.len() / PACE_BYTES_PER_SECOND) as u64);
-            let piece = match timeout_at(begun + limits.body_timeout + at_pace, payload.next()).await {
+            let piece = match timeout_at(pace.next_piece_by(Instant::now()), payload.next()).await {
                 Ok(None) => return Ok(()),
-                Ok(Some(Ok(piece))) => piece,
-                Ok(Some(Err(error))) => {
-                    return Err(Problem::body_cut_off(format!("the body ended early: {error}")));
-                }
+                Ok(Some(piece)) => piece.map_err(cut_off)?,
                 Err(_) => {
                     return Err(Problem::body_too_slow(format!(
                         "only {} bytes of the body came within {:?}",
@@ -116,7 +113,11 @@ impl Body {
                     )));
                 }
             };
-            self.add(piece, limits)?;
+            pace.note(piece.len(), Instant::now());
+            if self.len() + piece.len() > limits.body_bytes_max {
+                return Err(over_limit(limits));
+            }
+            self.add(piece)?;
         }
     }
 
@@ -124,35 +125,71 @@ impl Body {
         self.first.len() + self.rest.len()
     }
 
-    fn add(&mut self, piece: Bytes, limits: &Limits) -> Result<(), Problem> {
-        let bytes = self.len() + piece.len();
-        if bytes > limits.body_bytes_max {
-            return Err(over_limit(limits));
-        }
-        let held = self.permit.bytes();
-        if bytes > held {
-            // No body needs capacity beyond the limit, and there may be none to have.
-            let step = CAPACITY_STEP_BYTES.min(limits.body_bytes_max - held);
-            self.permit.grow((bytes - held).max(step))?;
-        }
+    fn add(&mut self, piece: Bytes) -> Result<(), Problem> {
         if self.len() == 0 {
+            self.permit.grow(piece.len())?;
             self.first = piece;
             return Ok(());
         }
-        if self.rest.is_empty() {
-            self.rest.reserve(self.permit.bytes().max(bytes));
-            self.rest.extend_from_slice(&std::mem::take(&mut self.first));
+        let bytes = self.len() + piece.len();
+        if bytes > self.rest.capacity() {
+            self.make_room(bytes)?;
         }
+        self.permit.grow(piece.len())?;
         self.rest.extend_from_slice(&piece);
         Ok(())
     }
 
-    fn rest_or_first(&mut self) -> Bytes {
-        if self.rest.is_empty() { std::mem::take(&mut self.first) } else { self.rest.split().freeze() }
+    /// Makes room for `bytes` at least. While the bytes move, they take memory twice; but no body is counted as more
+    /// than the largest one, so that this always fits.
+    fn make_room(&mut self, bytes: usize) -> Result<(), Problem> {
+        let held = self.permit.bytes();
+        self.permit.grow(held.min(self.bytes_max.saturating_sub(held)))?;
+        let room = (2 * bytes).max(ROOM_BYTES_MIN).min(self.bytes_max).max(bytes);
+        self.rest.reserve_exact(room - self.rest.len());
+        self.rest.extend_from_slice(&std::mem::take(&mut self.first));
+        self.permit.settle(held);
+        Ok(())
+    }
+
+    fn into_parts(self) -> (Bytes, BytesPermit) {
+        let body = if self.rest.is_empty() { self.first } else { self.rest.into() };
+        (body, self.permit)
     }
 }
 
-/// Reads on behind a refusal, within limits: a client that still sends would else lose its connection, and
+/// Why the body does not go on: its framing is broken, or the client or the network ended it.
+fn cut_off(error: PayloadError) -> Problem {
+    match error {
+        PayloadError::EncodingCorrupted | PayloadError::Overflow => {
+            Problem::malformed("the framing of the body is broken")
+        }
+        error => Problem::body_cut_off(format!("the body ended early: {error}")),
+    }
+}
+
+/// When a body must go on. Bytes that came early give no credit beyond the body's timeout.
+struct Pace {
+    deadline: Instant,
+    lead_max: Duration,
+}
+
+impl Pace {
+    fn new(now: Instant, lead_max: Duration) -> Self {
+        Self { deadline: now + lead_max, lead_max }
+    }
+
+    fn note(&mut self, bytes: usize, now: Instant) {
+        let time = Duration::from_micros(bytes as u64 * 1_000_000 / PACE_BYTES_PER_SECOND);
+        self.deadline = (self.deadline + time).min(now + self.lead_max);
+    }
+
+    fn next_piece_by(&self, now: Instant) -> Instant {
+        self.deadline.min(now + SILENCE_MAX)
+    }
+}
+
+/// Reads on behind a refusal, within limits: a client that still sends would otherwise lose its connection, and
 /// the answer with it.
 pub(super) async fn discard(payload: &mut web::Payload) {
     let mut bytes = 0;
@@ -164,13 +201,27 @@ pub(super) async fn discard(payload: &mut web::Payload) {
             }
         }
     };
-    // Whatever is left then costs the client its connection.
+    // A client that sends more than this loses its connection.
     let _ = timeout(DISCARD_TIMEOUT, reading).await;
 }
 
 #[cfg(test)]
 mod tests {
-    use super::is_json;
+    use super::*;
+
+    #[tokio::test]
+    async fn a_fast_body_gets_no_credit_beyond_its_timeout() {
+        let begun = Instant::now();
+        let lead_max = Duration::from_secs(10);
+        let mut pace = Pace::new(begun, lead_max);
+        assert_eq!(pace.next_piece_by(begun), begun + SILENCE_MAX);
+        pace.note(16 << 20, begun + Duration::from_secs(1));
+        assert_eq!(pace.deadline, begun + Duration::from_secs(11));
+        for second in 1..20 {
+            pace.note(PACE_BYTES_PER_SECOND as usize / 2, begun + Duration::from_secs(second));
+        }
+        assert_eq!(pace.deadline, begun + Duration::from_millis(11_000 + 19 * 500 - 500));
+    }
 
     #[test]
     fn json_is_known_by_its_media_type() {

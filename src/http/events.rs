@@ -3,15 +3,18 @@
 use actix_web::{HttpRequest, HttpResponse, http::header, web};
 use percent_encoding::percent_decode_str;
 
-use super::{gate::Gate, metered_body::MeteredBody, problem::Problem, query::Parameters};
+use super::{gate::Gate, metered_body::MeteredBody, peer::peer, problem::Problem, query::Parameters};
 use crate::{
     event::{DedupScope, check_name},
+    ledger::Peer,
     service::Service,
     store::{PageQuery, StoredEvent},
 };
 
 const LIMIT_DEFAULT: u64 = 100;
 const LIMIT_MAX: u64 = 1_000;
+/// Bytes of an event's JSON beside its names and its payload.
+const EVENT_BYTES: usize = 192;
 /// The highest number that a `seq` can have, in every store.
 const SEQ_MAX: u64 = i64::MAX as u64;
 
@@ -20,7 +23,7 @@ pub(super) async fn page(request: HttpRequest, gate: web::Data<Gate>) -> Result<
     let parameters =
         Parameters::parse(request.query_string(), &["topic", "limit", "before", "after", "event_id"])?;
     if let Some(event_id) = parameters.text("event_id") {
-        return event_as_page(&gate, &parameters, event_id).await;
+        return event_as_page(&gate, &parameters, event_id, peer(&request)).await;
     }
     let query = page_query(&parameters)?;
     let service = gate.pass()?;
@@ -30,9 +33,8 @@ pub(super) async fn page(request: HttpRequest, gate: web::Data<Gate>) -> Result<
     if let Some(last) = page.events.last().filter(|_| page.more) {
         response.insert_header((header::LINK, next_link(query, last.seq)));
     }
-    let json = page_json(&page.events);
-    let permit = service.admit_answer(json.len())?;
-    Ok(response.body(MeteredBody::new(json, permit)))
+    let permit = service.admit_answer(peer(&request), json_bytes(&page.events))?;
+    Ok(response.body(MeteredBody::build(service, permit, move || page_json(&page.events)).await?))
 }
 
 /// An array of one event or none, for the ids that clients cannot send in a path, as `.` and `..`.
@@ -40,6 +42,7 @@ async fn event_as_page(
     gate: &Gate,
     parameters: &Parameters,
     event_id: &str,
+    peer: Peer,
 ) -> Result<HttpResponse, Problem> {
     if let Some(other) = ["limit", "before", "after"].into_iter().find(|name| parameters.text(name).is_some())
     {
@@ -50,9 +53,9 @@ async fn event_as_page(
     check_name(event_id).map_err(|fault| Problem::invalid_parameter(format!("`event_id` {fault}")))?;
     let service = gate.pass()?;
     let found = find(service, Some(event_id.to_owned()), topic_of(parameters)?).await?;
-    let json = page_json(found.as_slice());
-    let permit = service.admit_answer(json.len())?;
-    Ok(HttpResponse::Ok().content_type("application/json").body(MeteredBody::new(json, permit)))
+    let permit = service.admit_answer(peer, json_bytes(found.as_slice()))?;
+    let body = MeteredBody::build(service, permit, move || page_json(found.as_slice())).await?;
+    Ok(HttpResponse::Ok().content_type("application/json").body(body))
 }
 
 /// The event with one id.
@@ -62,10 +65,15 @@ pub(super) async fn event(request: HttpRequest, gate: web::Data<Gate>) -> Result
     let service = gate.pass()?;
     let found = find(service, event_id_in(request.path()), topic).await?;
     let Some(event) = found else { return Err(Problem::not_found("no event with this id is stored")) };
-    let mut json = Vec::with_capacity(event.payload.len() + 512);
-    write_event(&mut json, &event);
-    let permit = service.admit_answer(json.len())?;
-    Ok(HttpResponse::Ok().content_type("application/json").body(MeteredBody::new(json, permit)))
+    let bytes = json_bytes(std::slice::from_ref(&event));
+    let permit = service.admit_answer(peer(&request), bytes)?;
+    let write = move || {
+        let mut json = Vec::with_capacity(bytes);
+        write_event(&mut json, &event);
+        json
+    };
+    let body = MeteredBody::build(service, permit, write).await?;
+    Ok(HttpResponse::Ok().content_type("application/json").body(body))
 }
 
 /// The event with this id, if there can be one.
@@ -125,9 +133,14 @@ fn next_link(query: PageQuery, last_seq: u64) -> String {
     format!("</events?{}>; rel=\"next\"", parameters.finish())
 }
 
+/// About as many bytes as the JSON of these events has.
+fn json_bytes(events: &[StoredEvent]) -> usize {
+    let names = |event: &StoredEvent| event.topic.len() + event.event_id.len() + event.source.len();
+    2 + events.iter().map(|event| EVENT_BYTES + names(event) + event.payload.len()).sum::<usize>()
+}
+
 fn page_json(events: &[StoredEvent]) -> Vec<u8> {
-    let bytes = events.iter().map(|event| event.payload.len() + 512).sum::<usize>();
-    let mut json = Vec::with_capacity(bytes + 2);
+    let mut json = Vec::with_capacity(json_bytes(events));
     json.push(b'[');
     for (place, event) in events.iter().enumerate() {
         if place > 0 {

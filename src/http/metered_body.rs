@@ -1,4 +1,4 @@
-//! The body of a large answer, which keeps its capacity until the client has taken it.
+//! The body of an answer, which keeps its capacity until the client has taken it.
 
 use std::{
     convert::Infallible,
@@ -6,24 +6,55 @@ use std::{
     task::{Context, Poll},
 };
 
-use actix_web::body::{BodySize, MessageBody};
+use actix_web::{
+    HttpResponse,
+    body::{BodySize, BoxBody, MessageBody},
+};
 use bytes::Bytes;
 
-use crate::ledger::BytesPermit;
+use super::problem::Problem;
+use crate::{
+    ledger::{BytesPermit, Peer, SMALL_ANSWER_BYTES},
+    service::Service,
+};
 
-/// Handed out in pieces: the connection asks for the next one when most of the last one is sent, and so the
-/// capacity is given back only when the client has read nearly all.
-const PIECE_BYTES: usize = 32 * 1024;
+/// Handed out in pieces: a connection asks for the next one when most of the last one is sent. So the capacity is
+/// given back only when the client has read nearly all, and what a connection holds beyond it is small.
+const PIECE_BYTES: usize = 16 * 1024;
 
+/// Bytes to send, and the capacity for them.
 pub(super) struct MeteredBody {
     rest: Bytes,
     _permit: BytesPermit,
 }
 
 impl MeteredBody {
-    pub(super) fn new(body: Vec<u8>, permit: BytesPermit) -> Self {
-        Self { rest: body.into(), _permit: permit }
+    /// Builds an answer for whose estimated size `permit` was taken, without holding up the requests of others.
+    pub(super) async fn build(
+        service: &Service,
+        permit: BytesPermit,
+        write: impl FnOnce() -> Vec<u8> + Send + 'static,
+    ) -> Result<Self, Problem> {
+        let body = service.work(permit.bytes(), write).await?;
+        Ok(Self::new(body.into(), permit))
     }
+
+    fn new(body: Bytes, mut permit: BytesPermit) -> Self {
+        let counted = if body.len() <= SMALL_ANSWER_BYTES { 0 } else { body.len() };
+        permit.settle(counted);
+        Self { rest: body, _permit: permit }
+    }
+}
+
+/// Takes capacity for an answer that is there already, as a refusal with many faults is. It was built in one go on a
+/// thread that serves HTTP, so there are never more of them without capacity than such threads.
+pub(super) fn meter(response: HttpResponse, service: &Service, peer: Peer) -> Result<HttpResponse, Problem> {
+    let BodySize::Sized(bytes) = response.body().size() else { return Ok(response) };
+    let permit = service.admit_answer(peer, bytes as usize)?;
+    Ok(response.map_body(|_, body| match body.try_into_bytes() {
+        Ok(body) => BoxBody::new(MeteredBody::new(body, permit)),
+        Err(body) => body,
+    }))
 }
 
 impl MessageBody for MeteredBody {

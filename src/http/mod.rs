@@ -10,6 +10,7 @@ mod events;
 mod stats;
 mod health;
 mod metered_body;
+mod peer;
 mod unread_guard;
 mod problem;
 
@@ -28,7 +29,7 @@ pub struct Limits {
     pub body_bytes_max: usize,
     /// Events in one request.
     pub batch_events_max: usize,
-    /// Time for a body to come; a large one gets a second more for each 64 KiB that came.
+    /// How far a body may be behind its pace of 64 KiB a second.
     pub body_timeout: Duration,
     /// Time from the end of a publish's body to its answer.
     pub publish_timeout: Duration,

@@ -12,11 +12,14 @@ use crate::{
     actors::PublishError,
     event::{BatchError, EventFault},
     ledger::Overloaded,
+    service::WorkInterrupted,
     store::StoreError,
 };
 
 /// Seconds after which an overloaded, stopping or storeless service may be asked again.
 const RETRY_AFTER_SECONDS: &str = "1";
+/// A detail may repeat what a client sent, and no more of it than this.
+const DETAIL_BYTES_MAX: usize = 2 * 1024;
 
 /// What is wrong, as the caller gets to read it.
 #[derive(Debug)]
@@ -36,6 +39,7 @@ enum Kind {
     MethodNotAllowed { allow: &'static str },
     BodyTooSlow,
     BodyCutOff,
+    Malformed,
     TooLarge,
     UnsupportedMediaType,
     UnsupportedEncoding,
@@ -49,7 +53,7 @@ enum Kind {
 impl Kind {
     fn status(self) -> StatusCode {
         match self {
-            Kind::NotJson => StatusCode::BAD_REQUEST,
+            Kind::NotJson | Kind::Malformed => StatusCode::BAD_REQUEST,
             Kind::NotFound => StatusCode::NOT_FOUND,
             Kind::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Kind::BodyTooSlow | Kind::BodyCutOff => StatusCode::REQUEST_TIMEOUT,
@@ -69,6 +73,7 @@ impl Kind {
             Kind::MethodNotAllowed { .. } => ("method-not-allowed", "This method is not for this address"),
             Kind::BodyTooSlow => ("body-too-slow", "The body came too slowly"),
             Kind::BodyCutOff => ("body-cut-off", "The body ended early"),
+            Kind::Malformed => ("malformed-request", "The request is not HTTP as it should be"),
             Kind::TooLarge => ("too-large", "The request is over a limit"),
             Kind::UnsupportedMediaType => ("unsupported-media-type", "The media type is not understood"),
             Kind::UnsupportedEncoding => ("unsupported-encoding", "The content encoding is not understood"),
@@ -83,12 +88,17 @@ impl Kind {
 
 impl Problem {
     fn new(kind: Kind, detail: impl Into<String>) -> Self {
-        Self { kind, detail: detail.into(), errors: Vec::new(), close: false }
+        let mut detail = detail.into();
+        if detail.len() > DETAIL_BYTES_MAX {
+            detail.truncate(detail.floor_char_boundary(DETAIL_BYTES_MAX));
+            detail.push('…');
+        }
+        Self { kind, detail, errors: Vec::new(), close: false }
     }
 
     /// Whether the rest of a body that is refused with this is worth reading.
     pub(super) fn reads_on(&self) -> bool {
-        !matches!(self.kind, Kind::BodyTooSlow | Kind::BodyCutOff)
+        !matches!(self.kind, Kind::BodyTooSlow | Kind::BodyCutOff | Kind::Malformed)
     }
 
     /// There is no such address, or no such thing at it.
@@ -129,6 +139,11 @@ impl Problem {
         Self { close: true, ..Self::new(Kind::BodyCutOff, detail) }
     }
 
+    /// The framing of the body is broken. Sent again, it would be as broken.
+    pub(super) fn malformed(detail: impl Into<String>) -> Self {
+        Self { close: true, ..Self::new(Kind::Malformed, detail) }
+    }
+
     /// Not now; it may be asked again.
     pub(super) fn unavailable(detail: impl Into<String>) -> Self {
         Self::new(Kind::Unavailable, detail)
@@ -164,6 +179,12 @@ impl From<PublishError> for Problem {
             | PublishError::StoreBroken => Kind::Unavailable,
         };
         Self::new(kind, error.to_string())
+    }
+}
+
+impl From<WorkInterrupted> for Problem {
+    fn from(interrupted: WorkInterrupted) -> Self {
+        Self::unavailable(interrupted.to_string())
     }
 }
 

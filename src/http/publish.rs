@@ -5,8 +5,19 @@ use bytestring::ByteString;
 use serde::Serialize;
 use tokio::time::Instant;
 
-use super::{Limits, body, gate::Gate, problem::Problem, unread_guard::UnreadGuard};
+use super::{
+    Limits, body,
+    gate::Gate,
+    metered_body::{MeteredBody, meter},
+    peer::peer,
+    problem::Problem,
+    unread_guard::UnreadGuard,
+};
 use crate::event::{Outcome, parse_batch};
+
+/// Bytes of an answer beside its results, and of a result beside its id, at most.
+const ANSWER_BYTES: usize = 128;
+const RESULT_BYTES: usize = 72;
 
 /// Stores the events of the body and answers what became of each, after the commit.
 pub(super) async fn publish(
@@ -21,8 +32,15 @@ pub(super) async fn publish(
             if problem.reads_on() {
                 body::discard(&mut payload).await;
             }
+            let refusal = problem.error_response();
+            let refusal = match gate.service() {
+                Some(service) => meter(refusal, service, peer(&request)),
+                None => Ok(refusal),
+            };
             let unread = payload.into_inner();
-            problem.error_response().map_body(|_, answer| UnreadGuard::boxed(answer, unread))
+            refusal
+                .unwrap_or_else(|problem| problem.error_response())
+                .map_body(|_, answer| UnreadGuard::boxed(answer, unread))
         }
     }
 }
@@ -38,17 +56,25 @@ async fn store(
     let (body, bytes) = body::read(request, payload, limits, gate, service).await?;
     // From here on: a body has time limits of its own, and a slow one must leave time for its answer.
     let begun = Instant::now();
-    let events = parse_batch(body, limits.batch_events_max)?;
+    let events_max = limits.batch_events_max;
+    let events = service.work(body.len(), move || parse_batch(body, events_max)).await??;
     if gate.is_draining() {
         return Err(Problem::draining());
     }
     let minimal = prefers_minimal(request);
     // The answer names each event, and the events themselves go to the store.
-    let event_ids =
+    let event_ids: Vec<ByteString> =
         if minimal { Vec::new() } else { events.iter().map(|event| event.event_id().clone()).collect() };
+    let permit = service.admit_answer(peer(request), answer_bytes(&event_ids))?;
     let time_left = limits.publish_timeout.saturating_sub(begun.elapsed());
     let outcomes = service.publish(events, bytes, time_left).await?;
-    Ok(answer(&outcomes, &event_ids, minimal))
+    let answer =
+        MeteredBody::build(service, permit, move || answer_json(&outcomes, &event_ids, minimal)).await?;
+    let mut response = HttpResponse::Ok();
+    if minimal {
+        response.insert_header(("preference-applied", "return=minimal"));
+    }
+    Ok(response.content_type("application/json").body(answer))
 }
 
 /// Whether the client asked for counts alone (RFC 7240).
@@ -82,21 +108,26 @@ struct EventResult<'a> {
     seq: u64,
 }
 
-fn answer(outcomes: &[Outcome], event_ids: &[ByteString], minimal: bool) -> HttpResponse {
+/// Bytes of the answer that names these events, at most.
+fn answer_bytes(event_ids: &[ByteString]) -> usize {
+    let escaped = |id: &ByteString| id.len() + id.bytes().filter(|byte| matches!(byte, b'"' | b'\\')).count();
+    ANSWER_BYTES + event_ids.iter().map(|id| RESULT_BYTES + escaped(id)).sum::<usize>()
+}
+
+fn answer_json(outcomes: &[Outcome], event_ids: &[ByteString], minimal: bool) -> Vec<u8> {
     let unique = outcomes.iter().filter(|outcome| outcome.is_stored()).count();
     let results = outcomes.iter().zip(event_ids).map(|(outcome, event_id)| EventResult {
         event_id,
         status: if outcome.is_stored() { "stored" } else { "duplicate" },
         seq: outcome.seq(),
     });
-    let mut response = HttpResponse::Ok();
-    if minimal {
-        response.insert_header(("preference-applied", "return=minimal"));
-    }
-    response.json(Answer {
+    let answer = Answer {
         accepted: outcomes.len(),
         unique,
         duplicates: outcomes.len() - unique,
         results: (!minimal).then(|| results.collect()),
-    })
+    };
+    let mut json = Vec::with_capacity(answer_bytes(event_ids));
+    serde_json::to_writer(&mut json, &answer).expect("strings and numbers serialise");
+    json
 }

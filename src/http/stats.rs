@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use actix_web::{HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Serialize, Serializer, ser::SerializeMap};
 
-use super::{Limits, gate::Gate, problem::Problem};
+use super::{Limits, gate::Gate, metered_body::MeteredBody, peer::peer, problem::Problem};
 use crate::{
     actors::{ActorReport, ExitCounts},
     ledger::StoreReport,
@@ -13,10 +13,38 @@ use crate::{
     store::TopicTotal,
 };
 
+/// Bytes of an answer beside its topics and shards, of a topic beside its two names, and of a shard, at most.
+const ANSWER_BYTES: usize = 2 * 1024;
+const TOPIC_BYTES: usize = 72;
+const SHARD_BYTES: usize = 384;
+
 /// The counters of the database, and the metrics of this node.
-pub(super) async fn stats(gate: web::Data<Gate>, limits: web::Data<Limits>) -> Result<HttpResponse, Problem> {
-    let report = gate.pass()?.report().await?;
-    Ok(HttpResponse::Ok().json(Stats::new(&report, limits.started.elapsed())))
+pub(super) async fn stats(
+    request: HttpRequest,
+    gate: web::Data<Gate>,
+    limits: web::Data<Limits>,
+) -> Result<HttpResponse, Problem> {
+    let service = gate.pass()?;
+    let report = service.report().await?;
+    let bytes = answer_bytes(&report);
+    let permit = service.admit_answer(peer(&request), bytes)?;
+    let uptime = limits.started.elapsed();
+    let write = move || {
+        let mut json = Vec::with_capacity(bytes);
+        serde_json::to_writer(&mut json, &Stats::new(&report, uptime))
+            .expect("strings and numbers serialise");
+        json
+    };
+    let answer = MeteredBody::build(service, permit, write).await?;
+    Ok(HttpResponse::Ok().content_type("application/json").body(answer))
+}
+
+/// About as many bytes as the answer has.
+fn answer_bytes(report: &NodeReport) -> usize {
+    let topics = report.counters.totals.topics.iter();
+    ANSWER_BYTES
+        + report.shards.len() * SHARD_BYTES
+        + topics.map(|total| 2 * total.topic.len() + TOPIC_BYTES).sum::<usize>()
 }
 
 #[derive(Serialize)]
@@ -104,6 +132,7 @@ struct CommitLatency {
 struct InFlight {
     events: usize,
     bytes: usize,
+    answer_bytes: usize,
 }
 
 impl<'a> Stats<'a> {
@@ -153,7 +182,11 @@ impl<'a> Node<'a> {
                 max: millis(metrics.commit_latency_max),
             },
             exceptions: metrics.exceptions,
-            in_flight: InFlight { events: report.events_in_flight, bytes: report.bytes_in_flight },
+            in_flight: InFlight {
+                events: report.events_in_flight,
+                bytes: report.bytes_in_flight,
+                answer_bytes: report.answer_bytes_in_flight,
+            },
             database_restored: report.restored,
             log_lines_lost: report.log_lines_lost,
         }

@@ -1,8 +1,13 @@
 //! Limits on what is in flight: a full one is an answer, not a growing queue.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::{
+    Peer,
+    budget::{Budget, BudgetLimits, BytesPermit},
+};
 
 /// A limit on what is in flight is reached; nothing was done, and the same request may be sent again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -15,37 +20,59 @@ pub struct Permits {
     _events: OwnedSemaphorePermit,
 }
 
-/// Capacity for the bytes of a body, taken before they are read.
-pub struct BytesPermit {
-    permit: OwnedSemaphorePermit,
-    semaphore: Arc<Semaphore>,
-}
-
-/// A body above this size is turned away unread when less than this share of the capacity for events is left: it would
-/// most likely be read and taken apart for nothing, and that costs more than all else of a refusal.
+/// A body above this size is refused unread when less than this part of the capacity for events is left: it would
+/// most likely be read and parsed for nothing, and that costs more than all else of a refusal.
 const LARGE_BODY_BYTES: u64 = 64 * 1024;
 const SPARED_FOR_SMALL_BODIES: usize = 32;
 
-/// Bytes of answers that clients have asked for and not yet read.
+/// Bytes of answers that are being built, or that clients have asked for and not yet read.
 const ANSWERS_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Answers up to this size need no capacity: a connection's buffers hold more than that anyway.
+pub const SMALL_ANSWER_BYTES: usize = 4 * 1024;
 
-/// The limits of one service.
+/// How much may be in flight.
+pub struct AdmissionLimits {
+    /// Events accepted and not yet answered.
+    pub events_max: usize,
+    /// Bytes of bodies being read or not yet answered.
+    pub bytes_max: usize,
+    /// Bytes of the largest body, at most `bytes_max`. One always fits into a peer's share.
+    pub body_bytes_max: usize,
+    /// Peers that may hold more than a share.
+    pub share_exempt: Vec<Peer>,
+}
+
+/// The limits of one service. One peer may hold half of each kind of memory.
 pub struct Admission {
     events: Arc<Semaphore>,
     events_max: usize,
-    bytes: Arc<Semaphore>,
-    bytes_max: usize,
-    answers: Arc<Semaphore>,
+    bodies: Arc<Budget>,
+    answers: Arc<Budget>,
+    answer_bytes_max: usize,
 }
 
 impl Admission {
-    pub fn new(events_max: usize, bytes_max: usize) -> Self {
+    pub fn new(limits: AdmissionLimits) -> Self {
+        let exempt: Arc<HashSet<Peer>> = Arc::new(limits.share_exempt.into_iter().collect());
+        let answer_bytes_max = ANSWERS_BYTES_MAX / 2;
         Self {
-            events: Arc::new(Semaphore::new(events_max)),
-            events_max,
-            bytes: Arc::new(Semaphore::new(bytes_max)),
-            bytes_max,
-            answers: Arc::new(Semaphore::new(ANSWERS_BYTES_MAX)),
+            events: Arc::new(Semaphore::new(limits.events_max)),
+            events_max: limits.events_max,
+            bodies: Budget::new(BudgetLimits {
+                bytes_max: limits.bytes_max,
+                peer_bytes_max: (limits.bytes_max / 2).max(limits.body_bytes_max),
+                exempt: Arc::clone(&exempt),
+                full: Overloaded("too many bytes are in flight"),
+                peer_full: Overloaded("too many bytes from this client's address are in flight"),
+            }),
+            answers: Budget::new(BudgetLimits {
+                bytes_max: ANSWERS_BYTES_MAX,
+                peer_bytes_max: answer_bytes_max,
+                exempt,
+                full: Overloaded("too many bytes of answers wait for their clients"),
+                peer_full: Overloaded("too many bytes of answers wait for this client's address"),
+            }),
+            answer_bytes_max,
         }
     }
 
@@ -55,16 +82,17 @@ impl Admission {
         if capacity_is_short && bytes > LARGE_BODY_BYTES { Err(too_many_events()) } else { Ok(()) }
     }
 
-    /// Takes capacity for `bytes`, or answers at once that there is none.
-    pub fn admit_bytes(&self, bytes: usize) -> Result<BytesPermit, Overloaded> {
-        let permit = take(&self.bytes, bytes)?;
-        Ok(BytesPermit { permit, semaphore: Arc::clone(&self.bytes) })
+    /// A permit for the bytes of a body, to grow as they come.
+    pub fn body_permit(&self, peer: Peer) -> BytesPermit {
+        self.bodies.none(peer)
     }
 
-    /// Takes capacity for an answer of `bytes`, or says at once that there is none. One that is larger than all the capacity takes all of it.
-    pub fn admit_answer(&self, bytes: usize) -> Result<BytesPermit, Overloaded> {
-        let permit = take(&self.answers, bytes.min(ANSWERS_BYTES_MAX))?;
-        Ok(BytesPermit { permit, semaphore: Arc::clone(&self.answers) })
+    /// Takes capacity for an answer of about `bytes`, or says at once that there is none.
+    ///
+    /// A small answer always passes. One that is larger than a peer's share takes the whole share.
+    pub fn admit_answer(&self, peer: Peer, bytes: usize) -> Result<BytesPermit, Overloaded> {
+        let counted = if bytes <= SMALL_ANSWER_BYTES { 0 } else { bytes.min(self.answer_bytes_max) };
+        self.answers.take(peer, counted)
     }
 
     /// Takes capacity for `events`, or answers at once that there is none.
@@ -80,27 +108,12 @@ impl Admission {
     }
 
     pub fn bytes_in_flight(&self) -> usize {
-        self.bytes_max - self.bytes.available_permits()
-    }
-}
-
-impl BytesPermit {
-    /// Takes capacity for `bytes` more.
-    pub fn grow(&mut self, bytes: usize) -> Result<(), Overloaded> {
-        self.permit.merge(take(&self.semaphore, bytes)?);
-        Ok(())
+        self.bodies.held()
     }
 
-    /// The bytes it has capacity for.
-    pub fn bytes(&self) -> usize {
-        self.permit.num_permits()
+    pub fn answer_bytes_in_flight(&self) -> usize {
+        self.answers.held()
     }
-}
-
-fn take(semaphore: &Arc<Semaphore>, bytes: usize) -> Result<OwnedSemaphorePermit, Overloaded> {
-    Arc::clone(semaphore)
-        .try_acquire_many_owned(u32::try_from(bytes).unwrap_or(u32::MAX))
-        .map_err(|_| Overloaded("too many bytes are in flight"))
 }
 
 fn too_many_events() -> Overloaded {

@@ -6,13 +6,15 @@
 //! - `store_health`: whether the store takes writes.
 
 mod admission;
+mod budget;
 mod damage_log;
 mod peer;
 mod position;
 mod store_health;
 
 pub use self::{
-    admission::{Admission, BytesPermit, Overloaded, Permits},
+    admission::{Admission, AdmissionLimits, Overloaded, Permits, SMALL_ANSWER_BYTES},
+    budget::BytesPermit,
     damage_log::DamageLog,
     peer::Peer,
     position::{LedgerPosition, PolledHead},

@@ -1,5 +1,7 @@
 //! What HTTP sees: plain async methods on a handle, no mailbox and no SQL.
 
+mod large_work;
+
 use std::{
     io,
     sync::{
@@ -9,13 +11,18 @@ use std::{
     time::Duration,
 };
 
+use self::large_work::LargeWork;
+pub use self::large_work::WorkInterrupted;
 use crate::{
     actors::{
         ActorLimits, ActorName, ActorReport, Actors, CountersReport, Crash, PublishError, PublishRequest,
         RestartPolicy, Shared,
     },
     event::{DedupScope, Digester, Event, Outcome},
-    ledger::{Admission, BytesPermit, DamageLog, LedgerPosition, Overloaded, StoreHealth, StoreReport},
+    ledger::{
+        Admission, AdmissionLimits, BytesPermit, DamageLog, LedgerPosition, Overloaded, Peer, StoreHealth,
+        StoreReport,
+    },
     store::{EventStore, Page, PageQuery, StoreError, StoredEvent},
 };
 
@@ -39,6 +46,10 @@ pub struct ServiceLimits {
     pub events_in_flight_max: usize,
     /// Bytes of bodies being read or not yet answered.
     pub bytes_in_flight_max: usize,
+    /// Bytes of the largest body.
+    pub body_bytes_max: usize,
+    /// Peers that may hold more than their share of the memory for bodies and answers.
+    pub peer_share_exempt: Vec<Peer>,
     /// Events in one group; a larger request is a group alone.
     pub group_events_max: usize,
     /// Bytes of events in one group; a larger request is a group alone.
@@ -59,6 +70,7 @@ struct Parts {
     actors: Actors,
     damage_log: DamageLog,
     log_lines_lost: LinesLost,
+    large_work: LargeWork,
 }
 
 /// Lines of the log that could not be written; a clone counts with it.
@@ -102,6 +114,7 @@ pub struct NodeReport {
     pub store: StoreReport,
     pub events_in_flight: usize,
     pub bytes_in_flight: usize,
+    pub answer_bytes_in_flight: usize,
     /// Times that the database proved to be restored to an older copy.
     pub restored: u64,
     /// Lines of the log that could not be written.
@@ -132,11 +145,18 @@ impl Service {
             store_patience: limits.store_patience,
             restarts: limits.restarts,
         };
+        let admission_limits = AdmissionLimits {
+            events_max: limits.events_in_flight_max,
+            bytes_max: limits.bytes_in_flight_max,
+            body_bytes_max: limits.body_bytes_max,
+            share_exempt: limits.peer_share_exempt,
+        };
         Ok(Self(Arc::new(Parts {
-            admission: Admission::new(limits.events_in_flight_max, limits.bytes_in_flight_max),
+            admission: Admission::new(admission_limits),
             actors: Actors::start(shared.clone(), actor_limits)?,
             damage_log: DamageLog::default(),
             log_lines_lost,
+            large_work: LargeWork::default(),
             shared,
         })))
     }
@@ -151,14 +171,25 @@ impl Service {
         self.0.admission.expect_body(bytes)
     }
 
-    /// Takes capacity for a body of `bytes`, or refuses at once.
-    pub fn admit_bytes(&self, bytes: usize) -> Result<BytesPermit, Overloaded> {
-        self.0.admission.admit_bytes(bytes)
+    /// A permit for the bytes of a body of `peer`, which grows as they come.
+    pub fn body_permit(&self, peer: Peer) -> BytesPermit {
+        self.0.admission.body_permit(peer)
     }
 
-    /// Takes capacity for an answer of `bytes`, to be kept until its client has read it; or refuses at once.
-    pub fn admit_answer(&self, bytes: usize) -> Result<BytesPermit, Overloaded> {
-        self.0.admission.admit_answer(bytes)
+    /// Takes capacity for an answer to `peer` of about `bytes`, to be kept until the client has read it; or refuses
+    /// at once.
+    pub fn admit_answer(&self, peer: Peer, bytes: usize) -> Result<BytesPermit, Overloaded> {
+        self.0.admission.admit_answer(peer, bytes)
+    }
+
+    /// Does `work` on so many bytes, which must be pure computation: where it is called, or on another thread where
+    /// it would hold up others.
+    pub async fn work<T: Send + 'static>(
+        &self,
+        bytes: usize,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, WorkInterrupted> {
+        self.0.large_work.run(bytes, work).await
     }
 
     /// Stores the events of one request, all or none, and returns an outcome each, in order.
@@ -235,6 +266,7 @@ impl Service {
             store: shared.store_health.report(),
             events_in_flight: admission.events_in_flight(),
             bytes_in_flight: admission.bytes_in_flight(),
+            answer_bytes_in_flight: admission.answer_bytes_in_flight(),
             restored: shared.position.restored(),
             log_lines_lost: self.0.log_lines_lost.count(),
         })

@@ -14,6 +14,7 @@ mod faults;
 mod hang_up;
 mod harness;
 mod listing;
+mod memory;
 mod odd_events;
 mod odd_requests;
 mod opening;

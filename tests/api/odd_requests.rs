@@ -15,7 +15,8 @@ async fn nothing_happened(service: &RunningService) {
     assert_eq!(service.client.counts().await, (0, 0, 0));
     assert_eq!(service.client.all_events().await, [] as [Value; 0]);
     assert_eq!(service.client.publish_ok(event("t", "good")).await[0]["seq"], 1);
-    assert_eq!(service.client.stats().await["node"]["in_flight"], json!({"events": 0, "bytes": 0}));
+    let in_flight = &service.client.stats().await["node"]["in_flight"];
+    assert_eq!((&in_flight["events"], &in_flight["bytes"]), (&json!(0), &json!(0)));
     service.database().assert_sound().await;
 }
 

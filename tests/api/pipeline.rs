@@ -2,6 +2,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    net::IpAddr,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
@@ -468,7 +469,7 @@ async fn publish_all(actors: Service, store: FaultyStore, batches: Vec<Vec<Name>
         loop {
             let events = events_of(&batch);
             let begun = store.generation();
-            let bytes = actors.admit_bytes(1_000).unwrap();
+            let bytes = actors.body_permit(IpAddr::from([127, 0, 0, 1]).into());
             let result = actors.publish(events.clone(), bytes, Duration::from_secs(30)).await;
             let settled = matches!(result, Ok(_) | Err(PublishError::Refused(_)));
             attempts.push(Attempt { events, result, generations: (begun, store.generation()) });
@@ -487,6 +488,8 @@ fn service_limits(case: &Case, store_patience: Duration) -> ServiceLimits {
         window_ids: case.window_ids,
         events_in_flight_max: 10_000,
         bytes_in_flight_max: 1_000_000,
+        body_bytes_max: 1_000_000,
+        peer_share_exempt: Vec::new(),
         group_events_max: case.group_events_max,
         group_bytes_max: 1_000_000,
         store_patience,

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
     time::timeout,
 };
 
@@ -24,6 +24,20 @@ impl Raw {
         let stream = TcpStream::connect(address).await.unwrap();
         stream.set_nodelay(true).unwrap();
         Self { stream, read: Vec::new() }
+    }
+
+    /// As another peer: connects from an address of the loopback network.
+    pub async fn connect_from(peer: [u8; 4], address: SocketAddr) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind((peer, 0).into()).unwrap();
+        Self { stream: socket.connect(address).await.unwrap(), read: Vec::new() }
+    }
+
+    /// With hardly any room for answers in the system, so that they stay in the service until they are read.
+    pub async fn connect_narrow(address: SocketAddr) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4_096).unwrap();
+        Self { stream: socket.connect(address).await.unwrap(), read: Vec::new() }
     }
 
     pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {

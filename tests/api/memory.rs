@@ -1,0 +1,219 @@
+//! What clients can make the service hold: bodies that do not come on, and answers that are not read.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::harness::{
+    Database, Engine, RunningService, Settings, block_on, event, events, eventually,
+    raw::{Raw, publish_bytes, publish_head},
+};
+
+/// The other peer of these tests; the usual clients come from 127.0.0.1.
+const OTHER: [u8; 4] = [127, 0, 0, 2];
+const MIB: usize = 1024 * 1024;
+
+fn with_service<F: Future<Output = ()>>(change: impl Fn(&mut Settings), test: impl Fn(RunningService) -> F) {
+    block_on(async {
+        let mut settings = Settings::new(Database::create(Engine::Sqlite).await);
+        change(&mut settings);
+        test(RunningService::start(settings).await).await;
+    });
+}
+
+async fn in_flight(service: &RunningService, what: &str) -> u64 {
+    service.client.stats().await["node"]["in_flight"][what].as_u64().unwrap()
+}
+
+fn detail(problem: &Value) -> &str {
+    problem["detail"].as_str().unwrap()
+}
+
+/// A body of `bytes`, of which all but the last byte are sent.
+async fn fall_silent(client: &mut Raw, bytes: usize) {
+    client.send(publish_head(&format!("Content-Length: {bytes}"))).await;
+    client.send(" ".repeat(bytes - 1)).await;
+}
+
+#[test]
+fn silence_within_a_body_ends_it_after_five_seconds_however_fast_it_came() {
+    with_service(
+        |_| {},
+        async |service| {
+            let mut fast = Raw::connect(service.address).await;
+            let mut announcing = Raw::connect(service.address).await;
+            announcing.send(publish_head("Content-Length: 65536")).await;
+            fall_silent(&mut fast, 8 * MIB).await;
+            let begun = Instant::now();
+            eventually("its bytes are counted", async || {
+                in_flight(&service, "bytes").await == 8 * MIB as u64 - 1
+            })
+            .await;
+            fast.answer().await.problem(408);
+            announcing.answer().await.problem(408);
+            let silence = begun.elapsed();
+            assert!(silence > Duration::from_secs(4) && silence < Duration::from_secs(9), "{silence:?}");
+            assert_eq!(in_flight(&service, "bytes").await, 0);
+        },
+    );
+}
+
+#[test]
+fn one_peer_holds_half_of_the_memory_for_bodies_and_leaves_the_rest_to_others() {
+    let small = |settings: &mut Settings| {
+        settings.config.body_bytes_max = MIB;
+        settings.config.bytes_in_flight_max = 4 * MIB;
+    };
+    with_service(small, async |service| {
+        let mut held = Vec::new();
+        for _ in 0..2 {
+            let mut client = Raw::connect(service.address).await;
+            fall_silent(&mut client, MIB).await;
+            held.push(client);
+        }
+        eventually("half is held", async || in_flight(&service, "bytes").await == 2 * MIB as u64 - 2).await;
+        let refused = service.client.publish(event("t", "a")).await.problem(503);
+        assert!(detail(&refused).contains("this client's address"), "{refused}");
+        let mut large = event("t", "b");
+        large["payload"] = json!({"text": "x".repeat(MIB - 1_000)});
+        let mut other = Raw::connect_from(OTHER, service.address).await;
+        other.send(publish_bytes(large.to_string())).await;
+        assert_eq!(other.answer().await.status, 200);
+        drop(held);
+        eventually("all is given back", async || in_flight(&service, "bytes").await == 0).await;
+        service.client.publish_ok(event("t", "a")).await;
+    });
+}
+
+/// Asks on new connections and reads nothing. The system takes the first answers of each connection.
+async fn leave_unread(service: &RunningService, path: &str, connections: usize, requests: usize) -> Vec<Raw> {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n");
+    let mut unread = Vec::new();
+    for _ in 0..connections {
+        let mut client = Raw::connect_narrow(service.address).await;
+        client.send(request.repeat(requests)).await;
+        unread.push(client);
+    }
+    unread
+}
+
+/// Bytes of answers in flight, as the other peer is told.
+async fn in_flight_by_other(service: &RunningService) -> u64 {
+    let mut client = Raw::connect_from(OTHER, service.address).await;
+    client.send("GET /stats HTTP/1.1\r\nHost: test\r\n\r\n").await;
+    let answer = client.answer().await;
+    assert!(
+        answer.status == 200 && !answer.text.is_empty(),
+        "{} {:?} {}",
+        answer.status,
+        answer.headers,
+        answer.text
+    );
+    answer.json()["node"]["in_flight"]["answer_bytes"].as_u64().unwrap()
+}
+
+#[test]
+fn unread_answers_take_no_more_than_the_share_of_their_peer() {
+    const SHARE: u64 = 32 * MIB as u64;
+    with_service(
+        |_| {},
+        async |service| {
+            let mut large = event("t", "large");
+            large["payload"] = json!({"text": "x".repeat(MIB)});
+            service.client.publish_ok(&large).await;
+            let ask = async || service.client.get("/events/large").await;
+            let mut unread = Vec::new();
+            let refused = loop {
+                let answer = ask().await;
+                if answer.status == 503 {
+                    break answer.problem(503);
+                }
+                assert!(unread.len() < 200, "each of them holds an answer, and none is refused");
+                unread.extend(leave_unread(&service, "/events/large", 4, 8).await);
+            };
+            assert!(detail(&refused).contains("answers wait for this client"), "{refused}");
+            assert!(in_flight_by_other(&service).await <= SHARE + SHARE / 8);
+            assert_eq!(service.client.get("/livez").await.status, 200);
+            service.client.publish_ok(event("t", "small answer")).await;
+            let mut other = Raw::connect_from(OTHER, service.address).await;
+            other.send("GET /events/large HTTP/1.1\r\nHost: test\r\n\r\n").await;
+            assert_eq!(other.answer().await.status, 200);
+            drop((unread, other));
+            eventually("all is given back", async || in_flight_by_other(&service).await < MIB as u64).await;
+        },
+    );
+}
+
+#[test]
+fn unread_answers_of_every_route_are_counted() {
+    with_service(
+        |_| {},
+        async |service| {
+            let long_topics: Vec<Value> =
+                (0..1_000).map(|n| event(&format!("{n:04}{}", "t".repeat(251)), &format!("s{n}"))).collect();
+            service.client.publish_ok(json!(long_topics)).await;
+            for path in ["/stats", "/events?limit=1000"] {
+                let unread = leave_unread(&service, path, 4, 16).await;
+                eventually(path, async || in_flight_by_other(&service).await > MIB as u64).await;
+                drop(unread);
+                eventually("all is given back", async || in_flight_by_other(&service).await < MIB as u64)
+                    .await;
+            }
+        },
+    );
+}
+
+#[test]
+fn an_unread_answer_to_a_publish_is_counted() {
+    const EVENTS: usize = 20_000;
+    let large_batches = |settings: &mut Settings| settings.config.batch_events_max = EVENTS;
+    with_service(large_batches, async |service| {
+        let ids: Vec<String> = (0..EVENTS).map(|n| format!("{n:05}{}", "i".repeat(250))).collect();
+        let body = events("t", ids.iter().map(String::as_str)).to_string();
+        let mut client = Raw::connect_narrow(service.address).await;
+        client.send(publish_bytes(body)).await;
+        eventually("its answer is counted", async || in_flight_by_other(&service).await > MIB as u64).await;
+        drop(client);
+        eventually("all is given back", async || in_flight_by_other(&service).await < MIB as u64).await;
+    });
+}
+
+#[test]
+fn what_a_client_sent_is_repeated_to_it_in_part_alone() {
+    with_service(
+        |_| {},
+        async |service| {
+            let answer = service.client.get(&format!("/events?{}=1", "%01".repeat(8_000))).await;
+            assert!(answer.text.len() < 4_096, "{}", answer.text.len());
+            answer.problem(422);
+        },
+    );
+}
+
+#[test]
+fn probes_are_answered_while_large_bodies_are_parsed() {
+    let one_worker = |settings: &mut Settings| settings.config.http_workers = 1;
+    with_service(one_worker, async |service| {
+        let members = vec![r#""\u0061":0"#; 15 * MIB / 11].join(",");
+        let body = publish_bytes(format!("{{{members}}}"));
+        let mut senders = Vec::new();
+        for _ in 0..2 {
+            let (address, body) = (service.address, body.clone());
+            senders.push(tokio::spawn(async move {
+                let mut client = Raw::connect(address).await;
+                client.send(body).await;
+                client.answer().await.problem(422)
+            }));
+        }
+        let mut longest = Duration::ZERO;
+        while !senders.iter().all(tokio::task::JoinHandle::is_finished) {
+            let begun = Instant::now();
+            assert_eq!(service.client.get("/livez").await.status, 200);
+            longest = longest.max(begun.elapsed());
+        }
+        for sender in senders {
+            sender.await.unwrap();
+        }
+        assert!(longest < Duration::from_millis(500), "{longest:?}");
+    });
+}
