@@ -67,3 +67,39 @@ impl Tasks {
         tokio::time::timeout(timeout, self.running.wait()).await.is_ok()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SOON: Duration = Duration::from_secs(10);
+
+    #[tokio::test]
+    async fn a_panic_is_an_answer_and_a_stop_ends_what_runs() {
+        let (lost, _losses) = mpsc::unbounded_channel();
+        let tasks = Tasks::new(lost);
+        assert_eq!(tasks.run(async { 1 }).await, Some(1));
+        assert_eq!(tasks.run(async { panic!("planned") }).await, None::<u8>);
+        let waits = tokio::spawn({
+            let tasks = tasks.clone();
+            async move { tasks.run(std::future::pending::<u8>()).await }
+        });
+        tokio::task::yield_now().await;
+        assert!(tasks.stop(SOON).await);
+        assert_eq!(waits.await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn the_end_of_a_task_that_must_run_is_a_loss_and_its_stop_is_none() {
+        let (lost, mut losses) = mpsc::unbounded_channel();
+        let tasks = Tasks::new(lost);
+        tasks.keep_running("panics", async { panic!("planned") });
+        assert_eq!(losses.recv().await.as_deref(), Some("panics"));
+        tasks.keep_running("ends", async {});
+        assert_eq!(losses.recv().await.as_deref(), Some("ends"));
+        tasks.keep_running("runs", std::future::pending());
+        assert!(tasks.stop(SOON).await);
+        drop(tasks);
+        assert_eq!(losses.recv().await, None);
+    }
+}

@@ -19,6 +19,11 @@ use crate::{
 /// How long the last lines may take to be written when the process ends.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// Threads whose panic ends the process at once, with exit code 1. The main thread starts and ends everything else:
+/// unwinding it may mean to wait for threads that do not end. Without the one that accepts connections the HTTP server
+/// lives on and serves nobody.
+const VITAL_THREADS: [&str; 2] = ["main", "actix-server acceptor"];
+
 /// The log of the process.
 pub(super) struct Log {
     writer: LogWriter,
@@ -42,9 +47,7 @@ pub(super) fn start(config: &LogConfig) -> Result<Log, CliError> {
     let last_lines = writer.clone();
     panic::set_hook(Box::new(move |info| {
         log_panic(info);
-        // The main thread starts and ends everything else: what panics there cannot go on, and to unwind it may mean
-        // to wait for threads that do not end.
-        if thread::current().name() == Some("main") {
+        if thread::current().name().is_some_and(|name| VITAL_THREADS.contains(&name)) {
             last_lines.flush_within(FLUSH_TIMEOUT);
             process::exit(1);
         }

@@ -7,9 +7,9 @@ use std::{
 };
 
 use crate::harness::{
-    Client, Database, Engine, block_on,
+    Client, Database, Engine, block_on, eventually,
     preload::Preload,
-    process::{failure, sekali},
+    process::{Process, failure, sekali},
 };
 
 /// From one thread, the log's, to more than a service needs.
@@ -68,5 +68,24 @@ fn a_process_that_gets_no_more_threads_serves_or_ends_with_exit_code_1() {
             child.wait().unwrap();
         }
         assert!((1..THREADS.len()).contains(&served), "{served} served");
+    });
+}
+
+#[test]
+fn a_process_that_can_accept_no_connection_any_more_ends_with_exit_code_1() {
+    block_on(async {
+        let database = Database::create(Engine::Sqlite).await;
+        let preload = Preload::build();
+        let mut command = sekali(&["serve", "--listen", "127.0.0.1:0", "--database-url", &database.url]);
+        preload.fail_accepting(&mut command);
+        let mut process = Process::spawn(&mut command);
+        // Each connection wakes the thread that accepts.
+        let wakes = async || {
+            let request = process.client.request("GET", "/livez").header("connection", "close");
+            process.client.send(request).await.is_err()
+        };
+        eventually("it takes no connection", wakes).await;
+        assert_eq!(process.wait().code(), Some(1), "{}", process.log());
+        assert!(process.log().contains("actix-server acceptor"), "{}", process.log());
     });
 }

@@ -1,11 +1,12 @@
-//! A library that is loaded before a process: with a clock of its own, and a limit on threads.
+//! A library that is loaded before a process: with a clock of its own, a limit on threads, and a poll that fails.
 
 use std::{path::PathBuf, process::Command};
 
 use tempfile::TempDir;
 
 /// `TEST_CLOCK_SHIFT` are seconds that are added to the time of day; `TEST_THREADS_MAX` are the threads that the
-/// process may start, beside its first.
+/// process may start, beside its first; with `TEST_ACCEPT_FAILS` the thread that accepts connections fails at its fourth
+/// poll.
 const SOURCE: &str = r#"
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -13,6 +14,9 @@ const SOURCE: &str = r#"
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/prctl.h>
 #include <time.h>
 
 int clock_gettime(clockid_t clock, struct timespec *now) {
@@ -31,6 +35,19 @@ int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*
     const char *max = getenv("TEST_THREADS_MAX");
     if (max && atomic_fetch_add(&started, 1) >= atoi(max)) return EAGAIN;
     return real(thread, attributes, start, argument);
+}
+
+int epoll_wait(int poll, struct epoll_event *events, int events_max, int timeout) {
+    static int (*real)(int, struct epoll_event *, int, int);
+    static atomic_int polls;
+    if (!real) real = dlsym(RTLD_NEXT, "epoll_wait");
+    char name[16] = "";
+    prctl(PR_GET_NAME, name);
+    if (getenv("TEST_ACCEPT_FAILS") && !strncmp(name, "actix-server ac", 15) && atomic_fetch_add(&polls, 1) >= 3) {
+        errno = EBADF;
+        return -1;
+    }
+    return real(poll, events, events_max, timeout);
 }
 "#;
 
@@ -60,5 +77,10 @@ impl Preload {
     /// Refuses the command every thread beyond so many, beside its first.
     pub fn limit_threads(&self, command: &mut Command, threads: usize) {
         command.env("LD_PRELOAD", &self.library).env("TEST_THREADS_MAX", threads.to_string());
+    }
+
+    /// Has the thread that accepts connections fail soon.
+    pub fn fail_accepting(&self, command: &mut Command) {
+        command.env("LD_PRELOAD", &self.library).env("TEST_ACCEPT_FAILS", "1");
     }
 }
