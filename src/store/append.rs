@@ -1,4 +1,4 @@
-//! What the writer gives the store, and what it gets back.
+//! A group as the writer gives it to the store, and its outcome.
 
 use std::collections::HashMap;
 
@@ -49,7 +49,7 @@ impl<'a> AppendGroup<'a> {
         counts
     }
 
-    /// What the ledger knows this group by, as its commit of this number.
+    /// How the ledger identifies this group once it is its commit of this number.
     pub fn mark(&self, commit_no: u64) -> LedgerMark {
         LedgerMark { commit_no, writer_id: self.writer_id, group_no: self.group_no }
     }

@@ -16,13 +16,13 @@ use super::{
 };
 use crate::event::DedupScope;
 
-/// An append that is under way for this long has reached the store, and few have ended by then.
+/// How long after its start an append is interrupted: it has reached the store by then, and few have ended.
 const CRASH_AFTER: Duration = Duration::from_micros(200);
 
 /// The message of the panic.
 pub const CRASHED_IN_APPEND: &str = "crash injected";
 
-/// Passes everything on to another store. Once armed, it panics in the middle of one append.
+/// Passes each call on to another store. Once armed, it panics in the middle of one append.
 pub struct CrashingStore {
     store: Arc<dyn EventStore>,
     trigger: CrashTrigger,
@@ -63,7 +63,7 @@ impl StoreWriter for CrashingWriter {
             return append.await;
         }
         let begun = Instant::now();
-        // A timer would only count milliseconds, and most appends have ended by then.
+        // tokio's timers have a resolution of a millisecond, and most appends end before that.
         let moment = async {
             while begun.elapsed() < CRASH_AFTER {
                 tokio::task::yield_now().await;

@@ -1,10 +1,9 @@
-//! The bottom floor: two engines behind one trait, and the judge of what is new.
+//! The store: Postgres or SQLite behind one trait.
 //!
 //! A store appends whole groups in serial transactions: events, counters and `seq` commit together or not at
-//! all, and its unique key alone decides what is a duplicate.
+//! all. Its unique key alone decides what is a duplicate.
 
 mod append;
-mod clock;
 mod crashing;
 mod error;
 mod open;
@@ -70,7 +69,7 @@ pub trait StoreWriter: Send {
     /// Stores a group in one transaction: durable when this answers [`AppendOutcome::Committed`].
     ///
     /// The same group (writer, number and contents) may be sent again after an error or a lost answer: it is
-    /// stored and counted once, and answered alike.
+    /// stored and counted once, and the outcome is the same.
     async fn append(&mut self, group: &AppendGroup<'_>) -> Result<AppendOutcome, StoreError>;
 
     /// Ends the connection. When this returns, its files and its socket are closed. Dropping a connection closes

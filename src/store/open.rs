@@ -26,7 +26,7 @@ pub async fn open(url: &str, options: &OpenOptions) -> Result<Arc<dyn EventStore
 }
 
 /// Brings the schema of the database that `url` names up to date, and fixes its scope where one is given.
-/// Answers the schema's version.
+/// Returns the schema's version.
 pub async fn migrate(url: &str, scope: Option<DedupScope>) -> Result<i64, OpenError> {
     match Engine::of(url)? {
         Engine::Postgres => postgres::migrate(url, scope).await,

@@ -14,13 +14,13 @@ pub struct Head {
     pub topics_total: u64,
 }
 
-/// A commit, and with it the ledger up to there. The number alone would not do: a ledger that was restored to an
-/// older copy grows on, and uses the numbers of what it lost again.
+/// Identifies a commit, and with it the ledger up to there. A number alone does not: a ledger that was restored to
+/// an older copy gives the numbers of the lost commits to new ones.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LedgerMark {
     /// Groups committed so far; rises by one with each, over all nodes. 0 stands for the empty ledger.
     pub commit_no: u64,
-    /// Who committed it, and as which of its groups; no two commits are alike in this.
+    /// Who committed it, and as which of its groups; no two commits have both in common.
     pub writer_id: Uuid,
     pub group_no: u64,
 }

@@ -1,4 +1,4 @@
-//! From the rows of either engine to what the store answers. Times come as microseconds since 1970.
+//! From the rows of either engine to the types of the store. Times are microseconds since 1970.
 
 use serde_json::value::RawValue;
 use sqlx::{ColumnIndex, Database, Decode, FromRow, Row, Type};

@@ -124,6 +124,11 @@ fn nothing_is_acknowledged_for_a_file_that_was_removed_or_replaced() {
             assert_eq!(process.client.get("/livez").await.status, 200);
             process.signal("TERM");
             assert_eq!(process.wait().code(), Some(0));
+            if reason.contains("-wal") {
+                let database = Database::at(&url_of(&file));
+                assert_eq!(database.number("SELECT count(*) FROM events WHERE event_id <> 'c'").await, 2);
+                database.assert_sound().await;
+            }
         });
     }
 }

@@ -15,11 +15,11 @@ use crate::store::{OpenError, StoreError};
 
 /// How long a connection waits for another one's lock on the file.
 pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(3);
-/// What the writer keeps of the file in memory: random ids touch a page each of the index that judges them. SQLite's
-/// own 2 MiB had the pages read from the file again and again.
+/// The writer's page cache. Each random id touches another page of the unique index; with SQLite's default of 2 MiB
+/// these pages are read from the file again and again.
 const WRITER_CACHE_KIB: u32 = 32 * 1024;
-/// Pages of 4 KiB that the log may hold before they are copied into the file, each once however often it was
-/// written. More would have the few single events that meet the copying wait longer.
+/// Pages of 4 KiB in the log at which SQLite copies them into the file. More would make the commits that do the
+/// copying slower.
 const CHECKPOINT_PAGES: u32 = 2_000;
 /// What the log is cut to when it starts over.
 const LOG_BYTES_KEPT: u64 = 16 * 1024 * 1024;
@@ -58,7 +58,7 @@ impl Connector {
         &self.file
     }
 
-    /// The first connection: what it cannot do, none can.
+    /// The first connection. It shows at once what can never work.
     pub(super) async fn first(&self) -> Result<SqliteConnection, OpenError> {
         let failed = |error| first_error(error, self.file.path());
         let mut connection = self.options.connect().await.map_err(failed)?;
@@ -109,8 +109,7 @@ impl Connector {
         Ok(pool)
     }
 
-    /// Leaves the file whole and alone: copies the log into it, and removes the log where no other connection is
-    /// open.
+    /// Copies the log into the file. Removes the log if no other connection is open.
     pub(super) async fn remove_log(&self) -> sqlx::Result<()> {
         let mut connection = self.options.connect().await?;
         sqlx::raw_sql("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut connection).await?;

@@ -63,7 +63,7 @@ pub(super) fn store_error(error: sqlx::Error) -> StoreError {
 pub(super) fn open_error(error: sqlx::Error) -> OpenError {
     let is_locked = extended_code(&error).is_some_and(|code| code & 0xff == BUSY);
     match store_error(error) {
-        // A file does not come back by waiting, but another program's lock on it goes.
+        // Waiting helps only against another program's lock.
         StoreError::Unavailable(error) if is_locked => OpenError::Unavailable(error),
         StoreError::Unavailable(error)
         | StoreError::Exhausted(error)

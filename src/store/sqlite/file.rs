@@ -1,4 +1,4 @@
-//! The database's file, known by device and inode: a name, a link or a mount is only a way to it.
+//! The database's file, identified by device and inode. Names, links and mounts only lead to it.
 
 use std::{
     fs::{self, File, Metadata, TryLockError},
@@ -74,8 +74,8 @@ impl DatabaseFile {
         &self.path
     }
 
-    /// Takes the log that lies beside the file now for that of the connections. One of them must be open, and
-    /// must stay so: the last one to close removes the log.
+    /// Notes the log that lies beside the file now. One connection must be open and stay open: the last one to
+    /// close removes the log.
     pub(super) fn note_log(&self) -> io::Result<()> {
         let log = fs::metadata(self.log_path())?;
         self.log.get_or_init(|| log.into());

@@ -64,7 +64,7 @@ impl Rows<'_> {
     /// Inserts those that are new; returns the others, by place and `seq`.
     async fn insert_new(self, transaction: &mut Transaction<'_, Sqlite>) -> sqlx::Result<Vec<(usize, u64)>> {
         match self.insert(transaction).await {
-            // The statement alone is undone; the transaction goes on.
+            // SQLite undoes the statement alone; the transaction goes on.
             Err(error) if is_repeat(&error) => {}
             inserted => return inserted.map(|()| Vec::new()),
         }
@@ -75,7 +75,38 @@ impl Rows<'_> {
     }
 
     async fn insert(self, transaction: &mut Transaction<'_, Sqlite>) -> sqlx::Result<()> {
-        let inserted = sqlx::query(
+        let inserted = match self.events {
+            [] => return Ok(()),
+            [event] => self.insert_one(event, transaction).await?,
+            _ => self.insert_many(transaction).await?,
+        };
+        expect_rows("INSERT INTO events", &inserted, self.events.len())
+    }
+
+    /// A payload alone may be as large as a body: it is not copied into JSON.
+    async fn insert_one(
+        self,
+        event: &Event,
+        transaction: &mut Transaction<'_, Sqlite>,
+    ) -> sqlx::Result<SqliteQueryResult> {
+        sqlx::query(
+            "INSERT INTO events (seq, topic, event_id, scope_topic, timestamp, source, payload, received_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+        )
+        .bind(self.next_seq)
+        .bind(&**event.topic())
+        .bind(&**event.event_id())
+        .bind(self.scope.key_topic(event.topic()))
+        .bind(event.timestamp().unix_micros())
+        .bind(&**event.source())
+        .bind(&**event.payload())
+        .bind(self.received_at)
+        .execute(&mut **transaction)
+        .await
+    }
+
+    async fn insert_many(self, transaction: &mut Transaction<'_, Sqlite>) -> sqlx::Result<SqliteQueryResult> {
+        sqlx::query(
             "INSERT INTO events (seq, topic, event_id, scope_topic, timestamp, source, payload, received_at)
              SELECT $1 + key, value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, $2
              FROM json_each($3)",
@@ -84,8 +115,7 @@ impl Rows<'_> {
         .bind(self.received_at)
         .bind(self.to_json()?)
         .execute(&mut **transaction)
-        .await?;
-        expect_rows("INSERT INTO events", &inserted, self.events.len())
+        .await
     }
 
     fn to_json(self) -> sqlx::Result<String> {

@@ -1,4 +1,4 @@
-//! Lists cross over to SQLite and back as JSON text.
+//! Lists are passed to and from SQLite as JSON text.
 
 pub(super) fn to_json(value: &impl serde::Serialize) -> sqlx::Result<String> {
     serde_json::to_string(value).map_err(|error| sqlx::Error::Encode(Box::new(error)))

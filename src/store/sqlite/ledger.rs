@@ -1,12 +1,14 @@
-//! The ledger's one row: what it says of a group before it is written, and how it moves on.
+//! The ledger's one row: it tells whether a group is stored already, and what the next commit is.
 
 use sqlx::{FromRow, Sqlite, Transaction};
 use uuid::Uuid;
 
-use super::json::{from_json, to_json};
+use super::{
+    clock::unix_micros,
+    json::{from_json, to_json},
+};
 use crate::store::{
     AppendGroup, AppendOutcome, Committed, Damage, Head, LedgerMark,
-    clock::unix_micros,
     rows::{from_sql, to_sql},
 };
 
@@ -33,7 +35,7 @@ impl Ledger {
             .await
     }
 
-    /// What this group became, where that is settled before anything is written.
+    /// The outcome of this group, if the ledger tells it without a write.
     pub(super) fn answer_already_given(
         &self,
         group: &AppendGroup<'_>,

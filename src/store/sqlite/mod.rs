@@ -1,5 +1,6 @@
-//! SQLite, for one service on one machine: one file (with its write-ahead log beside it) and no server.
+//! SQLite: one service on one machine, with one file and SQLite's write-ahead log beside it.
 
+mod clock;
 mod connect;
 mod error;
 mod file;
@@ -21,13 +22,14 @@ use sqlx::{Connection, SqlitePool};
 use tracing::warn;
 
 use self::{
+    clock::ClockCheck,
     connect::Connector,
     error::{open_error, store_error},
     writer::SqliteWriter,
 };
 use super::{
     EventStore, Head, LedgerMark, OpenError, OpenOptions, Page, PageQuery, StoreError, StoreWriter,
-    StoredEvent, StoredId, Totals, clock::ClockCheck,
+    StoredEvent, StoredId, Totals,
 };
 use crate::event::DedupScope;
 
@@ -60,7 +62,7 @@ impl SqliteStore {
         Ok(Self { scope, connector, pool, head_pool, clock_check: Arc::new(clock_check) })
     }
 
-    /// The readers' pool, while the file is where its name leads to.
+    /// The readers' pool, unless the file was removed or replaced.
     fn pool(&self) -> Result<&SqlitePool, StoreError> {
         self.connector.file().check()?;
         Ok(&self.pool)
@@ -123,8 +125,8 @@ impl EventStore for SqliteStore {
         reads::head(&self.head_pool).await.map_err(store_error)
     }
 
-    /// The ledger tells its newest commit alone. What was seen can only be missing where that rules it out: beside
-    /// the lock there is no other service that could have grown a restored file.
+    /// The ledger keeps only its newest commit, which is enough: the file is locked, so no other service can have
+    /// appended to a restored copy.
     async fn holds(&self, seen: &LedgerMark) -> Result<bool, StoreError> {
         Ok(!self.head().await?.mark.rules_out(seen))
     }
@@ -146,7 +148,7 @@ impl EventStore for SqliteStore {
         if self.connector.file().check().is_ok() {
             self.remove_log().await;
         }
-        // Actors and readers may hold the store for a moment longer; the next service need not wait for them.
+        // Actors and readers may keep the store for a moment; the next service does not wait for them.
         if let Err(error) = self.connector.file().unlock() {
             warn!(error = &error as &dyn std::error::Error, "the database file cannot be unlocked");
         }

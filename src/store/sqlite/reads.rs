@@ -1,4 +1,4 @@
-//! What readers ask: each is one statement, and so one snapshot.
+//! The queries of readers. Each is one statement, and so one snapshot.
 
 use sqlx::{AssertSqlSafe, SqliteConnection, SqlitePool};
 
@@ -10,7 +10,7 @@ use crate::{
     },
 };
 
-/// The sizes are summed up before any payload is read: a page ends where it would outgrow its limit.
+/// Sums up the sizes before it reads any payload: a page ends where it would exceed its limit.
 pub(super) async fn page(pool: &SqlitePool, query: &PageQuery) -> sqlx::Result<Page> {
     let direction = if query.after.is_some() { "ASC" } else { "DESC" };
     let topic_filter = if query.topic.is_some() { "AND topic = $5" } else { "" };

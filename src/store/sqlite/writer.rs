@@ -13,6 +13,7 @@ use sqlx::{AssertSqlSafe, Connection, SqliteConnection};
 use tracing::warn;
 
 use super::{
+    clock::ClockCheck,
     connect::BUSY_TIMEOUT,
     error::store_error,
     file::DatabaseFile,
@@ -22,11 +23,11 @@ use super::{
 };
 use crate::{
     event::DedupScope,
-    store::{AppendGroup, AppendOutcome, StoreError, StoreWriter, clock::ClockCheck},
+    store::{AppendGroup, AppendOutcome, StoreError, StoreWriter},
 };
 
-/// A log above this is copied into the file and cut while readers are kept out for a moment. SQLite's own
-/// copying never ends a log that overlapping readers use.
+/// A log above this is copied into the file and cut, which waits for the readers that use it. SQLite's own
+/// checkpoints do not wait, so overlapping readers keep a log growing.
 const LOG_BYTES_MAX: u64 = 48 * 1024 * 1024;
 /// How long cutting the log waits for readers, and how long after a vain attempt it is tried again.
 const CUT_PATIENCE: Duration = Duration::from_millis(250);
@@ -95,7 +96,7 @@ async fn append(
     group: &AppendGroup<'_>,
     clock_check: &ClockCheck,
 ) -> sqlx::Result<AppendOutcome> {
-    // A transaction that began as a reader could not become the writer while another one is.
+    // A transaction that starts with a read fails at its first write if another program is writing.
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
     let ledger = Ledger::read(&mut transaction).await?;
     if let Some(append) = ledger.answer_already_given(group)? {

@@ -10,7 +10,7 @@ use tracing::warn;
 /// The ledger may be ahead of the clock by this much without a word: clocks of several nodes differ a little.
 const AHEAD_MICROS_MAX: i64 = 60_000_000;
 
-/// Says once that events are stored under a time that this machine's clock has not reached. `received_at` never
+/// Logs once that events are stored under a time that this machine's clock has not reached. `received_at` never
 /// runs backwards, so one commit by a clock that was ahead gives its time to all that follow, until it has passed.
 #[derive(Default)]
 pub(super) struct ClockCheck {
