@@ -7,7 +7,7 @@ use super::{gate::Gate, metered_body::MeteredBody, peer::peer, problem::Problem,
 use crate::{
     event::{DedupScope, check_name},
     ledger::Peer,
-    service::Service,
+    service::{Loaded, Service},
     store::{PageQuery, StoredEvent},
 };
 
@@ -53,9 +53,13 @@ async fn event_as_page(
     check_name(event_id).map_err(|fault| Problem::invalid_parameter(format!("`event_id` {fault}")))?;
     let service = gate.pass()?;
     let found = find(service, Some(event_id.to_owned()), topic_of(parameters)?).await?;
-    let permit = service.admit_answer(peer, json_bytes(found.as_slice()))?;
-    let body = MeteredBody::build(service, permit, move || page_json(found.as_slice())).await?;
+    let permit = service.admit_answer(peer, json_bytes(one_or_none(&found)))?;
+    let body = MeteredBody::build(service, permit, move || page_json(one_or_none(&found))).await?;
     Ok(HttpResponse::Ok().content_type("application/json").body(body))
+}
+
+fn one_or_none(found: &Option<Loaded<StoredEvent>>) -> &[StoredEvent] {
+    found.as_deref().map_or(&[], std::slice::from_ref)
 }
 
 /// The event with one id.
@@ -65,7 +69,7 @@ pub(super) async fn event(request: HttpRequest, gate: web::Data<Gate>) -> Result
     let service = gate.pass()?;
     let found = find(service, event_id_in(request.path()), topic).await?;
     let Some(event) = found else { return Err(Problem::not_found("no event with this id is stored")) };
-    let bytes = json_bytes(std::slice::from_ref(&event));
+    let bytes = json_bytes(std::slice::from_ref(&*event));
     let permit = service.admit_answer(peer(&request), bytes)?;
     let write = move || {
         let mut json = Vec::with_capacity(bytes);
@@ -81,7 +85,7 @@ async fn find(
     service: &Service,
     event_id: Option<String>,
     topic: Option<String>,
-) -> Result<Option<StoredEvent>, Problem> {
+) -> Result<Option<Loaded<StoredEvent>>, Problem> {
     if service.scope() == DedupScope::Topic && topic.is_none() {
         return Err(Problem::invalid_parameter(
             "`topic` must be given: in this database an event is known by its topic and its event_id",

@@ -1,8 +1,12 @@
-//! Work on large bodies and answers: off the threads that serve HTTP, and a few at a time.
+//! What takes much time or memory at once is done a few at a time: work on large bodies and answers, outside the
+//! threads that serve HTTP, and reads of events.
 
-use std::{num::NonZero, sync::Arc, thread::available_parallelism};
+use std::{num::NonZero, ops::Deref, sync::Arc, thread::available_parallelism};
 
-use tokio::{sync::Semaphore, task::spawn_blocking};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task::spawn_blocking,
+};
 
 /// Work on up to this many bytes takes a few milliseconds, and is done where it arises.
 const LARGE_WORK_BYTES: usize = 1024 * 1024;
@@ -12,15 +16,44 @@ const LARGE_WORK_BYTES: usize = 1024 * 1024;
 #[error("the request was interrupted")]
 pub struct WorkInterrupted;
 
-/// Threads for large work: one less than there are cores, so that small requests and probes find one.
+/// Limits on what is done at once.
 pub(super) struct LargeWork {
+    /// One thread less than there are cores, so that small requests and probes find one.
     threads: Arc<Semaphore>,
+    /// One read more than there are cores: each may hold an event of the largest size four times, in the engine, as
+    /// its rows, as text and as the answer that is being built.
+    reads: Arc<Semaphore>,
+}
+
+/// What was read, with its place among the reads. Dropped once the answer is built.
+pub struct Loaded<T> {
+    value: T,
+    _place: OwnedSemaphorePermit,
+}
+
+impl<T> Loaded<Option<T>> {
+    /// What was found, if anything.
+    pub(super) fn found(self) -> Option<Loaded<T>> {
+        let Self { value, _place } = self;
+        value.map(|value| Loaded { value, _place })
+    }
+}
+
+impl<T> Deref for Loaded<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.value
+    }
 }
 
 impl Default for LargeWork {
     fn default() -> Self {
         let cores = available_parallelism().map_or(1, NonZero::get);
-        Self { threads: Arc::new(Semaphore::new((cores - 1).max(1))) }
+        Self {
+            threads: Arc::new(Semaphore::new((cores - 1).max(1))),
+            reads: Arc::new(Semaphore::new(cores + 1)),
+        }
     }
 }
 
@@ -41,5 +74,20 @@ impl LargeWork {
             work()
         });
         done.await.map_err(|_| WorkInterrupted)
+    }
+    /// The places for reads of events.
+    pub(super) fn reads(&self) -> Reads {
+        Reads(Arc::clone(&self.reads))
+    }
+}
+
+/// Places for reads, for a task that may outlive its request.
+pub(super) struct Reads(Arc<Semaphore>);
+
+impl Reads {
+    /// Waits for a place, and then for what is `read`.
+    pub(super) async fn load<T, E>(self, read: impl Future<Output = Result<T, E>>) -> Result<Loaded<T>, E> {
+        let place = self.0.acquire_owned().await.expect("these places are never closed");
+        Ok(Loaded { value: read.await?, _place: place })
     }
 }

@@ -12,7 +12,7 @@ use std::{
 };
 
 use self::large_work::LargeWork;
-pub use self::large_work::WorkInterrupted;
+pub use self::large_work::{Loaded, WorkInterrupted};
 use crate::{
     actors::{
         ActorLimits, ActorName, ActorReport, Actors, CountersReport, Crash, PublishError, PublishRequest,
@@ -214,8 +214,9 @@ impl Service {
     }
 
     /// One page of events.
-    pub async fn page(&self, query: PageQuery) -> Result<Page, StoreError> {
-        self.read(READ_TIMEOUT, move |store| async move { store.page(&query).await }).await
+    pub async fn page(&self, query: PageQuery) -> Result<Loaded<Page>, StoreError> {
+        let reads = self.0.large_work.reads();
+        self.read(READ_TIMEOUT, move |store| async move { reads.load(store.page(&query)).await }).await
     }
 
     /// The event with this id, and in scope `topic` this topic.
@@ -223,9 +224,12 @@ impl Service {
         &self,
         event_id: String,
         topic: Option<String>,
-    ) -> Result<Option<StoredEvent>, StoreError> {
-        self.read(READ_TIMEOUT, move |store| async move { store.event(&event_id, topic.as_deref()).await })
-            .await
+    ) -> Result<Option<Loaded<StoredEvent>>, StoreError> {
+        let reads = self.0.large_work.reads();
+        let read = async move |store: Arc<dyn EventStore>| {
+            reads.load(store.event(&event_id, topic.as_deref())).await
+        };
+        self.read(READ_TIMEOUT, read).await.map(Loaded::found)
     }
 
     /// Whether the store answers.

@@ -5,6 +5,7 @@ mod cut_at_commit;
 mod full_disk;
 mod held_ledger;
 mod killed;
+mod large_bodies;
 mod log;
 mod overload;
 mod poison;

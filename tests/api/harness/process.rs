@@ -109,8 +109,17 @@ impl Process {
 
     /// The most memory that it has held so far, in bytes.
     pub fn peak_memory(&self) -> u64 {
+        self.memory_figure("VmHWM:")
+    }
+
+    /// The bytes of memory that it holds now.
+    pub fn memory(&self) -> u64 {
+        self.memory_figure("VmRSS:")
+    }
+
+    fn memory_figure(&self, name: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmHWM:")).expect("a figure of Linux");
+        let line = status.lines().find(|line| line.starts_with(name)).expect("a figure of Linux");
         line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
     }
 
