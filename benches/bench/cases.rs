@@ -31,6 +31,8 @@ struct Case {
     stored: u64,
     /// Whether a snapshot is held open meanwhile, as a backup does.
     snapshot: bool,
+    /// Whether the disk's flush takes 4 ms longer.
+    slow_flush: bool,
     /// Whether twelve kinds of unfriendly clients are there meanwhile.
     unfriendly: bool,
     seconds: f64,
@@ -45,6 +47,8 @@ pub enum Compare {
     Unnest,
     /// Single rows a second over 32 connections.
     Singles,
+    /// The same over 64 connections on a disk with a slow flush.
+    SlowSingles,
     /// The median of a single row over one connection, in milliseconds: lower is better.
     SingleLatency,
     /// Rows a second that SQLite takes from `json_each`.
@@ -62,6 +66,7 @@ fn cases(args: &RunArgs) -> Vec<Case> {
         sqlite: false,
         stored: 0,
         snapshot: false,
+        slow_flush: false,
         unfriendly: false,
         seconds: args.seconds,
         compare: Compare::Unnest,
@@ -106,8 +111,31 @@ fn cases(args: &RunArgs) -> Vec<Case> {
             cases.push(Case { seconds: 3.0 * args.seconds, ..case });
         }
     }
+    cases.extend(slow_flush_cases(&base));
     cases.retain(|case| case.name.contains(&args.only));
     cases
+}
+
+/// On a disk with a slow flush, as most of a cloud's are.
+fn slow_flush_cases(base: &Case) -> Vec<Case> {
+    let base = Case { slow_flush: true, ..base.clone() };
+    let case = |engine: &str, batch: usize, connections: usize, compare: Compare| {
+        let what = if batch == 1 {
+            format!("singles, {connections} connections")
+        } else {
+            format!("batches of {batch}")
+        };
+        let name = format!("{engine} with a slow flush, {what}");
+        Case { name, batch, connections, compare, sqlite: engine == "SQLite", ..base.clone() }
+    };
+    vec![
+        case("Postgres", 1_000, 8, Compare::Unnest),
+        case("Postgres", 1, 1, Compare::SingleLatency),
+        case("Postgres", 1, 64, Compare::SlowSingles),
+        case("Postgres", 1, 256, Compare::SlowSingles),
+        case("SQLite", 1_000, 8, Compare::Nothing),
+        case("SQLite", 1, 64, Compare::Nothing),
+    ]
 }
 
 /// Rows that raw SQLite takes in one transaction, as the cases' requests have.
@@ -142,15 +170,17 @@ async fn raw_limit(args: &RunArgs, case: &Case) -> Result<f64> {
         let url = format!("sqlite://{}/raw.db", folder.path().display());
         return raw::json_each(&url, RAW_BATCH, seconds).await;
     }
-    let url = create_database(&args.database_url).await?;
+    let server = &args.server(case).0;
+    let url = create_database(server).await?;
     raw::create_table(&url).await?;
     raw::fill(&url, case.stored).await?;
     let limit = match case.compare {
         Compare::Singles => raw::singles(&url, 32, seconds).await?.0,
+        Compare::SlowSingles => raw::singles(&url, 64, seconds).await?.0,
         Compare::SingleLatency => raw::singles(&url, 1, seconds).await?.1,
         _ => raw::unnest(&url, 1, seconds).await?,
     };
-    drop_database(&args.database_url, &url).await?;
+    drop_database(server, &url).await?;
     Ok(limit)
 }
 
@@ -201,18 +231,30 @@ fn generator_limit(args: &RunArgs) -> Result<(f64, f64)> {
     Ok(limits)
 }
 
+impl RunArgs {
+    /// The Postgres server of a case: its URL and its process id.
+    fn server(&self, case: &Case) -> (String, u32) {
+        match case.slow_flush {
+            true => (self.slow_database_url.clone(), self.slow_postgres_pid),
+            false => (self.database_url.clone(), self.postgres_pid),
+        }
+    }
+}
+
 async fn measure(args: &RunArgs, case: &Case) -> Result<Row> {
     let limit = match case.compare {
         Compare::Nothing => None,
         _ => Some(raw_limit(args, case).await?),
     };
     let folder = tempfile::tempdir()?;
+    let (server, postgres_pid) = args.server(case);
     let url = if case.sqlite {
         format!("sqlite://{}/bench.db", folder.path().display())
     } else {
-        create_database(&args.database_url).await?
+        create_database(&server).await?
     };
-    let service = RunningService::start(&args.sekali, &url)?;
+    let preload = (case.slow_flush && case.sqlite).then_some(args.slow_flush_library.as_path());
+    let service = RunningService::start(&args.sekali, &url, preload)?;
     let sending = Sending::of(case);
     if case.stored > 0 {
         Sending { events: case.stored, seconds_max: 1_800.0, seed: 2, ..sending.clone() }
@@ -224,7 +266,7 @@ async fn measure(args: &RunArgs, case: &Case) -> Result<Row> {
     }
     let unfriendly = if case.unfriendly { Some(Unfriendly::start(&service, case.seconds)?) } else { None };
     let snapshot = if case.snapshot { Some(hold_snapshot(&url).await?) } else { None };
-    let before = (Instant::now(), cpu_seconds(service.id()), postgres_cpu_seconds(args.postgres_pid));
+    let before = (Instant::now(), cpu_seconds(service.id()), postgres_cpu_seconds(postgres_pid));
     let measured = match case.duplicates == 1.0 {
         // The same seed sends the same ids again.
         true => repeat(&known, &service, case.seconds)?,
@@ -236,9 +278,10 @@ async fn measure(args: &RunArgs, case: &Case) -> Result<Row> {
         compare: case.compare,
         limit,
         stored: case.stored,
+        slow_flush: case.slow_flush,
         reads: Vec::new(),
         service_cpu: (cpu_seconds(service.id()) - before.1) / millions,
-        database_cpu: (!case.sqlite).then(|| (postgres_cpu_seconds(args.postgres_pid) - before.2) / millions),
+        database_cpu: (!case.sqlite).then(|| (postgres_cpu_seconds(postgres_pid) - before.2) / millions),
         memory_max_mib: service.memory_max_mib(),
         measured,
     };
@@ -249,7 +292,7 @@ async fn measure(args: &RunArgs, case: &Case) -> Result<Row> {
     }
     drop(service);
     if !case.sqlite {
-        drop_database(&args.database_url, &url).await?;
+        drop_database(&server, &url).await?;
     }
     // The disk is given a moment to get over it.
     tokio::time::sleep(Duration::from_millis(500)).await;

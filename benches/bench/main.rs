@@ -45,6 +45,15 @@ pub struct RunArgs {
     /// Process id of that server, whose processor time is counted
     #[arg(long, env = "BENCH_POSTGRES_PID")]
     postgres_pid: u32,
+    /// The same with a disk whose flush is slow
+    #[arg(long, env = "BENCH_SLOW_DATABASE_URL")]
+    slow_database_url: String,
+    /// Process id of that server
+    #[arg(long, env = "BENCH_SLOW_POSTGRES_PID")]
+    slow_postgres_pid: u32,
+    /// The library that makes the flush slow, preloaded into the service where its database is SQLite
+    #[arg(long, env = "BENCH_SLOW_FLUSH_LIBRARY")]
+    slow_flush_library: PathBuf,
     /// The binary to measure
     #[arg(long)]
     sekali: PathBuf,

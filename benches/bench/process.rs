@@ -19,12 +19,14 @@ pub struct RunningService {
 }
 
 impl RunningService {
-    /// Starts the service on a free port and waits until it is ready.
-    pub fn start(sekali: &Path, database_url: &str) -> Result<Self> {
-        let mut child = Command::new(sekali)
-            .args(["serve", "--listen", "127.0.0.1:0", "--database-url", database_url])
-            .stderr(Stdio::piped())
-            .spawn()?;
+    /// Starts the service on a free port, with a library preloaded where one is given, and waits until it is ready.
+    pub fn start(sekali: &Path, database_url: &str, preload: Option<&Path>) -> Result<Self> {
+        let mut command = Command::new(sekali);
+        command.args(["serve", "--listen", "127.0.0.1:0", "--database-url", database_url]);
+        if let Some(library) = preload {
+            command.env("LD_PRELOAD", library);
+        }
+        let mut child = command.stderr(Stdio::piped()).spawn()?;
         let mut address = None;
         let mut lines = BufReader::new(child.stderr.take().ok_or("no log")?).lines();
         for line in lines.by_ref() {

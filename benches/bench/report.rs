@@ -13,6 +13,8 @@ pub struct Row {
     pub limit: Option<f64>,
     /// Events that were stored before.
     pub stored: u64,
+    /// Whether the disk's flush is slow.
+    pub slow_flush: bool,
     /// Seconds a million events.
     pub service_cpu: f64,
     pub database_cpu: Option<f64>,
@@ -70,6 +72,7 @@ impl Report {
              | the same over two connections, once | {} rows/s |\n\
              | Postgres, single rows over 32 connections | {} |\n\
              | Postgres, a single row over one connection, p50 | {} |\n\
+             | Postgres on a disk with a slow flush, single rows over 64 connections | {} |\n\
              | SQLite, `json_each` in transactions of 1,000 rows | {} |\n\
              | the load generator against a server that does nothing, batches of 1,000 / singles | {} / {} events/s |\n\n\
              | case | events/s | ratio, of which limit | p50 / p99 ms | CPU s per million events, service / database | service MiB, peak | refused |\n\
@@ -78,6 +81,7 @@ impl Report {
             thousands(self.unnest_two),
             rate(Compare::Singles),
             self.spread(Compare::SingleLatency, &|millis| format!("{millis:.2} ms")),
+            rate(Compare::SlowSingles),
             rate(Compare::JsonEach),
             thousands(self.generator.0),
             thousands(self.generator.1),
@@ -124,6 +128,7 @@ impl Report {
             .rows
             .iter()
             .filter(|row| row.compare == compare && row.stored == 0)
+            .filter(|row| row.slow_flush == (compare == Compare::SlowSingles))
             .filter_map(|row| row.limit)
             .collect();
         limits.sort_by(f64::total_cmp);

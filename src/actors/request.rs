@@ -45,6 +45,8 @@ pub type Reply = Result<Vec<Outcome>, PublishError>;
 /// [`PublishError::Interrupted`]: the sender of the reply goes with it, and so do its permits.
 pub struct PublishRequest {
     pub(super) events: Vec<Event>,
+    /// Bytes of all events.
+    pub(super) event_bytes: usize,
     pub(super) digests: Vec<Digest>,
     /// The `seq` of each event that a shard knows to be stored, else 0.
     known_seqs: Vec<AtomicU64>,
@@ -67,6 +69,7 @@ impl PublishRequest {
         let digests = events.iter().map(|event| digester.digest(event.topic(), event.event_id())).collect();
         let known_seqs = events.iter().map(|_| AtomicU64::new(0)).collect();
         let request = Self {
+            event_bytes: events.iter().map(Event::bytes).sum(),
             events,
             digests,
             known_seqs,

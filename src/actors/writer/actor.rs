@@ -1,9 +1,14 @@
 //! WriterActor: the only actor that writes. It gathers whole requests, and commits them in groups, one at a time.
 //!
-//! There is no timer: while one group commits, the next one gathers; an idle writer starts at once. Its memory
-//! is the queue, which admission bounds, and the ids of its last groups. It waits for nobody but the store.
+//! While one group commits, the next one gathers; an idle writer starts at once, and one whose store has a slow
+//! flush waits a moment for the clients it has just answered ([`Pace`]). Its memory is the queue, which admission
+//! bounds, and the ids of its last groups. It waits for no other actor.
 
-use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{
+    panic::AssertUnwindSafe,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use actix::prelude::*;
 use futures::FutureExt;
@@ -12,8 +17,9 @@ use tracing::{error, warn};
 use uuid::Uuid;
 
 use super::{
-    commit::{AppendContext, CommitDone, CommitFailure, Connection, GroupId, commit},
+    commit::{AppendContext, CommitDone, CommitFailure, Connection, GroupId, SettledGroup, commit},
     group::Group,
+    pace::{EndedGroup, Pace},
     queue::{GroupLimits, WriterQueue},
 };
 use crate::actors::{
@@ -73,6 +79,7 @@ pub(in crate::actors) struct WriterActor {
     store_patience: Duration,
     health: Arc<ActorHealth>,
     queue: WriterQueue,
+    pace: Pace,
     recent: DedupWindow,
     connection: Connection,
     /// Of the last group that was taken in hand.
@@ -105,6 +112,7 @@ impl WriterActor {
             store_health: shared.store_health,
             store_patience: limits.store_patience,
             queue: WriterQueue::new(limits.group, Arc::clone(&health)),
+            pace: Pace::default(),
             health,
             recent: DedupWindow::new(RECENT_IDS_MAX),
         }
@@ -124,6 +132,7 @@ impl Supervised for WriterActor {
     fn restarting(&mut self, _ctx: &mut Self::Context) {
         self.connection = None;
         self.committing = false;
+        self.pace.stop_waiting();
         self.recent.forget();
     }
 }
@@ -202,14 +211,19 @@ impl Handler<Crash> for WriterActor {
 }
 
 impl WriterActor {
-    /// Takes the next group in hand, if there is one and none is.
+    /// Takes the next group in hand, if there is one, none is, and nothing is waited for.
     fn commit_next(&mut self, ctx: &mut Context<Self>) {
-        if self.committing || self.is_closing {
+        if self.committing || self.is_closing || !self.may_start() {
             return;
         }
         if let Some(requests) = self.queue.next_group() {
             self.commit(requests, ctx);
         }
+    }
+
+    fn may_start(&mut self) -> bool {
+        let (queued, fills_a_group) = (self.queue.len(), self.queue.fills_a_group());
+        self.queue.has_first() || self.pace.lets_start(queued, fills_a_group, Instant::now())
     }
 
     /// A store that failed is ready again only when it has taken a write, and a service that is not ready may
@@ -245,20 +259,7 @@ impl WriterActor {
         self.committing = false;
         self.health.note_in_hand(0);
         match done.result {
-            Ok(committed) => {
-                let learned = committed.settled.learned;
-                self.position.move_on(committed.committed.head);
-                self.store_health.note_taken();
-                self.queue.note_taken();
-                self.stats.do_send(committed.committed);
-                learned.iter().for_each(|(digest, seq)| self.recent.learn(*digest, *seq));
-                // The next group is on its way to the store before this one's clients are told.
-                self.commit_next(ctx);
-                self.teach(learned);
-                for (request, outcomes) in done.group.requests().iter().zip(committed.settled.replies) {
-                    request.answer(Ok(outcomes));
-                }
-            }
+            Ok(committed) => self.settle(done.group, committed, ctx),
             Err(failure) => {
                 self.fail(done.group, failure);
                 self.commit_next(ctx);
@@ -289,6 +290,31 @@ impl WriterActor {
                 supervision::end(writer, ctx, panic);
             }
         }));
+    }
+
+    fn settle(&mut self, group: Group, committed: SettledGroup, ctx: &mut Context<Self>) {
+        let SettledGroup { settled, committed } = committed;
+        self.position.move_on(committed.head);
+        self.store_health.note_taken();
+        self.queue.note_taken();
+        let ended = EndedGroup {
+            requests: group.requests().len(),
+            events: group.events(),
+            commit_time: committed.latency,
+            queued: self.queue.len(),
+        };
+        self.stats.do_send(committed);
+        settled.learned.iter().for_each(|(digest, seq)| self.recent.learn(*digest, *seq));
+        let wait = self.pace.group_ended(&ended, Instant::now());
+        // Without a wait the next group is on its way to the store before the clients of this one are answered.
+        self.commit_next(ctx);
+        self.teach(settled.learned);
+        for (request, outcomes) in group.requests().iter().zip(settled.replies) {
+            request.answer(Ok(outcomes));
+        }
+        if let Some(wait) = wait {
+            ctx.run_later(wait, |writer, ctx| guarded(writer, ctx, |writer, ctx| writer.commit_next(ctx)));
+        }
     }
 
     fn fail(&mut self, group: Group, failure: CommitFailure) {

@@ -3,6 +3,7 @@
 mod actor;
 mod commit;
 mod group;
+mod pace;
 mod queue;
 
 pub(super) use self::{

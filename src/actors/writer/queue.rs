@@ -11,7 +11,7 @@ use crate::actors::{
     request::{PublishError, PublishRequest},
 };
 
-/// In so many steps the limit of a group comes back from nothing.
+/// Steps in which the limit of a group rises from nothing to its full value.
 const GROUP_STEPS: usize = 32;
 
 /// The largest group that is made of several requests.
@@ -24,14 +24,16 @@ pub(in crate::actors) struct GroupLimits {
 /// Admission bounds it.
 pub(in crate::actors) struct WriterQueue {
     queue: VecDeque<Arc<PublishRequest>>,
-    /// Parts of a group that failed, each to be tried as a group of its own before the queue.
-    apart: VecDeque<Vec<Arc<PublishRequest>>>,
+    /// Events and bytes of `queue`.
+    size: Size,
+    /// Groups that are tried before the queue: parts of one that failed.
+    first: VecDeque<Vec<Arc<PublishRequest>>>,
     limits: GroupLimits,
-    /// Events that a group may have now. One that the store did not take in time may have been too large for it, so the
-    /// next ones have half; from there the limit rises with each group that it holds down and that is taken.
+    /// Events that a group may have now. It is halved after a group that the store did not take in time, and rises by
+    /// a step with each group that reached it and was taken.
     events_max: usize,
-    /// Whether the last group would have been larger without that limit.
-    held_down: bool,
+    /// Whether the last group reached the limit.
+    reached: bool,
     health: Arc<ActorHealth>,
 }
 
@@ -39,49 +41,71 @@ impl WriterQueue {
     pub(in crate::actors) fn new(limits: GroupLimits, health: Arc<ActorHealth>) -> Self {
         Self {
             queue: VecDeque::new(),
-            apart: VecDeque::new(),
+            size: Size::default(),
+            first: VecDeque::new(),
             limits,
             events_max: limits.events,
-            held_down: false,
+            reached: false,
             health,
         }
     }
 
     pub(in crate::actors) fn push(&mut self, request: Arc<PublishRequest>) {
+        self.size.add(&request);
         self.queue.push_back(request);
     }
 
     /// Puts requests in front, to be a group of their own.
     pub(in crate::actors) fn retry_first(&mut self, requests: Vec<Arc<PublishRequest>>) {
-        self.apart.push_front(requests);
+        self.first.push_front(requests);
+    }
+
+    /// Whether a group is to be tried before the queue.
+    pub(in crate::actors) fn has_first(&self) -> bool {
+        !self.first.is_empty()
+    }
+
+    /// Requests in the queue.
+    pub(in crate::actors) fn len(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Whether the queue holds a group that cannot grow any more.
+    pub(in crate::actors) fn fills_a_group(&self) -> bool {
+        self.size.events >= self.events_max || self.size.bytes >= self.bytes_max()
     }
 
     /// Requests for one group: up to the limits in events and bytes, or a larger one alone.
     pub(in crate::actors) fn next_group(&mut self) -> Option<Vec<Arc<PublishRequest>>> {
-        self.held_down = false;
-        if let Some(apart) = self.apart.pop_front() {
-            return Some(apart);
+        self.reached = false;
+        if let Some(first) = self.first.pop_front() {
+            return Some(first);
         }
-        let bytes_max = self.limits.bytes / self.limits.events.div_ceil(self.events_max);
-        let (mut events, mut bytes) = (0, 0);
+        let bytes_max = self.bytes_max();
+        let mut group = Size::default();
         let mut taken: Vec<Arc<PublishRequest>> = Vec::new();
         while let Some(request) = self.queue.front() {
-            events += request.events.len();
-            bytes += request.events.iter().map(|event| event.bytes()).sum::<usize>();
-            let full = events > self.events_max || bytes > bytes_max;
+            group.add(request);
+            let full = group.events > self.events_max || group.bytes > bytes_max;
             if full && !taken.is_empty() {
-                self.held_down = true;
+                self.reached = true;
                 break;
             }
+            self.size.subtract(request);
             taken.extend(self.queue.pop_front());
         }
         self.health.queue.fetch_sub(taken.len(), Ordering::Relaxed);
         (!taken.is_empty()).then_some(taken)
     }
 
+    /// The limit in bytes shrinks with the one in events.
+    fn bytes_max(&self) -> usize {
+        self.limits.bytes / self.limits.events.div_ceil(self.events_max)
+    }
+
     /// The last group was taken by the store.
     pub(in crate::actors) fn note_taken(&mut self) {
-        if self.held_down {
+        if self.reached {
             let step = self.limits.events.div_ceil(GROUP_STEPS);
             self.events_max = self.limits.events.min(self.events_max + step);
         }
@@ -98,13 +122,34 @@ impl WriterQueue {
     pub(in crate::actors) fn answer_the_impatient(&mut self, patience: Duration) {
         let now = Instant::now();
         let queued = self.queue.len();
+        let size = &mut self.size;
         self.queue.retain(|request| {
             let waits_on = now - request.admitted_at < patience;
             if !waits_on {
+                size.subtract(request);
                 request.answer(Err(PublishError::StoreAway));
             }
             waits_on
         });
         self.health.queue.fetch_sub(queued - self.queue.len(), Ordering::Relaxed);
+    }
+}
+
+/// The sum over some requests.
+#[derive(Default)]
+struct Size {
+    events: usize,
+    bytes: usize,
+}
+
+impl Size {
+    fn add(&mut self, request: &PublishRequest) {
+        self.events += request.events.len();
+        self.bytes += request.event_bytes;
+    }
+
+    fn subtract(&mut self, request: &PublishRequest) {
+        self.events -= request.events.len();
+        self.bytes -= request.event_bytes;
     }
 }
