@@ -224,6 +224,12 @@ impl ActorHealth {
         history.recent.len()
     }
 
+    /// Leaves the last restart out of the count that decides when the actor is given up: its cause is known, and
+    /// is not the actor.
+    pub(in crate::actors) fn forgive_restart(&self) {
+        self.history.lock().recent.pop_back();
+    }
+
     /// Notes that the actor runs; logs it where it was ended before.
     pub(in crate::actors) fn note_running(&self) {
         let mut history = self.history.lock();

@@ -13,7 +13,8 @@ use crate::{
     ledger::{Overloaded, Permits},
 };
 
-/// Why a publish was not acknowledged. All but [`Refused`](Self::Refused) may be sent again.
+/// Why a publish was not acknowledged. All but [`Refused`](Self::Refused),
+/// [`TooLargeForStore`](Self::TooLargeForStore) and [`Quarantined`](Self::Quarantined) may be sent again.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PublishError {
     /// A limit on what is in flight is reached; nothing was done.
@@ -34,6 +35,14 @@ pub enum PublishError {
     /// The database cannot keep these events, and never will.
     #[error("the database cannot store these events: {0}")]
     Refused(String),
+    /// The database has too little memory or temporary space for this request, and enough for others.
+    #[error(
+        "the database has too little memory or temporary space for this request ({0}): send fewer or smaller events in one request"
+    )]
+    TooLargeForStore(String),
+    /// The request crashed the writer twice by itself.
+    #[error("the request is quarantined: it crashed the writer twice by itself, and is not tried again")]
+    Quarantined,
 }
 
 /// What a publish is answered: an outcome an event, in request order.

@@ -46,6 +46,7 @@ enum Kind {
     Invalid,
     InvalidParameter,
     Refused,
+    Quarantined,
     Unreadable,
     Unavailable,
 }
@@ -59,7 +60,9 @@ impl Kind {
             Kind::BodyTooSlow | Kind::BodyCutOff => StatusCode::REQUEST_TIMEOUT,
             Kind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Kind::UnsupportedMediaType | Kind::UnsupportedEncoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Kind::Invalid | Kind::InvalidParameter | Kind::Refused => StatusCode::UNPROCESSABLE_ENTITY,
+            Kind::Invalid | Kind::InvalidParameter | Kind::Refused | Kind::Quarantined => {
+                StatusCode::UNPROCESSABLE_ENTITY
+            }
             Kind::Unreadable => StatusCode::INTERNAL_SERVER_ERROR,
             Kind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         }
@@ -81,6 +84,7 @@ impl Kind {
             Kind::InvalidParameter => ("invalid-parameter", "A parameter is not valid"),
             Kind::Refused => ("refused-by-database", "The database refuses these events"),
             Kind::Unreadable => ("unreadable", "The stored data cannot be read"),
+            Kind::Quarantined => ("quarantined", "This request crashes the service"),
             Kind::Unavailable => ("unavailable", "The service cannot do this now"),
         }
     }
@@ -172,6 +176,8 @@ impl From<PublishError> for Problem {
     fn from(error: PublishError) -> Self {
         let kind = match error {
             PublishError::Refused(_) => Kind::Refused,
+            PublishError::TooLargeForStore(_) => Kind::TooLarge,
+            PublishError::Quarantined => Kind::Quarantined,
             PublishError::Overloaded(_)
             | PublishError::TimedOut
             | PublishError::Interrupted

@@ -471,7 +471,8 @@ async fn publish_all(actors: Service, store: FaultyStore, batches: Vec<Vec<Name>
             let begun = store.generation();
             let bytes = actors.body_permit(IpAddr::from([127, 0, 0, 1]).into());
             let result = actors.publish(events.clone(), bytes, Duration::from_secs(30)).await;
-            let settled = matches!(result, Ok(_) | Err(PublishError::Refused(_)));
+            // Planned panics may meet one request again and again, which then looks as if it were their cause.
+            let settled = matches!(result, Ok(_) | Err(PublishError::Refused(_) | PublishError::Quarantined));
             attempts.push(Attempt { events, result, generations: (begun, store.generation()) });
             if settled {
                 break;

@@ -4,6 +4,8 @@
 //! flush waits a moment for the clients it has just answered ([`Pace`]). Its memory is the queue, which admission
 //! bounds, and the ids of its last groups. It waits for no other actor.
 
+mod outcome;
+
 use std::{
     panic::AssertUnwindSafe,
     sync::Arc,
@@ -17,22 +19,24 @@ use tracing::{error, warn};
 use uuid::Uuid;
 
 use super::{
-    commit::{AppendContext, CommitDone, CommitFailure, Connection, GroupId, SettledGroup, commit},
+    blame::RefusedGroup,
+    commit::{AppendContext, CommitDone, Connection, GroupId, commit},
     group::Group,
-    pace::{EndedGroup, Pace},
+    pace::Pace,
+    quarantine::Quarantine,
     queue::{GroupLimits, WriterQueue},
+    shards::Shards,
 };
 use crate::actors::{
     Shared,
     actor_health::ActorHealth,
-    dedup::{DedupActor, DedupWindow, Forget, Learn},
+    dedup::{DedupActor, DedupWindow},
     request::{PublishError, PublishRequest},
-    stats::{Rebuild, StatsActor},
+    stats::StatsActor,
     supervision::{self, Crash, SupervisedActor, guarded},
 };
-use crate::event::Digest;
-use crate::ledger::{LedgerPosition, PolledHead, StoreHealth, StoreLoss};
-use crate::store::{EventStore, Head, StoreError};
+use crate::ledger::{LedgerPosition, PolledHead, StoreHealth};
+use crate::store::EventStore;
 
 /// Ids of the last groups that the writer itself remembers, for repeats that were in flight with their original.
 const RECENT_IDS_MAX: usize = 65_536;
@@ -73,7 +77,7 @@ pub(in crate::actors) struct WriterLimits {
 pub(in crate::actors) struct WriterActor {
     store: Arc<dyn EventStore>,
     stats: Addr<StatsActor>,
-    shards: Vec<Option<Addr<DedupActor>>>,
+    shards: Shards,
     position: Arc<LedgerPosition>,
     store_health: Arc<StoreHealth>,
     store_patience: Duration,
@@ -85,6 +89,11 @@ pub(in crate::actors) struct WriterActor {
     /// Of the last group that was taken in hand.
     last_group: GroupId,
     committing: bool,
+    /// The requests of the group that is being committed, answered and forgotten.
+    in_hand: Vec<Arc<PublishRequest>>,
+    /// The last group, which the store refused, until an empty one tells whose failure it was.
+    refused: Option<RefusedGroup>,
+    quarantine: Quarantine,
     /// Set for good by [`Close`].
     is_closing: bool,
     /// Who waits for the connection to be closed.
@@ -103,11 +112,14 @@ impl WriterActor {
             connection: None,
             last_group: GroupId { writer_id: Uuid::new_v4(), group_no: 0 },
             committing: false,
+            in_hand: Vec::new(),
+            refused: None,
+            quarantine: Quarantine::default(),
             is_closing: false,
             closed: None,
             store: shared.store,
             stats,
-            shards: vec![None; shards],
+            shards: Shards::new(shards),
             position: shared.position,
             store_health: shared.store_health,
             store_patience: limits.store_patience,
@@ -130,8 +142,15 @@ impl Actor for WriterActor {
 impl Supervised for WriterActor {
     /// The group in hand went with the future that committed it, and so did the connection. The queue stays.
     fn restarting(&mut self, _ctx: &mut Self::Context) {
+        let in_hand = std::mem::take(&mut self.in_hand);
+        // A handler that panicked while a group was under way had nothing to do with the group.
+        if !self.committing {
+            let digests: Vec<_> = in_hand.iter().map(|request| &request.digests[..]).collect();
+            self.quarantine.note_crash(&digests, Instant::now());
+        }
         self.connection = None;
         self.committing = false;
+        self.refused = None;
         self.pace.stop_waiting();
         self.recent.forget();
     }
@@ -169,7 +188,7 @@ impl Handler<Subscribe> for WriterActor {
     type Result = ();
 
     fn handle(&mut self, subscribe: Subscribe, ctx: &mut Self::Context) {
-        guarded(self, ctx, |writer, _| writer.shards[subscribe.shard] = Some(subscribe.address));
+        guarded(self, ctx, |writer, _| writer.shards.subscribe(subscribe.shard, subscribe.address));
     }
 }
 
@@ -216,14 +235,39 @@ impl WriterActor {
         if self.committing || self.is_closing || !self.may_start() {
             return;
         }
-        if let Some(requests) = self.queue.next_group() {
-            self.commit(requests, ctx);
+        if self.refused.is_some() || self.quarantine.wants_proof() {
+            return self.commit(Vec::new(), ctx);
         }
+        let now = Instant::now();
+        while let Some(requests) = self.queue.next_group(|next| self.quarantine.isolates(&next.digests, now))
+        {
+            if !self.refuse_quarantined(&requests, now) {
+                return self.commit(requests, ctx);
+            }
+        }
+    }
+
+    /// Answers a request that is quarantined; such a request makes a group alone.
+    fn refuse_quarantined(&mut self, requests: &[Arc<PublishRequest>], now: Instant) -> bool {
+        let [request] = requests else { return false };
+        let Some(refusal) = self.quarantine.refuse(&request.digests, now) else { return false };
+        let first = request.events.first();
+        if !refusal.is_repeated {
+            error!(
+                events = request.events.len(),
+                first_topic = first.map(|event| &**event.topic()),
+                first_event_id = first.map(|event| &**event.event_id()),
+                "a request crashed the writer twice by itself; it is quarantined"
+            );
+        }
+        request.answer(Err(PublishError::Quarantined));
+        true
     }
 
     fn may_start(&mut self) -> bool {
         let (queued, fills_a_group) = (self.queue.len(), self.queue.fills_a_group());
-        self.queue.has_first() || self.pace.lets_start(queued, fills_a_group, Instant::now())
+        let waits_for_nobody = self.queue.has_first() || self.refused.is_some();
+        waits_for_nobody || self.pace.lets_start(queued, fills_a_group, Instant::now())
     }
 
     /// A store that failed is ready again only when it has taken a write, and a service that is not ready may
@@ -235,10 +279,12 @@ impl WriterActor {
     }
 
     fn commit(&mut self, requests: Vec<Arc<PublishRequest>>, ctx: &mut Context<Self>) {
-        self.committing = true;
         self.last_group.group_no += 1;
-        self.health.note_in_hand(requests.len());
+        let refused = self.refused.as_ref().map_or(0, |group| group.requests.len());
+        self.health.note_in_hand(requests.len() + refused);
+        self.in_hand.clone_from(&requests);
         let group = Group::form(requests, self.position.epoch(), &mut self.recent);
+        self.committing = true;
         let context = AppendContext {
             id: self.last_group,
             seen: self.position.seen(),
@@ -250,7 +296,10 @@ impl WriterActor {
         let committing = AssertUnwindSafe(committing).catch_unwind().into_actor(self);
         ctx.spawn(committing.map(|done, writer: &mut Self, ctx| match done {
             Ok(done) => guarded(writer, ctx, |writer, ctx| writer.finish(done, ctx)),
-            Err(panic) => supervision::end(writer, ctx, panic),
+            Err(panic) => {
+                writer.committing = false;
+                supervision::end(writer, ctx, panic);
+            }
         }));
     }
 
@@ -259,12 +308,13 @@ impl WriterActor {
         self.committing = false;
         self.health.note_in_hand(0);
         match done.result {
-            Ok(committed) => self.settle(done.group, committed, ctx),
+            Ok(committed) => self.settle(&done.group, committed, ctx),
             Err(failure) => {
+                self.in_hand.clear();
                 self.fail(done.group, failure);
-                self.commit_next(ctx);
             }
         }
+        self.commit_next(ctx);
         self.close_if_asked(ctx);
     }
 
@@ -292,98 +342,6 @@ impl WriterActor {
         }));
     }
 
-    fn settle(&mut self, group: Group, committed: SettledGroup, ctx: &mut Context<Self>) {
-        let SettledGroup { settled, committed } = committed;
-        self.position.move_on(committed.head);
-        self.store_health.note_taken();
-        self.queue.note_taken();
-        let ended = EndedGroup {
-            requests: group.requests().len(),
-            events: group.events(),
-            commit_time: committed.latency,
-            queued: self.queue.len(),
-        };
-        self.stats.do_send(committed);
-        settled.learned.iter().for_each(|(digest, seq)| self.recent.learn(*digest, *seq));
-        let wait = self.pace.group_ended(&ended, Instant::now());
-        // Without a wait the next group is on its way to the store before the clients of this one are answered.
-        self.commit_next(ctx);
-        self.teach(settled.learned);
-        for (request, outcomes) in group.requests().iter().zip(settled.replies) {
-            request.answer(Ok(outcomes));
-        }
-        if let Some(wait) = wait {
-            ctx.run_later(wait, |writer, ctx| guarded(writer, ctx, |writer, ctx| writer.commit_next(ctx)));
-        }
-    }
-
-    fn fail(&mut self, group: Group, failure: CommitFailure) {
-        let answer_all = |group: Group, error: PublishError| {
-            group.requests().iter().for_each(|request| request.answer(Err(error.clone())));
-        };
-        match failure {
-            CommitFailure::Restored { found, epoch } => {
-                // The watch may have noticed it while this group was tried.
-                if epoch == self.position.epoch() {
-                    self.start_over(found);
-                }
-                self.queue.retry_first(group.into_requests());
-            }
-            CommitFailure::Refused(error) if group.requests().len() > 1 => {
-                warn!(
-                    error = &error as &dyn std::error::Error,
-                    "the store refuses a group; looking for the culprit"
-                );
-                let mut first_half = group.into_requests();
-                let second_half = first_half.split_off(first_half.len() / 2);
-                self.queue.retry_first(second_half);
-                self.queue.retry_first(first_half);
-            }
-            CommitFailure::Refused(error) => {
-                warn!(error = &error as &dyn std::error::Error, "the store refuses a request");
-                answer_all(group, PublishError::Refused(innermost(&error)));
-            }
-            CommitFailure::Broken(error) => {
-                self.store_health.note_lost(StoreLoss::Unwritable, &error);
-                answer_all(group, PublishError::StoreBroken);
-            }
-            CommitFailure::Away => {
-                self.queue.note_not_taken(group.events());
-                answer_all(group, PublishError::StoreAway);
-            }
-            CommitFailure::Overtaken => answer_all(group, PublishError::TimedOut),
-        }
-    }
-
-    /// Throws away all that is known of stored ids. Shards are told before the new epoch begins, so that
-    /// whatever is admitted in it finds them empty.
-    fn start_over(&mut self, found: Head) {
-        let seen = self.position.seen();
-        error!(
-            seen = seen.commit_no,
-            found = found.mark.commit_no,
-            "the ledger lacks a commit that this node has seen: the database was restored to an older copy, or this node was away for long; all windows are forgotten"
-        );
-        let epoch = self.position.epoch() + 1;
-        self.shards.iter().flatten().for_each(|shard| shard.do_send(Forget { epoch }));
-        self.recent.forget();
-        self.position.start_over(epoch, found);
-        self.stats.do_send(Rebuild);
-    }
-
-    fn teach(&self, learned: Vec<(Digest, u64)>) {
-        let shards = self.shards.len();
-        let mut by_shard: Vec<Vec<(Digest, u64)>> = vec![Vec::new(); shards];
-        for (digest, seq) in learned {
-            by_shard[digest.shard(shards)].push((digest, seq));
-        }
-        for (shard, learned) in self.shards.iter().zip(by_shard) {
-            if let Some(shard) = shard.as_ref().filter(|_| !learned.is_empty()) {
-                shard.do_send(Learn(learned));
-            }
-        }
-    }
-
     /// While the store is away, a request waits no longer than the store's patience, in hand or in the queue.
     fn answer_the_impatient(&mut self) {
         if !self.store_health.is_lost() {
@@ -391,12 +349,4 @@ impl WriterActor {
         }
         self.queue.answer_the_impatient(self.store_patience);
     }
-}
-
-fn innermost(error: &StoreError) -> String {
-    let mut innermost: &dyn std::error::Error = error;
-    while let Some(source) = innermost.source() {
-        innermost = source;
-    }
-    innermost.to_string()
 }

@@ -49,7 +49,7 @@ pub(in crate::actors) struct SettledGroup {
 pub(in crate::actors) enum CommitFailure {
     /// The store was away until nobody waited any more.
     Away,
-    /// The store cannot keep something in this group.
+    /// The store answered with an error and stored nothing; it may be the fault of the store or of a request.
     Refused(StoreError),
     /// The store needs an operator.
     Broken(StoreError),
@@ -110,15 +110,16 @@ async fn try_until_settled(
                 return Err(CommitFailure::Restored { found, epoch: context.epoch });
             }
             Ok(AppendOutcome::Overtaken) => return Err(CommitFailure::Overtaken),
-            Err(error @ StoreError::Rejected(_)) => return Err(CommitFailure::Refused(error)),
-            Err(error @ (StoreError::Broken(_) | StoreError::Damaged(_) | StoreError::Detached(_))) => {
-                return Err(CommitFailure::Broken(error));
-            }
-            Err(
-                error @ (StoreError::Unavailable(_) | StoreError::TimedOut(_) | StoreError::Exhausted(_)),
-            ) => {
+            Err(error @ (StoreError::Unavailable(_) | StoreError::TimedOut(_))) => {
                 store_health.note_lost(StoreLoss::Away, &error);
             }
+            Err(error @ StoreError::Detached(_)) => return Err(CommitFailure::Broken(error)),
+            Err(
+                error @ (StoreError::Rejected(_)
+                | StoreError::Exhausted(_)
+                | StoreError::Broken(_)
+                | StoreError::Damaged(_)),
+            ) => return Err(CommitFailure::Refused(error)),
         }
         if !anyone_waits(group, context.store_patience) {
             return Err(CommitFailure::Away);

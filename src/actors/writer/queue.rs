@@ -75,8 +75,12 @@ impl WriterQueue {
         self.size.events >= self.events_max || self.size.bytes >= self.bytes_max()
     }
 
-    /// Requests for one group: up to the limits in events and bytes, or a larger one alone.
-    pub(in crate::actors) fn next_group(&mut self) -> Option<Vec<Arc<PublishRequest>>> {
+    /// Requests for one group: up to the limits in events and bytes, or a larger one alone. One that `isolates`
+    /// names is alone, too.
+    pub(in crate::actors) fn next_group(
+        &mut self,
+        isolates: impl Fn(&PublishRequest) -> bool,
+    ) -> Option<Vec<Arc<PublishRequest>>> {
         self.reached = false;
         if let Some(first) = self.first.pop_front() {
             return Some(first);
@@ -91,8 +95,15 @@ impl WriterQueue {
                 self.reached = true;
                 break;
             }
+            let alone = isolates(request);
+            if alone && !taken.is_empty() {
+                break;
+            }
             self.size.subtract(request);
             taken.extend(self.queue.pop_front());
+            if alone {
+                break;
+            }
         }
         self.health.queue.fetch_sub(taken.len(), Ordering::Relaxed);
         (!taken.is_empty()).then_some(taken)

@@ -32,7 +32,8 @@ pub(super) fn store_error(error: sqlx::Error) -> StoreError {
             StoreError::Damaged(Damage::new(format!("{} (SQLSTATE {code})", database_error.message())))
         }
         ("22" | "54", _) => StoreError::Rejected(error),
-        (_, "53300") => StoreError::Unavailable(error),
+        // A full disk takes small groups on for a while, and is no request's fault.
+        (_, "53100" | "53300") => StoreError::Unavailable(error),
         ("53", _) => StoreError::Exhausted(error),
         ("08" | "40" | "57" | "58", _) | (_, "55P03" | "25006") => StoreError::Unavailable(error),
         _ => StoreError::Broken(error),

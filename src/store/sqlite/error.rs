@@ -50,9 +50,9 @@ pub(super) fn store_error(error: sqlx::Error) -> StoreError {
         };
     };
     match (code, code & 0xff) {
-        (IOERR_GETTEMPPATH, _) => StoreError::Exhausted(error),
+        (IOERR_GETTEMPPATH, _) | (_, NOMEM) => StoreError::Exhausted(error),
         (CONSTRAINT_TRIGGER, _) | (_, TOOBIG) => StoreError::Rejected(error),
-        (_, BUSY | LOCKED | NOMEM | READONLY | INTERRUPT | IOERR | FULL | CANTOPEN | PROTOCOL) => {
+        (_, BUSY | LOCKED | READONLY | INTERRUPT | IOERR | FULL | CANTOPEN | PROTOCOL) => {
             StoreError::Unavailable(error)
         }
         _ => StoreError::Broken(error),

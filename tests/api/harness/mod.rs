@@ -4,6 +4,7 @@
 pub mod client;
 pub mod database;
 pub mod database_proxy;
+pub mod decorated_store;
 pub mod pooler;
 pub mod postgres_server;
 pub mod preload;

@@ -8,17 +8,22 @@ use sekali::{
     app::{AppError, Hooks, serve_with},
     config::Config,
     service::Service,
-    store::{CrashTrigger, CrashingStore},
+    store::{CrashTrigger, CrashingStore, EventStore},
 };
 use tokio::sync::oneshot;
 
-use super::{Client, Database};
+use super::{
+    Client, Database,
+    decorated_store::{BeforeAppend, DecoratedStore},
+};
 
 /// How to start a service.
 pub struct Settings {
     pub database: Arc<Database>,
     pub config: Config,
     pub restarts: RestartPolicy,
+    /// Done before each append.
+    pub before_append: Option<BeforeAppend>,
 }
 
 impl Settings {
@@ -32,7 +37,7 @@ impl Settings {
             http_workers: 2,
             ..Config::default()
         };
-        Self { database, config, restarts: RestartPolicy::default() }
+        Self { database, config, restarts: RestartPolicy::default(), before_append: None }
     }
 }
 
@@ -61,9 +66,16 @@ impl RunningService {
         let (stop, stops) = mpsc::unbounded();
         let writer_crash = CrashTrigger::default();
         let trigger = writer_crash.clone();
+        let decorate = move |store| -> Arc<dyn EventStore> {
+            let store = Arc::new(CrashingStore::new(store, trigger));
+            match settings.before_append {
+                Some(before_append) => Arc::new(DecoratedStore { store, before_append }),
+                None => store,
+            }
+        };
         let hooks = Hooks {
             restarts: settings.restarts,
-            decorate_store: Some(Box::new(move |store| Arc::new(CrashingStore::new(store, trigger)))),
+            decorate_store: Some(Box::new(decorate)),
             listening: Some(listening),
             ready: Some(ready),
             ..Hooks::default()
