@@ -1,6 +1,7 @@
 //! Starts and stops the parts in order: the HTTP server first, so that probes are answered while the database is
 //! unavailable; then the store, then the service. Stopping goes the other way.
 
+mod descriptors;
 mod opening;
 mod signals;
 mod stops;
@@ -56,6 +57,10 @@ pub enum AppError {
     Server(#[from] ServerError),
     #[error("cannot use the database {url}")]
     Database { url: String, source: OpenError },
+    #[error(
+        "{limit} open files are too few: the service needs {needed}; raise the hard limit (ulimit -Hn, LimitNOFILE=)"
+    )]
+    Descriptors { limit: u64, needed: u64 },
     #[error("the system's clock shows a time before 1970: set it, and start again")]
     Clock,
     #[error("the actor {0} cannot be brought back")]
@@ -133,7 +138,8 @@ async fn run(config: Config, hooks: Hooks, mut stops: Stops) -> Result<(), AppEr
     // The HTTP server's own threads panic on such a time, which each answer names.
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_err(|_| AppError::Clock)?;
     let gate = web::Data::new(Gate::default());
-    let mut server = Server::start(server_config(&config), gate.clone())?;
+    let connections_max = descriptors::connections_that_fit(&config)?;
+    let mut server = Server::start(server_config(&config, connections_max), gate.clone())?;
     let addresses = server.addresses().to_vec();
     addresses.iter().for_each(|address| info!("listening on http://{address}"));
     if let Some(listening) = hooks.listening {
@@ -224,11 +230,13 @@ async fn drain(config: &Config, gate: &Gate, service: &Service, server: &Server)
     Ok(())
 }
 
-fn server_config(config: &Config) -> ServerConfig {
+fn server_config(config: &Config, connections_max: usize) -> ServerConfig {
     ServerConfig {
         listen: config.listen.clone(),
         workers: config.http_workers,
-        connections_max: config.connections_max,
+        connections_max,
+        peer_share_exempt: config.peer_share_exempt.clone(),
+        cors_origins: config.cors_origins.clone(),
         client_idle_timeout: config.client_idle_timeout,
         drain_timeout: config.drain_timeout,
         limits: Limits {

@@ -20,6 +20,7 @@ pub mod http;
 pub mod service;
 pub mod actors;
 pub mod ledger;
+pub mod origin;
 pub mod store;
 pub mod event;
 pub mod redact;

@@ -250,6 +250,8 @@ mod tests {
             ["--group-bytes-max", "1GiB"],
             ["--read-connections", "65"],
             ["--connections-max", "0"],
+            ["--peer-share-exempt", "10.0.0.1,proxy"],
+            ["--cors-origin", "https://app.example/path"],
             ["--http-workers", "0"],
             ["--publish-timeout", "0"],
             ["--body-timeout", "61m"],

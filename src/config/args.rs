@@ -70,10 +70,18 @@ pub struct ServeArgs {
     #[arg(value_name = "N", default_value = "4")]
     read_connections: String,
 
-    /// Client connections over all HTTP workers, 1 to 1000000
+    /// Client connections over all HTTP workers, 1 to 1000000; one client address has half of them at most
     #[arg(long, env = "SEKALI_CONNECTIONS_MAX", hide_env_values = true)]
     #[arg(value_name = "N", default_value = "8192")]
     connections_max: String,
+
+    /// Addresses of proxies, which may have all client connections: 10.0.0.1 or 10.0.0.0/24, several with commas
+    #[arg(long, env = "SEKALI_PEER_SHARE_EXEMPT", hide_env_values = true, value_name = "ADDRESS,…")]
+    peer_share_exempt: Option<String>,
+
+    /// Origins besides the service's own whose pages may publish from a browser: https://HOST[:PORT], several with commas
+    #[arg(long, env = "SEKALI_CORS_ORIGIN", hide_env_values = true, value_name = "ORIGIN,…")]
+    cors_origin: Option<String>,
 
     /// Threads that serve HTTP, 1 to 256 [default: one per core]
     #[arg(long, env = "SEKALI_HTTP_WORKERS", hide_env_values = true, value_name = "N")]
@@ -94,9 +102,9 @@ pub struct ServeArgs {
     #[arg(value_name = "TIME", default_value = "10s")]
     drain_timeout: String,
 
-    /// How long an idle client connection is kept; 1ms to 1h
+    /// How long an idle client connection is kept, longer than by the balancers before it; 1ms to 1h
     #[arg(long, env = "SEKALI_CLIENT_IDLE_TIMEOUT", hide_env_values = true)]
-    #[arg(value_name = "TIME", default_value = "60s")]
+    #[arg(value_name = "TIME", default_value = "75s")]
     client_idle_timeout: String,
 
     /// How to log; read before anything else starts.
@@ -125,6 +133,8 @@ impl ServeArgs {
             group_bytes_max: values::size("group-bytes-max", &self.group_bytes_max, KIB..=256 * MIB)?,
             read_connections: values::whole("read-connections", &self.read_connections, 1..=64)?,
             connections_max: values::whole("connections-max", &self.connections_max, 1..=1_000_000)?,
+            peer_share_exempt: values::networks("peer-share-exempt", self.peer_share_exempt.as_deref())?,
+            cors_origins: values::origins("cors-origin", self.cors_origin.as_deref())?,
             http_workers: whole_or_cores("http-workers", self.http_workers.as_deref())?,
             publish_timeout: values::duration("publish-timeout", &self.publish_timeout)?,
             body_timeout: values::duration("body-timeout", &self.body_timeout)?,

@@ -13,8 +13,9 @@ pub use values::{BODY_BYTES_MAX_DEFAULT, database_url, duration};
 use std::{fmt, ops::Deref, time::Duration};
 
 use clap::{Args, builder::Resettable};
+use ipnet::IpNet;
 
-use crate::{event::DedupScope, redact::redacted};
+use crate::{event::DedupScope, origin::Origin, redact::redacted};
 
 /// All settings of `sekali serve`, checked. The sizes are limits; their names end with the unit.
 #[derive(Clone, Debug)]
@@ -45,8 +46,12 @@ pub struct Config {
     pub group_bytes_max: usize,
     /// Connections to the database for reading; the writer has its own.
     pub read_connections: usize,
-    /// Client connections over all HTTP workers.
+    /// Client connections over all HTTP workers; one client address has half of them at most.
     pub connections_max: usize,
+    /// The addresses of proxies, which may have all client connections.
+    pub peer_share_exempt: Vec<IpNet>,
+    /// Origins besides the service's own whose pages may publish from a browser.
+    pub cors_origins: Vec<Origin>,
     /// Threads that serve HTTP.
     pub http_workers: usize,
     /// Longest wait of a publish for its commit, then 503.
@@ -169,7 +174,7 @@ mod tests {
         assert_eq!(config.publish_timeout, Duration::from_secs(10));
         assert_eq!(config.body_timeout, Duration::from_secs(10));
         assert_eq!(config.drain_timeout, Duration::from_secs(10));
-        assert_eq!(config.client_idle_timeout, Duration::from_secs(60));
+        assert_eq!(config.client_idle_timeout, Duration::from_secs(75));
     }
 
     #[test]

@@ -1,10 +1,16 @@
 //! Parses one value from text: a number, size, time or address within its limits.
 
-use std::{net::SocketAddr, ops::RangeInclusive, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    ops::RangeInclusive,
+    time::Duration,
+};
 
 use bytesize::ByteSize;
+use ipnet::IpNet;
 
 use super::{DatabaseUrl, WrongValue};
+use crate::origin::Origin;
 
 /// The default of `--body-bytes-max`, 16 MiB: the largest body that a client may expect a service to take.
 pub const BODY_BYTES_MAX_DEFAULT: usize = 16 << 20;
@@ -34,6 +40,34 @@ pub fn size(flag: &'static str, text: &str, range: RangeInclusive<usize>) -> Res
 pub fn duration(flag: &'static str, text: &str) -> Result<Duration, WrongValue> {
     let time = parse_duration(text).filter(|time| !time.is_zero() && *time <= DURATION_MAX);
     time.ok_or_else(|| WrongValue::new(flag, "a time from 1ms to 1h, such as 500ms, 10s or 2m", text))
+}
+
+/// Addresses and networks, with commas between them.
+pub fn networks(flag: &'static str, text: Option<&str>) -> Result<Vec<IpNet>, WrongValue> {
+    list(flag, text, "addresses or networks, such as 10.0.0.1,fd00::/64", |part| {
+        part.parse().ok().or_else(|| part.parse::<IpAddr>().ok().map(IpNet::from))
+    })
+}
+
+/// Origins of pages, with commas between them.
+pub fn origins(flag: &'static str, text: Option<&str>) -> Result<Vec<Origin>, WrongValue> {
+    let allowed = "origins without a path, such as https://app.example,http://localhost:3000";
+    list(flag, text, allowed, |part| part.parse().ok())
+}
+
+/// Values with commas between them; none where there is no text.
+fn list<T>(
+    flag: &'static str,
+    text: Option<&str>,
+    allowed: &str,
+    parse: impl Fn(&str) -> Option<T>,
+) -> Result<Vec<T>, WrongValue> {
+    let text = text.unwrap_or_default();
+    if text.trim().is_empty() {
+        return Ok(Vec::new());
+    }
+    let values: Option<Vec<T>> = text.split(',').map(|part| parse(part.trim())).collect();
+    values.ok_or_else(|| WrongValue::new(flag, allowed, text))
 }
 
 /// `true` or `false`.

@@ -1,6 +1,10 @@
 //! HTTP: handlers that parse, call and reply; limits, problem documents and all status codes.
 
 mod server;
+mod listeners;
+mod connections;
+mod exchange;
+mod foreign_origin;
 mod routes;
 mod gate;
 mod query;
@@ -19,7 +23,7 @@ use std::time::{Duration, Instant};
 use self::routes::routes;
 pub use self::{
     gate::Gate,
-    server::{Server, ServerConfig, ServerError},
+    server::{Server, ServerConfig, ServerError, client_sockets_max},
 };
 
 /// What the handlers hold requests to.

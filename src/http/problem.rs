@@ -6,6 +6,7 @@ use actix_web::{
     HttpResponse, HttpResponseBuilder, ResponseError,
     http::{StatusCode, header},
 };
+use bytes::Bytes;
 use serde::Serialize;
 
 use crate::{
@@ -20,6 +21,7 @@ use crate::{
 const RETRY_AFTER_SECONDS: &str = "1";
 /// A detail may repeat what a client sent, and no more of it than this.
 const DETAIL_BYTES_MAX: usize = 2 * 1024;
+const MEDIA_TYPE: &str = "application/problem+json";
 
 /// What is wrong, as the caller gets to read it.
 #[derive(Debug)]
@@ -35,11 +37,14 @@ pub struct Problem {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     NotJson,
+    Malformed,
+    HeadTooLarge,
+    HeadTooSlow,
+    ForeignOrigin,
     NotFound,
     MethodNotAllowed { allow: &'static str },
     BodyTooSlow,
     BodyCutOff,
-    Malformed,
     TooLarge,
     UnsupportedMediaType,
     UnsupportedEncoding,
@@ -55,9 +60,11 @@ impl Kind {
     fn status(self) -> StatusCode {
         match self {
             Kind::NotJson | Kind::Malformed => StatusCode::BAD_REQUEST,
+            Kind::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Kind::ForeignOrigin => StatusCode::FORBIDDEN,
             Kind::NotFound => StatusCode::NOT_FOUND,
             Kind::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
-            Kind::BodyTooSlow | Kind::BodyCutOff => StatusCode::REQUEST_TIMEOUT,
+            Kind::HeadTooSlow | Kind::BodyTooSlow | Kind::BodyCutOff => StatusCode::REQUEST_TIMEOUT,
             Kind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Kind::UnsupportedMediaType | Kind::UnsupportedEncoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Kind::Invalid | Kind::InvalidParameter | Kind::Refused | Kind::Quarantined => {
@@ -72,11 +79,14 @@ impl Kind {
     fn names(self) -> (&'static str, &'static str) {
         match self {
             Kind::NotJson => ("not-json", "The body is not JSON"),
+            Kind::Malformed => ("malformed-request", "The request is not HTTP as it should be"),
+            Kind::HeadTooLarge => ("head-too-large", "The head of the request is too large"),
+            Kind::HeadTooSlow => ("head-too-slow", "The head of the request came too slowly"),
+            Kind::ForeignOrigin => ("foreign-origin", "Pages of this origin may not do this"),
             Kind::NotFound => ("not-found", "There is nothing here"),
             Kind::MethodNotAllowed { .. } => ("method-not-allowed", "This method is not for this address"),
             Kind::BodyTooSlow => ("body-too-slow", "The body came too slowly"),
             Kind::BodyCutOff => ("body-cut-off", "The body ended early"),
-            Kind::Malformed => ("malformed-request", "The request is not HTTP as it should be"),
             Kind::TooLarge => ("too-large", "The request is over a limit"),
             Kind::UnsupportedMediaType => ("unsupported-media-type", "The media type is not understood"),
             Kind::UnsupportedEncoding => ("unsupported-encoding", "The content encoding is not understood"),
@@ -146,6 +156,37 @@ impl Problem {
     /// The framing of the body is broken. Sent again, it would be as broken.
     pub(super) fn malformed(detail: impl Into<String>) -> Self {
         Self { close: true, ..Self::new(Kind::Malformed, detail) }
+    }
+
+    /// The head of a request did not come in time.
+    pub(super) fn head_too_slow() -> Self {
+        Self { close: true, ..Self::new(Kind::HeadTooSlow, "the head of the request did not come in time") }
+    }
+
+    /// For the status that the HTTP library gives to what it cannot read; `None` if it is no such status.
+    pub(super) fn unreadable_request(status: u16) -> Option<Self> {
+        let problem = match StatusCode::from_u16(status).ok()? {
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => {
+                Self::new(Kind::HeadTooLarge, "the head of the request is larger than the limit of 128 KiB")
+            }
+            status if status.is_client_error() => Self::new(
+                Kind::Malformed,
+                "the request cannot be read: its head or the framing of its body is broken",
+            ),
+            _ => return None,
+        };
+        Some(Self { close: true, ..problem })
+    }
+
+    /// A page in a browser sent this that is not of the service's own origin.
+    pub(super) fn foreign_origin() -> Self {
+        let detail = "the request comes from a page of another origin: name that origin in --cors-origin, or send the request without Origin and Sec-Fetch-Site headers if no browser sent it";
+        Self { close: true, ..Self::new(Kind::ForeignOrigin, detail) }
+    }
+
+    /// There are as many connections as there may be, and this one is kept for probes.
+    pub(super) fn too_many_connections() -> Self {
+        Self { close: true, ..Self::unavailable("the service has as many connections as it may have") }
     }
 
     /// Not now; it may be asked again.
@@ -240,12 +281,8 @@ struct Fault<'a> {
     detail: &'a str,
 }
 
-impl ResponseError for Problem {
-    fn status_code(&self) -> StatusCode {
-        self.kind.status()
-    }
-
-    fn error_response(&self) -> HttpResponse {
+impl Problem {
+    fn document(&self) -> Vec<u8> {
         let status = self.kind.status();
         let (name, title) = self.kind.names();
         let faults = self.errors.iter();
@@ -254,13 +291,43 @@ impl ResponseError for Problem {
             title,
             status: status.as_u16(),
             detail: &self.detail,
-            retryable: matches!(self.kind, Kind::Unavailable | Kind::BodyTooSlow | Kind::BodyCutOff),
+            retryable: self.is_retryable(),
             errors: faults
                 .map(|fault| Fault { index: fault.index, pointer: &fault.pointer, detail: &fault.detail })
                 .collect(),
         };
-        let mut response = HttpResponse::build(status);
-        response.content_type("application/problem+json");
+        serde_json::to_vec(&document).expect("strings and numbers serialise")
+    }
+
+    fn is_retryable(&self) -> bool {
+        matches!(self.kind, Kind::Unavailable | Kind::HeadTooSlow | Kind::BodyTooSlow | Kind::BodyCutOff)
+    }
+
+    /// The whole answer as it goes over the wire, for where no request can be answered. It ends the connection.
+    pub(super) fn to_wire(&self) -> Bytes {
+        let document = self.document();
+        let retry = if self.is_retryable() {
+            format!("retry-after: {RETRY_AFTER_SECONDS}\r\n")
+        } else {
+            String::new()
+        };
+        let head = format!(
+            "HTTP/1.1 {}\r\ncontent-type: {MEDIA_TYPE}\r\ncontent-length: {}\r\ncache-control: no-store\r\nx-content-type-options: nosniff\r\nconnection: close\r\n{retry}\r\n",
+            self.kind.status(),
+            document.len()
+        );
+        [head.as_bytes(), &document].concat().into()
+    }
+}
+
+impl ResponseError for Problem {
+    fn status_code(&self) -> StatusCode {
+        self.kind.status()
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        let mut response = HttpResponse::build(self.kind.status());
+        response.content_type(MEDIA_TYPE);
         match self.kind {
             Kind::MethodNotAllowed { allow } => {
                 response.insert_header((header::ALLOW, allow));
@@ -268,7 +335,7 @@ impl ResponseError for Problem {
             Kind::UnsupportedEncoding => {
                 response.insert_header((header::ACCEPT_ENCODING, "identity"));
             }
-            Kind::Unavailable | Kind::BodyTooSlow | Kind::BodyCutOff => {
+            _ if self.is_retryable() => {
                 response.insert_header((header::RETRY_AFTER, RETRY_AFTER_SECONDS));
             }
             _ => {}
@@ -276,7 +343,7 @@ impl ResponseError for Problem {
         if self.close {
             response.force_close();
         }
-        response.body(serde_json::to_vec(&document).expect("strings and numbers serialise"))
+        response.body(self.document())
     }
 }
 

@@ -4,6 +4,9 @@ use actix_web::{Handler, dev::HttpServiceFactory, middleware::from_fn, web};
 
 use super::{events, health, problem::Problem, publish, stats, unread_guard::leave_unread};
 
+/// What orchestrators and balancers ask, and is answered whatever else is going on.
+pub(super) const PROBES: [&str; 3] = ["/livez", "/readyz", "/health"];
+
 /// All routes.
 pub(super) fn routes(service: &mut web::ServiceConfig) {
     service

@@ -19,6 +19,14 @@ impl From<IpAddr> for Peer {
     }
 }
 
+impl Peer {
+    /// Whether it is on this machine.
+    pub fn is_loopback(self) -> bool {
+        // `::1` is known by its network alone, which nobody else has.
+        self.0.is_loopback() || self.0 == IpAddr::V6(Ipv6Addr::UNSPECIFIED)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -30,5 +38,7 @@ mod tests {
         assert_ne!(peer("2001:db8::1"), peer("2001:db8:0:1::1"));
         assert_eq!(peer("::ffff:127.0.0.1"), peer("127.0.0.1"));
         assert_ne!(peer("127.0.0.1"), peer("127.0.0.2"));
+        assert!(peer("::1").is_loopback() && peer("127.0.0.9").is_loopback());
+        assert!(!peer("2001:db8::1").is_loopback() && !peer("10.0.0.1").is_loopback());
     }
 }

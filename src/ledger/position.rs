@@ -1,7 +1,11 @@
 //! What this node has seen of the ledger: the measure by which a restored database is noticed.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::{Duration, Instant},
+};
 
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::store::{EventStore, Head, LedgerMark, StoreError};
@@ -16,6 +20,8 @@ pub struct LedgerPosition {
     head: watch::Sender<Option<Head>>,
     epoch: AtomicU64,
     restored: AtomicU64,
+    /// When the store last answered a look.
+    polled_at: Mutex<Option<Instant>>,
 }
 
 /// Where the ledger ended, when it was looked at by one that had seen some of it.
@@ -51,12 +57,18 @@ impl LedgerPosition {
         let seen = self.seen();
         // What was seen before the question must be in the answer.
         let head = store.head().await?;
+        *self.polled_at.lock() = Some(Instant::now());
         let goes_on = head.mark == seen || (!head.mark.rules_out(&seen) && store.holds(&seen).await?);
         Ok(if goes_on {
             PolledHead::GoesOn { seen, head }
         } else {
             PolledHead::Restored { found: head, epoch }
         })
+    }
+
+    /// Whether the store answered a look within this time.
+    pub fn was_polled_within(&self, age: Duration) -> bool {
+        self.polled_at.lock().is_some_and(|polled_at| polled_at.elapsed() < age)
     }
 
     /// How often what the shards knew was thrown away; what they knew in an earlier epoch does not count.

@@ -28,6 +28,10 @@ use crate::{
 
 /// How long a reader waits for the store.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a probe waits for the store.
+const PROBE_TIMEOUT: Duration = Duration::from_millis(200);
+/// For a probe that has waited in vain, this old an answer to the poller counts too.
+const POLLED_AGE_MAX: Duration = Duration::from_secs(1);
 /// How long the store may take to prove that it answers.
 const PING_TIMEOUT: Duration = Duration::from_millis(900);
 /// How long the store may take to close its connections when nothing is in flight any more.
@@ -232,9 +236,14 @@ impl Service {
         self.read(READ_TIMEOUT, read).await.map(Loaded::found)
     }
 
-    /// Whether the store answers.
+    /// Whether the store answers, or has just answered the poller. Takes a fifth of a second at most.
     pub async fn ping(&self) -> Result<(), StoreError> {
-        self.read(PING_TIMEOUT, |store| async move { store.head().await.map(|_| ()) }).await
+        let ping = self.read(PING_TIMEOUT, |store| async move { store.head().await.map(|_| ()) });
+        match tokio::time::timeout(PROBE_TIMEOUT, ping).await {
+            Ok(answer) => answer,
+            Err(_) if self.0.shared.position.was_polled_within(POLLED_AGE_MAX) => Ok(()),
+            Err(_) => Err(StoreError::TimedOut(PROBE_TIMEOUT)),
+        }
     }
 
     async fn read<T, F>(

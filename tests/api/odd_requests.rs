@@ -5,7 +5,7 @@ use reqwest::Body;
 use serde_json::{Value, json};
 
 use crate::harness::{
-    Answer, RunningService, event, events, on_both_stores,
+    Answer, RunningService, event, events, on_both_stores, on_both_stores_with,
     raw::{Raw, publish_bytes, publish_head},
 };
 
@@ -383,11 +383,103 @@ fn broken_http_is_refused_and_harms_nobody() {
             let answer = String::from_utf8_lossy(&client.until_closed().await).into_owned();
             let shown: String = request.chars().take(120).collect();
             let status = answer.split(' ').nth(1).unwrap_or("none");
-            assert!(answer.is_empty() || status.starts_with('4'), "{shown:?}: {answer}");
+            assert!(status.starts_with('4'), "{shown:?}: {answer}");
+            assert!(answer.contains("application/problem+json"), "{shown:?}: {answer}");
+            assert!(answer.contains("\"retryable\":false"), "{shown:?}: {answer}");
+            assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{shown:?}: {answer}");
         }
         let mut client = Raw::connect(service.address).await;
         client.send(publish_bytes("{}")).await;
         client.answer().await.problem(422);
         nothing_happened(&service).await;
+    });
+}
+
+#[test]
+fn broken_framing_behind_a_good_request_is_refused_after_its_answer() {
+    on_both_stores(async |service| {
+        let mut client = Raw::connect(service.address).await;
+        client.send("GET /livez HTTP/1.1\r\nHost: test\r\n\r\nnonsense\r\n\r\n").await;
+        assert_eq!(client.answer().await.status, 200);
+        let refusal = client.answer().await;
+        assert_eq!(refusal.problem(400)["retryable"], false);
+        assert_eq!(refusal.header("cache-control"), Some("no-store"));
+        assert!(client.until_closed().await.is_empty());
+    });
+}
+
+#[test]
+fn a_publish_that_asks_for_another_protocol_keeps_its_body() {
+    on_both_stores(async |service| {
+        for (place, protocol) in ["websocket", "h2c", "WebSocket"].into_iter().enumerate() {
+            let body = event("t", &format!("upgrade {place}")).to_string();
+            let lines =
+                format!("Connection: Upgrade\r\nUpgrade: {protocol}\r\nContent-Length: {}", body.len());
+            let mut client = Raw::connect(service.address).await;
+            client.send(publish_head(&lines) + &body).await;
+            let answer = client.answer().await;
+            assert_eq!(answer.status, 200, "{protocol}: {}", answer.text);
+            assert_eq!(answer.json()["unique"], 1);
+            let mut client = Raw::connect(service.address).await;
+            let lines = format!("Host: test\r\nConnection: Upgrade\r\nUpgrade: {protocol}");
+            client.send(format!("GET /stats HTTP/1.1\r\n{lines}\r\n\r\n")).await;
+            assert_eq!(client.answer().await.status, 200, "{protocol}");
+        }
+    });
+}
+
+#[test]
+fn every_answer_forbids_to_keep_it_and_to_guess_its_type() {
+    on_both_stores(async |service| {
+        let publish = post(&service, &[], event("t", "a").to_string()).await;
+        let refused = post(&service, &[("content-type", "text/plain")], "{}").await;
+        let mut answers = vec![publish, refused];
+        for path in ["/events", "/stats", "/livez", "/readyz", "/health", "/nowhere", "/events?limit=0"] {
+            answers.push(service.client.get(path).await);
+        }
+        let mut client = Raw::connect(service.address).await;
+        client.send("nonsense\r\n\r\n").await;
+        answers.push(client.answer().await);
+        for answer in answers {
+            assert_eq!(answer.header("cache-control"), Some("no-store"), "{}", answer.text);
+            assert_eq!(answer.header("x-content-type-options"), Some("nosniff"), "{}", answer.text);
+        }
+    });
+}
+
+#[test]
+fn a_page_of_another_origin_publishes_nothing() {
+    let change = |settings: &mut crate::harness::Settings| {
+        settings.config.cors_origins = vec!["https://app.example".parse().unwrap()];
+    };
+    on_both_stores_with(change, async |service| {
+        let own = format!("http://{}", service.address);
+        for headers in [
+            &[("origin", "http://evil.example")][..],
+            &[("origin", "null")],
+            &[("origin", "http://evil.example"), ("host", "evil.example")],
+            &[("sec-fetch-site", "cross-site")],
+        ] {
+            let refusal = post(&service, headers, event("t", "foreign").to_string()).await;
+            let problem = refusal.problem(403);
+            assert_eq!(problem["type"], "urn:sekali:problem:foreign-origin");
+            assert_eq!(problem["retryable"], false);
+        }
+        nothing_happened(&service).await;
+        for (place, headers) in [
+            &[("origin", own.as_str()), ("sec-fetch-site", "same-origin")][..],
+            &[("origin", "https://app.example"), ("sec-fetch-site", "cross-site")],
+            &[],
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let answer = post(&service, headers, event("t", &format!("own {place}")).to_string()).await;
+            assert_eq!(answer.status, 200, "{headers:?}: {}", answer.text);
+        }
+        // Refused by its head alone: the body that was announced does not come.
+        let mut client = Raw::connect(service.address).await;
+        client.send(publish_head("Origin: http://evil.example\r\nContent-Length: 1000")).await;
+        client.answer().await.problem(403);
     });
 }

@@ -10,25 +10,29 @@ use crate::package_root;
 use crate::source::{Token, tokens_outside_tests};
 
 /// Every module of the crate's root, and what it may use beside itself.
-const MAY_USE: [(&str, &[&str]); 12] = [
+const MAY_USE: [(&str, &[&str]); 13] = [
     ("main", &["cli", "app", "http", "service", "actors", "ledger", "store", "event", "config"]),
     ("cli", &["app", "http", "service", "actors", "ledger", "store", "event", "config", "client", "redact"]),
     ("app", &["http", "service", "actors", "ledger", "store", "event", "config", "redact"]),
-    ("http", &["service", "actors", "ledger", "store", "event"]),
+    ("http", &["service", "actors", "ledger", "store", "event", "origin"]),
     ("service", &["actors", "ledger", "store", "event"]),
     ("actors", &["ledger", "store", "event"]),
     ("ledger", &["store", "event"]),
     ("store", &["event", "redact"]),
     ("event", &[]),
     ("client", &["event", "redact"]),
-    ("config", &["event", "redact"]),
+    ("config", &["event", "origin", "redact"]),
+    ("origin", &[]),
     ("redact", &[]),
 ];
 
 /// Crates that only these floors may name.
-const CRATE_STAYS_IN: [(&str, &[&str]); 4] = [
+const CRATE_STAYS_IN: [(&str, &[&str]); 7] = [
     ("actix", &["actors", "app"]), // app starts the System that the actors run in
     ("actix_rt", &["actors", "app"]),
+    ("actix_http", &["http"]),
+    ("actix_server", &["http"]),
+    ("actix_service", &["http"]),
     ("actix_web", &["http", "app"]), // app starts the HTTP server
     ("sqlx", &["store"]),
 ];

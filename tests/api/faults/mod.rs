@@ -1,6 +1,7 @@
 //! Faults that meet real processes under load: whatever dies, freezes, is cut off or fills up, every acknowledged
 //! event is stored once, and the proof after each test says so from SQL and over HTTP.
 
+mod connections;
 mod cut_at_commit;
 mod full_disk;
 mod held_ledger;
