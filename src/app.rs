@@ -158,19 +158,29 @@ async fn run(config: Config, hooks: Hooks, mut stops: Stops) -> Result<(), AppEr
     if let Some(ready) = hooks.ready {
         let _ = ready.send(service.clone());
     }
+    serve_until_stopped(&config, &gate, &service, &mut server, &mut stops).await
+}
+
+async fn serve_until_stopped(
+    config: &Config,
+    gate: &Gate,
+    service: &Service,
+    server: &mut Server,
+    stops: &mut Stops,
+) -> Result<(), AppError> {
     let failed = tokio::select! {
         () = stops.first() => None,
         error = server.failed() => Some(error.into()),
         part = service.lost() => Some(AppError::ActorLost(part)),
     };
     if let Some(error) = failed {
-        abort(&server).await;
+        abort(server).await;
         // What failed says more than what could not be closed after it.
         let _ = service.stop().await;
         return Err(error);
     }
     tokio::select! {
-        drained = drain(&config, &gate, &service, &server) => drained?,
+        drained = drain(config, gate, service, server) => drained?,
         () = stops.second() => return Err(AppError::Aborted),
     }
     if !service.stop().await {

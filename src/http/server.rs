@@ -9,7 +9,7 @@ use actix_service::{
 };
 use actix_web::{App, body::BoxBody, dev::AppConfig, web};
 use ipnet::IpNet;
-use tokio::{net::TcpStream, sync::oneshot, task::AbortHandle};
+use tokio::{net::TcpStream, sync::oneshot, task::JoinHandle};
 
 use super::{
     Gate, Limits,
@@ -65,7 +65,8 @@ pub struct Server {
     connections: Arc<Connections>,
     handle: ServerHandle,
     ended: oneshot::Receiver<io::Result<()>>,
-    sweep: AbortHandle,
+    /// Without it no connection has a deadline.
+    sweep: JoinHandle<()>,
 }
 
 /// The most sockets of clients that are open at any moment.
@@ -109,7 +110,7 @@ impl Server {
             // Nobody waits for it only when the process is ending.
             let _ = end.send(server.await);
         });
-        let sweep = tokio::spawn(Arc::clone(&connections).sweep()).abort_handle();
+        let sweep = tokio::spawn(Arc::clone(&connections).sweep());
         Ok(Self { addresses, connections, handle, ended, sweep })
     }
 
@@ -120,9 +121,11 @@ impl Server {
 
     /// Waits for the server to end by itself, which it does not while all is well.
     pub async fn failed(&mut self) -> ServerError {
-        let ended = (&mut self.ended).await;
-        let error = ended.ok().and_then(Result::err);
-        ServerError::Failed(error.unwrap_or_else(|| io::Error::other("it ended by itself")))
+        let ended = tokio::select! {
+            ended = &mut self.ended => ended.ok().and_then(Result::err),
+            _ = &mut self.sweep => Some(io::Error::other("the deadlines of its connections are not kept any more")),
+        };
+        ServerError::Failed(ended.unwrap_or_else(|| io::Error::other("it ended by itself")))
     }
 
     /// Closes the listeners and the idle connections. With `graceful`, requests in hand are answered first; who does

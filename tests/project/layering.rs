@@ -55,7 +55,7 @@ fn the_sources_keep_to_their_floors() {
     assert!(offences.is_empty(), "\n{}", offences.join("\n"));
 }
 
-fn read_sources(folder: &Path, name: &str, sources: &mut Vec<(String, String)>) {
+pub(crate) fn read_sources(folder: &Path, name: &str, sources: &mut Vec<(String, String)>) {
     for entry in fs::read_dir(folder).expect("a readable folder") {
         let path = entry.expect("a readable entry").path();
         let name = format!("{name}/{}", path.file_name().expect("a name").to_string_lossy());

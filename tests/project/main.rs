@@ -8,6 +8,7 @@ mod layering;
 mod licences;
 mod settings;
 mod source;
+mod timeouts;
 mod version;
 
 /// Cargo's word at run time comes first: a binary built in another clone with the same target folder counts as

@@ -124,7 +124,7 @@ fn a_stop_while_the_sqlite_file_is_opened_leaves_a_whole_file() {
 #[test]
 fn a_reader_that_does_not_take_its_page_does_not_make_a_stop_fail() {
     on_both_databases(async |database| {
-        let mut process = super::serve_with(&database.url, &["--drain-timeout", "3s"]).await;
+        let mut process = super::serve_with(&database.url, &["--drain-timeout", "30s"]).await;
         let text = "y".repeat(9_000);
         for batch in 0..4 {
             let mut batch = events(
@@ -141,7 +141,7 @@ fn a_reader_that_does_not_take_its_page_does_not_make_a_stop_fail() {
         let begun = Instant::now();
         process.signal("TERM");
         assert_eq!(process.wait().code(), Some(0), "{}", process.log());
-        assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
+        assert!(begun.elapsed() < Duration::from_secs(6), "{:?}", begun.elapsed());
     });
 }
 
