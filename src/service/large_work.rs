@@ -11,6 +11,9 @@ use tokio::{
 /// Work on up to this many bytes takes a few milliseconds, and is done where it arises.
 const LARGE_WORK_BYTES: usize = 1024 * 1024;
 
+/// Reports of the counters at once: each may hold the names of 1,000 topics.
+const REPORTS_MAX: usize = 16;
+
 /// The work did not come to its end: it panicked, or the process is ending.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the request was interrupted")]
@@ -23,9 +26,11 @@ pub(super) struct LargeWork {
     /// One read more than there are cores: each may hold an event of the largest size four times, in the engine, as
     /// its rows, as text and as the answer that is being built.
     reads: Arc<Semaphore>,
+    reports: Arc<Semaphore>,
 }
 
 /// What was read, with its place among the reads. Dropped once the answer is built.
+#[derive(Debug)]
 pub struct Loaded<T> {
     value: T,
     _place: OwnedSemaphorePermit,
@@ -53,6 +58,7 @@ impl Default for LargeWork {
         Self {
             threads: Arc::new(Semaphore::new((cores - 1).max(1))),
             reads: Arc::new(Semaphore::new(cores + 1)),
+            reports: Arc::new(Semaphore::new(REPORTS_MAX)),
         }
     }
 }
@@ -76,15 +82,20 @@ impl LargeWork {
         done.await.map_err(|_| WorkInterrupted)
     }
     /// The places for reads of events.
-    pub(super) fn reads(&self) -> Reads {
-        Reads(Arc::clone(&self.reads))
+    pub(super) fn reads(&self) -> Places {
+        Places(Arc::clone(&self.reads))
+    }
+
+    /// The places for reports of the counters.
+    pub(super) fn reports(&self) -> Places {
+        Places(Arc::clone(&self.reports))
     }
 }
 
 /// Places for reads, for a task that may outlive its request.
-pub(super) struct Reads(Arc<Semaphore>);
+pub(super) struct Places(Arc<Semaphore>);
 
-impl Reads {
+impl Places {
     /// Waits for a place, and then for what is `read`.
     pub(super) async fn load<T, E>(self, read: impl Future<Output = Result<T, E>>) -> Result<Loaded<T>, E> {
         let place = self.0.acquire_owned().await.expect("these places are never closed");

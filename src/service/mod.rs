@@ -37,6 +37,8 @@ const PING_TIMEOUT: Duration = Duration::from_millis(900);
 /// How long the store may take to close its connections when nothing is in flight any more.
 const STORE_CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 const STATS_TIMEOUT: Duration = Duration::from_secs(6);
+/// How long a report may take with the wait for its place among the reports.
+const REPORT_TIMEOUT: Duration = Duration::from_secs(8);
 const DRAIN_POLL_INTERVAL: Duration = Duration::from_millis(5);
 
 /// The limits of a service.
@@ -265,7 +267,13 @@ impl Service {
     }
 
     /// The counters, which include all that this node has acknowledged.
-    pub async fn report(&self) -> Result<NodeReport, StoreError> {
+    pub async fn report(&self) -> Result<Loaded<NodeReport>, StoreError> {
+        let reports = self.0.large_work.reports();
+        let report = tokio::time::timeout(REPORT_TIMEOUT, reports.load(self.load_report())).await;
+        report.unwrap_or(Err(StoreError::TimedOut(REPORT_TIMEOUT)))
+    }
+
+    async fn load_report(&self) -> Result<NodeReport, StoreError> {
         let Parts { actors, admission, shared, .. } = &*self.0;
         let Ok(Ok(counters)) = tokio::time::timeout(STATS_TIMEOUT, actors.counters()).await else {
             let totals = self.read(PING_TIMEOUT, |store| async move { store.totals().await });

@@ -536,7 +536,7 @@ fn run(case: &Case, store: &FaultyStore, store_patience: Duration) -> (Vec<Attem
         }
         let report = actors.report().await.unwrap();
         actors.stop().await;
-        (attempts, report.counters.totals)
+        (attempts, report.counters.totals.clone())
     })
 }
 
