@@ -36,7 +36,7 @@ pub(in crate::actors) struct GroupCommitted {
     /// All events of the group.
     pub(in crate::actors) events: usize,
     /// Those of them that only the store knew to be duplicates.
-    pub(in crate::actors) repeats: usize,
+    pub(in crate::actors) exceptions: usize,
     pub(in crate::actors) latency: Duration,
 }
 
@@ -144,7 +144,7 @@ impl Handler<GroupCommitted> for StatsActor {
 
     fn handle(&mut self, told: GroupCommitted, ctx: &mut Self::Context) {
         guarded(self, ctx, |stats, _| {
-            stats.metrics.record(told.events, told.repeats, told.latency);
+            stats.metrics.record(told.events, told.exceptions, told.latency);
             stats.newest_made = told.head.mark.commit_no;
             if let Some(counted) = &mut stats.counted
                 && counted.head.mark == told.seen

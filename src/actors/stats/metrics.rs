@@ -12,7 +12,7 @@ const LATENCY_MAX_MICROS: u64 = 60_000_000;
 pub(in crate::actors) struct Metrics {
     commits: u64,
     events: u64,
-    repeats: u64,
+    exceptions: u64,
     current: Period,
     last: Option<Period>,
 }
@@ -43,14 +43,14 @@ pub struct MetricsReport {
 
 impl Metrics {
     pub(in crate::actors) fn new() -> Self {
-        Self { commits: 0, events: 0, repeats: 0, current: Period::new(), last: None }
+        Self { commits: 0, events: 0, exceptions: 0, current: Period::new(), last: None }
     }
 
-    pub(in crate::actors) fn record(&mut self, events: usize, repeats: usize, latency: Duration) {
+    pub(in crate::actors) fn record(&mut self, events: usize, exceptions: usize, latency: Duration) {
         self.turn();
         self.commits += 1;
         self.events += events as u64;
-        self.repeats += repeats as u64;
+        self.exceptions += exceptions as u64;
         self.current.commits += 1;
         self.current.events += events as u64;
         let micros = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
@@ -71,7 +71,7 @@ impl Metrics {
         MetricsReport {
             commits: self.commits,
             events: self.events,
-            exceptions: self.repeats,
+            exceptions: self.exceptions,
             events_per_second: rate(periods().map(|period| period.events).sum()),
             commits_per_second: rate(periods().map(|period| period.commits).sum()),
             commit_latency_p50: Duration::from_micros(latency.value_at_quantile(0.5)),

@@ -165,7 +165,7 @@ fn settle(group: &Group, append: &AppendGroup<'_>, committed: &Committed, latenc
         new_topics: committed.new_topics.clone(),
         deltas: group.deltas(append, committed),
         events: group.events(),
-        repeats: committed.repeats.len(),
+        exceptions: committed.repeats.len(),
         latency,
     };
     SettledGroup { settled: group.settle(committed), committed: group_committed }

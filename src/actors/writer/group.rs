@@ -1,4 +1,7 @@
-//! A group in the writer's hand: whole requests, what is already known of their events, and what they become.
+//! A group that is being committed: whole requests, what is already known of their events, and what they become.
+//!
+//! A *repeat* has its original in the same group. A *duplicate* has it in the store; an *exception* is a duplicate
+//! that only the store knew.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -12,7 +15,7 @@ use crate::{
 #[derive(Clone, Copy)]
 enum Verdict {
     /// A shard or the last groups know it: it is stored under this `seq`.
-    Known(u64),
+    Duplicate(u64),
     /// It goes to the store as the group's candidate at this place.
     Candidate(usize),
     /// It repeats the candidate at this place.
@@ -58,7 +61,7 @@ impl Group {
             for (place, digest) in request.digests.iter().enumerate() {
                 let known = request.known_seq(place).filter(|_| marks_count).or_else(|| recent.seq(*digest));
                 let verdict = if let Some(seq) = known {
-                    Verdict::Known(seq)
+                    Verdict::Duplicate(seq)
                 } else if let Some(candidate) = seen.get(digest) {
                     Verdict::RepeatOf(*candidate)
                 } else {
@@ -109,7 +112,7 @@ impl Group {
             };
             match verdict {
                 Verdict::Candidate(_) => counts[place].new_events += 1,
-                Verdict::Known(_) | Verdict::RepeatOf(_) => counts[place].duplicates += 1,
+                Verdict::Duplicate(_) | Verdict::RepeatOf(_) => counts[place].duplicates += 1,
             }
         }
         counts
@@ -179,7 +182,7 @@ fn candidate_outcomes(candidates: usize, committed: &Committed) -> Vec<Outcome> 
 impl Verdict {
     fn outcome(self, candidates: &[Outcome]) -> Outcome {
         match self {
-            Verdict::Known(seq) => Outcome::Duplicate(seq),
+            Verdict::Duplicate(seq) => Outcome::Duplicate(seq),
             Verdict::Candidate(candidate) => candidates[candidate],
             Verdict::RepeatOf(candidate) => Outcome::Duplicate(candidates[candidate].seq()),
         }
