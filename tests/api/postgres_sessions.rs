@@ -35,13 +35,9 @@ fn a_pooler_that_drops_or_refuses_the_settings_of_a_session_is_refused() {
         let database = Database::create(Engine::Postgres).await;
         let (port, user, name) = parts(&database.url);
         for (start_up, told) in [
-            (StartUp::Dropped, "the session setting default_transaction_isolation"),
+            (StartUp::Dropped, "the session setting lock_timeout"),
             (StartUp::Refused, "unsupported startup parameter: options"),
         ] {
-            // Its default isolation shows which settings are the session's own.
-            let isolation =
-                format!("ALTER DATABASE {name} SET default_transaction_isolation = 'repeatable read'");
-            database.execute(&isolation).await;
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let pooler = listener.local_addr().unwrap().port();
             forward(listener, port, start_up);

@@ -16,9 +16,13 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// A setting, and its value as the server shows it.
 type Setting = (&'static str, &'static str);
 
-/// A migration may take longer than any append.
-const OPENING: [Setting; 3] =
-    [("lock_timeout", "0"), ("statement_timeout", "0"), ("default_transaction_isolation", "read committed")];
+/// A migration may take longer than any append. The times are no server's defaults, so that reading them back shows
+/// whether the settings of a session hold.
+const OPENING: [Setting; 3] = [
+    ("lock_timeout", "1d"),
+    ("statement_timeout", "1d"),
+    ("default_transaction_isolation", "read committed"),
+];
 
 /// A writer that hangs must not keep the ledger from the others: it gives up waiting for the lock, then its statement
 /// is cancelled, and its socket is closed under it; all before the caller's own deadline. `append` needs READ COMMITTED.
