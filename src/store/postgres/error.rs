@@ -67,6 +67,10 @@ fn why_never(error: &sqlx::Error) -> Option<String> {
         sqlx::Error::Database(refusal) if refusal.message().starts_with("unsupported startup parameter") => {
             Some(format!("{}: {NO_POOLER}", refusal.message()))
         }
+        // A prepared statement of another client's session, or one that is in another session by now.
+        sqlx::Error::Database(refusal) if matches!(refusal.code().as_deref(), Some("42P05" | "26000")) => {
+            Some(format!("{}: {NO_POOLER}", refusal.message()))
+        }
         _ => None,
     }
 }
