@@ -266,7 +266,7 @@ fn service_limits(config: &Config, restarts: RestartPolicy) -> ServiceLimits {
         events_in_flight_max: config.events_in_flight_max,
         bytes_in_flight_max: config.bytes_in_flight_max,
         body_bytes_max: config.body_bytes_max,
-        peer_share_exempt: Vec::new(),
+        peer_share_exempt: config.peer_share_exempt.clone(),
         group_events_max: config.group_events_max,
         group_bytes_max: config.group_bytes_max,
         // Who waits for an unavailable store is told so before its own timeout.

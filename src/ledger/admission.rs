@@ -1,7 +1,8 @@
 //! Limits on what is in flight: a full one is an answer, not a growing queue.
 
-use std::{collections::HashSet, sync::Arc};
+use std::sync::Arc;
 
+use ipnet::IpNet;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{
@@ -39,7 +40,7 @@ pub struct AdmissionLimits {
     /// Bytes of the largest body, at most `bytes_max`. One always fits into a peer's share.
     pub body_bytes_max: usize,
     /// Peers that may hold more than a share.
-    pub share_exempt: Vec<Peer>,
+    pub share_exempt: Vec<IpNet>,
 }
 
 /// The limits of one service. One peer may hold half of each kind of memory.
@@ -53,7 +54,7 @@ pub struct Admission {
 
 impl Admission {
     pub fn new(limits: AdmissionLimits) -> Self {
-        let exempt: Arc<HashSet<Peer>> = Arc::new(limits.share_exempt.into_iter().collect());
+        let exempt: Arc<[IpNet]> = limits.share_exempt.into();
         let answer_bytes_max = ANSWERS_BYTES_MAX / 2;
         Self {
             events: Arc::new(Semaphore::new(limits.events_max)),

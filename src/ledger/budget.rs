@@ -1,10 +1,8 @@
 //! Memory that requests share, and of which one peer may hold a part.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-};
+use std::{collections::HashMap, sync::Arc};
 
+use ipnet::IpNet;
 use parking_lot::Mutex;
 
 use super::{Overloaded, Peer};
@@ -22,7 +20,7 @@ pub struct BudgetLimits {
     /// Bytes that one peer may hold.
     pub peer_bytes_max: usize,
     /// Peers without a share of their own, as proxies that speak for many clients.
-    pub exempt: Arc<HashSet<Peer>>,
+    pub exempt: Arc<[IpNet]>,
     pub full: Overloaded,
     pub peer_full: Overloaded,
 }
@@ -70,7 +68,7 @@ impl Budget {
         }
         let by_peer = held.by_peer.get(&peer).copied().unwrap_or_default();
         let over_share = bytes > self.limits.peer_bytes_max.saturating_sub(by_peer);
-        if over_share && !self.limits.exempt.contains(&peer) {
+        if over_share && !peer.is_in(&self.limits.exempt) {
             return Err(self.limits.peer_full);
         }
         held.add(peer, bytes);
@@ -147,7 +145,7 @@ mod tests {
         Budget::new(BudgetLimits {
             bytes_max: 100,
             peer_bytes_max: 50,
-            exempt: Arc::new([peer(9)].into()),
+            exempt: ["10.0.0.9/32".parse().unwrap()].into(),
             full: FULL,
             peer_full: PEER_FULL,
         })

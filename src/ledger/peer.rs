@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
+use ipnet::IpNet;
+
 /// Whoever shares this value shares one limit: an IPv4 address, or the /64 network of an IPv6 address, since one
 /// client may use every address of such a network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -20,6 +22,11 @@ impl From<IpAddr> for Peer {
 }
 
 impl Peer {
+    /// Whether it is, or holds, an address of one of `networks`.
+    pub fn is_in(self, networks: &[IpNet]) -> bool {
+        networks.iter().any(|network| network.contains(&self.0) || Self::from(network.addr()) == self)
+    }
+
     /// Whether it is on this machine.
     pub fn is_loopback(self) -> bool {
         // `::1` is known by its network alone, which nobody else has.

@@ -12,6 +12,8 @@ use std::{
 };
 
 use self::large_work::LargeWork;
+use ipnet::IpNet;
+
 pub use self::large_work::{Loaded, WorkInterrupted};
 use crate::{
     actors::{
@@ -55,7 +57,7 @@ pub struct ServiceLimits {
     /// Bytes of the largest body.
     pub body_bytes_max: usize,
     /// Peers that may hold more than their share of the memory for bodies and answers.
-    pub peer_share_exempt: Vec<Peer>,
+    pub peer_share_exempt: Vec<IpNet>,
     /// Events in one group; a larger request is a group alone.
     pub group_events_max: usize,
     /// Bytes of events in one group; a larger request is a group alone.
