@@ -12,6 +12,8 @@
 //! - [`store`]: the unique key that judges what is new, and the ledger, in Postgres or SQLite.
 //! - [`event`]: what an event is; parsing is validating.
 
+#![warn(clippy::too_many_lines)]
+
 pub mod cli;
 pub mod config;
 pub mod client;

@@ -7,6 +7,7 @@ mod documents;
 mod layering;
 mod licences;
 mod settings;
+mod sizes;
 mod source;
 mod timeouts;
 mod version;
