@@ -245,9 +245,15 @@ impl Service {
         let ping = self.read(PING_TIMEOUT, |store| async move { store.head().await.map(|_| ()) });
         match tokio::time::timeout(PROBE_TIMEOUT, ping).await {
             Ok(answer) => answer,
-            Err(_) if self.0.shared.position.was_polled_within(POLLED_AGE_MAX) => Ok(()),
+            Err(_) if self.has_just_answered() => Ok(()),
             Err(_) => Err(StoreError::TimedOut(PROBE_TIMEOUT)),
         }
+    }
+
+    /// Whether the store has just answered the poller, and no write has failed since.
+    fn has_just_answered(&self) -> bool {
+        let Shared { position, store_health, .. } = &self.0.shared;
+        position.was_polled_within(POLLED_AGE_MAX) && !store_health.is_lost()
     }
 
     async fn read<T, F>(
