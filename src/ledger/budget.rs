@@ -32,7 +32,7 @@ struct Held {
     by_peer: HashMap<Peer, usize>,
 }
 
-/// Bytes of a [`Budget`] that one request holds.
+/// Bytes of a budget that one request holds.
 pub struct BytesPermit {
     budget: Arc<Budget>,
     peer: Peer,

@@ -36,7 +36,7 @@ impl LedgerMark {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
     pub head: Head,
-    /// The topics first used last, at most [`TOPICS_SHOWN_MAX`], in the order of their first use.
+    /// The topics first used last, at most [`TOPICS_SHOWN_MAX`](super::TOPICS_SHOWN_MAX), in the order of their first use.
     pub topics: Vec<TopicTotal>,
 }
 

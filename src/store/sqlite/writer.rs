@@ -38,8 +38,8 @@ pub(super) struct SqliteWriter {
     scope: DedupScope,
     file: Arc<DatabaseFile>,
     clock_check: Arc<ClockCheck>,
-    /// When the log was last found too long.
-    cut_at: Option<Instant>,
+    /// When the log could not be cut, at the last attempt.
+    cut_failed_at: Option<Instant>,
 }
 
 impl SqliteWriter {
@@ -49,20 +49,22 @@ impl SqliteWriter {
         file: Arc<DatabaseFile>,
         clock_check: Arc<ClockCheck>,
     ) -> Self {
-        Self { connection, scope, file, clock_check, cut_at: None }
+        Self { connection, scope, file, clock_check, cut_failed_at: None }
     }
 
     /// Copies a log that has grown too long into the file, and cuts it. An append does not fail where that does.
     async fn cut_log(&mut self, bytes: u64) -> sqlx::Result<()> {
-        if bytes <= LOG_BYTES_MAX || self.cut_at.is_some_and(|last| last.elapsed() < CUT_INTERVAL) {
+        if bytes <= LOG_BYTES_MAX || self.cut_failed_at.is_some_and(|at| at.elapsed() < CUT_INTERVAL) {
             return Ok(());
         }
-        self.cut_at = Some(Instant::now());
         self.set_busy_timeout(CUT_PATIENCE).await?;
-        let cut = sqlx::raw_sql("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut self.connection).await;
-        if let Err(error) = cut {
-            warn!(error = &error as &dyn std::error::Error, bytes, "the log cannot be cut");
+        // The first column says whether readers were in the way.
+        let cut: sqlx::Result<(i64, i64, i64)> =
+            sqlx::query_as("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&mut self.connection).await;
+        if let Err(error) = &cut {
+            warn!(error = error as &dyn std::error::Error, bytes, "the log cannot be cut");
         }
+        self.cut_failed_at = (!matches!(cut, Ok((0, ..)))).then(Instant::now);
         self.set_busy_timeout(BUSY_TIMEOUT).await
     }
 
