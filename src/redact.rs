@@ -107,6 +107,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "a table of cases")]
     fn a_password_is_shown_in_no_form() {
         for url in [
             "host=db user=app password=s3cr3t dbname=events",
