@@ -118,7 +118,7 @@ pub struct ActorReport {
     pub endings: ExitCounts,
     pub last_ending: Option<ActorExit>,
     pub last_ended_at: Option<Instant>,
-    /// How long the actor was away when it last came back.
+    /// How long the actor was down before it last ran again.
     pub last_recovery: Option<Duration>,
     /// What it had in hand when it last ended.
     pub last_in_hand: Option<InHand>,

@@ -23,12 +23,12 @@ pub enum PublishError {
     /// No answer in time; the events may be stored, or not.
     #[error("the events were not stored in time; whether they still will be is not known")]
     TimedOut,
-    /// An actor had it in its hands when it was restarted.
+    /// An actor had it in hand when it was restarted.
     #[error("the request was interrupted by the restart of a part of the service")]
     Interrupted,
-    /// The database is away.
+    /// The database is unavailable.
     #[error("the database is not available")]
-    StoreAway,
+    StoreUnavailable,
     /// The database is there, and cannot be written as it is.
     #[error("the database cannot be written; the log says why")]
     StoreBroken,
@@ -50,7 +50,7 @@ pub type Reply = Result<Vec<Outcome>, PublishError>;
 
 /// The record that all parts of a request share.
 ///
-/// Whatever drops it unanswered (an actor that died with the last hand on it) thereby answers
+/// Whatever drops it unanswered (an actor that died with the last part) thereby replies
 /// [`PublishError::Interrupted`]: the sender of the reply goes with it, and so do its permits.
 pub struct PublishRequest {
     pub(super) events: Vec<Event>,

@@ -1,7 +1,7 @@
 //! How actors that panic are restarted, and when they are given up.
 //!
 //! `actix::Supervisor` restarts an actor only when its context stops; a panic that reaches it would take the actor
-//! and its mailbox away for good. So every handler runs [`guarded`]: a panic becomes a stop, and the actor starts
+//! and its mailbox for good. So every handler runs [`guarded`]: a panic becomes a stop, and the actor starts
 //! again with the mailbox that it had, after a pause that doubles while it keeps panicking.
 
 use std::{

@@ -159,7 +159,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Calls `member` with each key of the object here; `member` must read or skip the value.
-    /// It ends early, in the middle of the object, where `member` answers false.
+    /// It ends early, in the middle of the object, where `member` returns false.
     pub fn members(
         &mut self,
         breaches: &mut Vec<Breach>,

@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use super::problem::Problem;
 use crate::service::Service;
 
-/// The way from the HTTP floor down to the service, which are built after it and taken apart before it.
+/// The service, for the handlers. It is started after the HTTP server and stopped before it.
 pub struct Gate {
     service: OnceLock<Service>,
     draining: watch::Sender<bool>,

@@ -222,7 +222,7 @@ impl From<PublishError> for Problem {
             PublishError::Overloaded(_)
             | PublishError::TimedOut
             | PublishError::Interrupted
-            | PublishError::StoreAway
+            | PublishError::StoreUnavailable
             | PublishError::StoreBroken => Kind::Unavailable,
         };
         Self::new(kind, error.to_string())

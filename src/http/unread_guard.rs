@@ -1,7 +1,7 @@
 //! What is left of a request's body when its answer is there.
 //!
 //! actix-web ends the connection behind such an answer, as long as somebody could still read the rest. Else it
-//! reads on and throws away what comes in chunks, for as long as it trickles: a connection held for ever.
+//! reads on and drops what comes in chunks, for as long as it trickles: a connection held for ever.
 
 use std::{
     pin::Pin,

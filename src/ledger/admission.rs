@@ -96,7 +96,7 @@ impl Admission {
         self.answers.take(peer, counted)
     }
 
-    /// Takes capacity for `events`, or answers at once that there is none.
+    /// Takes capacity for `events`, or returns at once that there is none.
     pub fn admit_events(&self, events: usize, bytes: BytesPermit) -> Result<Permits, Overloaded> {
         let permit = Arc::clone(&self.events)
             .try_acquire_many_owned(u32::try_from(events).unwrap_or(u32::MAX))

@@ -71,7 +71,7 @@ impl LedgerPosition {
         self.polled_at.lock().is_some_and(|polled_at| polled_at.elapsed() < age)
     }
 
-    /// How often what the shards knew was thrown away; what they knew in an earlier epoch does not count.
+    /// How often the shards forgot what they knew; what they knew in an earlier epoch does not count.
     pub fn epoch(&self) -> u64 {
         self.epoch.load(Ordering::Acquire)
     }

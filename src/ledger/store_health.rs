@@ -20,7 +20,7 @@ use crate::store::StoreError;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StoreLoss {
     /// It does not answer, or not in time; it may come back by itself.
-    Away,
+    Unavailable,
     /// It answers and cannot be written; an operator has to mend it.
     Unwritable,
 }
@@ -28,7 +28,7 @@ pub enum StoreLoss {
 impl fmt::Display for StoreLoss {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            StoreLoss::Away => "store lost: it is away",
+            StoreLoss::Unavailable => "store lost: it is away",
             StoreLoss::Unwritable => "store lost: it cannot be written",
         })
     }
@@ -85,7 +85,7 @@ impl StoreHealth {
         self.lost.store(true, Ordering::Relaxed);
         drop(history);
         match loss {
-            StoreLoss::Away => warn!(ending = %loss, error = cause, "the store is away; trying on"),
+            StoreLoss::Unavailable => warn!(ending = %loss, error = cause, "the store is away; trying on"),
             StoreLoss::Unwritable => error!(ending = %loss, error = cause, "the store cannot be written"),
         }
     }

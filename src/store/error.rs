@@ -5,7 +5,7 @@ use crate::event::DedupScope;
 /// Why the store did not do what it was asked; says whether to try again.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// It is away, or too busy: the same call may succeed later.
+    /// It is unavailable, or too busy: the same call may succeed later.
     #[error("the database is not available")]
     Unavailable(#[source] sqlx::Error),
     /// It did not answer in time: the call may have been carried out, or may yet be.
@@ -62,7 +62,7 @@ impl From<Damage> for sqlx::Error {
 /// Why a database cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// It is away; it may come.
+    /// It is unavailable; it may come back.
     #[error("the database is not available")]
     Unavailable(#[source] sqlx::Error),
     /// It is there, and cannot serve as it is.

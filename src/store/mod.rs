@@ -66,7 +66,7 @@ pub trait EventStore: Send + Sync {
 /// The connection that appends. After an error it is of no further use; open another.
 #[async_trait]
 pub trait StoreWriter: Send {
-    /// Stores a group in one transaction: durable when this answers [`AppendOutcome::Committed`].
+    /// Stores a group in one transaction: durable when this returns [`AppendOutcome::Committed`].
     ///
     /// The same group (writer, number and contents) may be sent again after an error or a lost answer: it is
     /// stored and counted once, and the outcome is the same.

@@ -35,7 +35,7 @@ use crate::harness;
 enum Fault {
     None,
     /// The store is away before it commits.
-    Away,
+    Unavailable,
     /// It commits, and the answer is lost.
     AnswerLost,
     /// It takes its time, before the commit.

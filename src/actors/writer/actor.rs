@@ -40,7 +40,7 @@ use crate::store::EventStore;
 
 /// Ids of the last groups that the writer itself remembers, for repeats that were in flight with their original.
 const RECENT_IDS_MAX: usize = 65_536;
-/// While the store is away: how often the queue is searched for requests that have waited too long, and how
+/// While the store is unavailable: how often the queue is searched for requests that have waited too long, and how
 /// often an idle writer asks whether it takes writes again.
 const QUEUE_CHECK_INTERVAL: Duration = Duration::from_millis(500);
 
@@ -70,7 +70,7 @@ pub(in crate::actors) struct HeadPolled(pub(in crate::actors) PolledHead);
 /// What the writer is held to.
 pub(in crate::actors) struct WriterLimits {
     pub(in crate::actors) group: GroupLimits,
-    /// How long a request waits for a store that is away.
+    /// How long a request waits for a store that is unavailable.
     pub(in crate::actors) store_patience: Duration,
 }
 
@@ -342,7 +342,7 @@ impl WriterActor {
         }));
     }
 
-    /// While the store is away, a request waits no longer than the store's patience, in hand or in the queue.
+    /// While the store is unavailable, a request waits no longer than the store's patience, in hand or in the queue.
     fn answer_the_impatient(&mut self) {
         if !self.store_health.is_lost() {
             return;

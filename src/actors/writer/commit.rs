@@ -47,8 +47,8 @@ pub(in crate::actors) struct SettledGroup {
 
 /// Why a group is not committed.
 pub(in crate::actors) enum CommitFailure {
-    /// The store was away until nobody waited any more.
-    Away,
+    /// The store was unavailable until nobody waited any more.
+    Unavailable,
     /// The store answered with an error and stored nothing; it may be the fault of the store or of a request.
     Refused(StoreError),
     /// The store needs an operator.
@@ -67,7 +67,7 @@ pub(in crate::actors) struct AppendContext {
     pub(in crate::actors) seen: LedgerMark,
     /// The epoch in which it was seen.
     pub(in crate::actors) epoch: u64,
-    /// How long a request waits for a store that is away.
+    /// How long a request waits for a store that is unavailable.
     pub(in crate::actors) store_patience: Duration,
 }
 
@@ -111,7 +111,7 @@ async fn try_until_settled(
             }
             Ok(AppendOutcome::Overtaken) => return Err(CommitFailure::Overtaken),
             Err(error @ (StoreError::Unavailable(_) | StoreError::TimedOut(_))) => {
-                store_health.note_lost(StoreLoss::Away, &error);
+                store_health.note_lost(StoreLoss::Unavailable, &error);
             }
             Err(error @ StoreError::Detached(_)) => return Err(CommitFailure::Broken(error)),
             Err(
@@ -122,7 +122,7 @@ async fn try_until_settled(
             ) => return Err(CommitFailure::Refused(error)),
         }
         if !anyone_waits(group, context.store_patience) {
-            return Err(CommitFailure::Away);
+            return Err(CommitFailure::Unavailable);
         }
         tokio::time::sleep(backoff).await;
         backoff = (backoff * 2).min(BACKOFF_MAX);
@@ -152,7 +152,7 @@ async fn try_once(
 fn anyone_waits(group: &Group, store_patience: Duration) -> bool {
     for request in group.requests() {
         if request.admitted_at.elapsed() >= store_patience {
-            request.answer(Err(PublishError::StoreAway));
+            request.answer(Err(PublishError::StoreUnavailable));
         }
     }
     group.requests().iter().any(|request| !request.is_answered())

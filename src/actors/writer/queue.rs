@@ -129,7 +129,7 @@ impl WriterQueue {
         }
     }
 
-    /// Answers those who have waited so long that the store is away.
+    /// Answers those who have waited so long that the store is unavailable.
     pub(in crate::actors) fn answer_the_impatient(&mut self, patience: Duration) {
         let now = Instant::now();
         let queued = self.queue.len();
@@ -138,7 +138,7 @@ impl WriterQueue {
             let waits_on = now - request.admitted_at < patience;
             if !waits_on {
                 size.subtract(request);
-                request.answer(Err(PublishError::StoreAway));
+                request.answer(Err(PublishError::StoreUnavailable));
             }
             waits_on
         });

@@ -75,7 +75,7 @@ fn why_never(error: &sqlx::Error) -> Option<String> {
     }
 }
 
-/// Sorts an error of migrating: a server that goes away meanwhile, or cannot be written yet, is waited for.
+/// Sorts an error of migrating: a server that becomes unavailable meanwhile, or cannot be written yet, is waited for.
 pub(super) fn migration_error(error: MigrateError) -> OpenError {
     match error {
         MigrateError::Execute(error) => open_error(error),

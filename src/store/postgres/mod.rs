@@ -78,13 +78,13 @@ fn reader_pool(session: &Session, connections: u32) -> PgPool {
         .connect_lazy_with(session.options())
 }
 
-/// A step of opening, within its time: a server that falls silent is one that is away.
+/// A step of opening, within its time: a server that falls silent is one that is unavailable.
 async fn answered<T>(step: impl Future<Output = Result<T, OpenError>>) -> Result<T, OpenError> {
     let silent = || Err(OpenError::Unavailable(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())));
     tokio::time::timeout(OPEN_STEP_TIMEOUT, step).await.unwrap_or_else(|_| silent())
 }
 
-/// Brings the schema up to date; answers its version.
+/// Brings the schema up to date; returns its version.
 pub(super) async fn migrate(url: &str, scope: Option<DedupScope>) -> Result<i64, OpenError> {
     let session = Session::opening(&url::connect_options(url)?);
     let mut connection = session.connect().await.map_err(open_error)?;

@@ -33,7 +33,7 @@ impl StoreWriter for PostgresWriter {
     }
 }
 
-/// The row that `sekali.append` answers; what is absent belongs to another status, or to an empty ledger.
+/// The row that `sekali.append` returns; what is absent belongs to another status, or to an empty ledger.
 #[derive(FromRow)]
 struct Answer {
     o_status: String,

@@ -96,9 +96,9 @@ impl WriterActor {
                 self.refused = Some(RefusedGroup { requests: group.into_requests(), error });
             }
             CommitFailure::Refused(error) | CommitFailure::Broken(error) => self.fail_store(&group, &error),
-            CommitFailure::Away => {
+            CommitFailure::Unavailable => {
                 self.queue.note_not_taken(group.events());
-                answer_all(group.requests(), &PublishError::StoreAway);
+                answer_all(group.requests(), &PublishError::StoreUnavailable);
                 self.retry_later(group);
             }
             CommitFailure::Overtaken => {
@@ -122,7 +122,7 @@ impl WriterActor {
     /// The store took neither this group nor, where it is empty, the one before.
     fn fail_store(&mut self, group: &Group, error: &StoreError) {
         let (loss, answer) = match error {
-            StoreError::Exhausted(_) => (StoreLoss::Away, PublishError::StoreAway),
+            StoreError::Exhausted(_) => (StoreLoss::Unavailable, PublishError::StoreUnavailable),
             _ => (StoreLoss::Unwritable, PublishError::StoreBroken),
         };
         self.store_health.note_lost(loss, error);
@@ -131,7 +131,7 @@ impl WriterActor {
         answer_all(group.requests(), &answer);
     }
 
-    /// Throws away all that is known of stored ids. Shards are told before the new epoch begins, so that
+    /// Forgets all that is known of stored ids. Shards are told before the new epoch begins, so that
     /// whatever is admitted in it finds them empty.
     pub(super) fn start_over(&mut self, found: Head) {
         let seen = self.position.seen();
