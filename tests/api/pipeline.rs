@@ -355,7 +355,7 @@ impl FaultyWriter {
             inside.plan.pop().unwrap_or(Fault::None)
         });
         match fault {
-            Fault::Away => return Err(away()),
+            Fault::Unavailable => return Err(away()),
             Fault::Refuses(times) => {
                 self.store.inside(|inside| inside.refusals = times);
                 return Err(away());
@@ -617,7 +617,7 @@ fn check(cases: u32, strategy: impl Strategy<Value = Case>, case_holds: impl Fn(
 #[test]
 fn what_the_actors_try_again_themselves_is_neither_counted_twice_nor_called_a_duplicate() {
     let faults = prop_oneof![
-        2 => Just(Fault::Away),
+        2 => Just(Fault::Unavailable),
         4 => Just(Fault::AnswerLost),
         2 => Just(Fault::Slow),
         2 => Just(Fault::SlowAnswer),
@@ -659,7 +659,7 @@ fn poison_alone_is_refused_and_the_rest_of_its_group_is_stored() {
 #[test]
 fn what_publishers_try_again_is_stored_once_though_the_writer_dies_and_the_store_stays_away() {
     let faults = prop_oneof![
-        2 => Just(Fault::Away),
+        2 => Just(Fault::Unavailable),
         2 => Just(Fault::AnswerLost),
         1 => (1..4_u8).prop_map(Fault::Refuses),
         1 => Just(Fault::Slow),
