@@ -334,7 +334,9 @@ impl Unfriendly {
     fn start(service: &RunningService, seconds: f64) -> Result<Self> {
         LARGE_PAGE.to(&service.address)?;
         let seconds = seconds + 2.0 * UNFRIENDLY_WARM_UP.as_secs_f64();
-        let mut command = Command::new(std::env::current_exe()?);
+        // Outsiders bring processors of their own; here they get what the service and the honest load leave.
+        let mut command = Command::new("nice");
+        command.args(["-n", "19"]).arg(std::env::current_exe()?);
         command.args(["unfriendly", "--address", &service.address, "--seconds", &seconds.to_string()]);
         let child = command.spawn()?;
         std::thread::sleep(UNFRIENDLY_WARM_UP);

@@ -11,6 +11,10 @@ use tokio::{
 /// Work on up to this many bytes takes a few milliseconds, and is done where it arises.
 const LARGE_WORK_BYTES: usize = 1024 * 1024;
 
+/// The scheduling priority (nice value) of the threads that do large work: probes and small requests come first.
+#[cfg(target_os = "linux")]
+const LARGE_WORK_NICE: libc::c_int = 10;
+
 /// Reports of the counters at once: each may hold the names of 1,000 topics.
 const REPORTS_MAX: usize = 16;
 
@@ -77,10 +81,12 @@ impl LargeWork {
         // Nobody can end the work once it has begun: it keeps its place even when its client is gone.
         let done = spawn_blocking(move || {
             let _thread = thread;
+            lower_priority();
             work()
         });
         done.await.map_err(|_| WorkInterrupted)
     }
+
     /// The places for reads of events.
     pub(super) fn reads(&self) -> Places {
         Places(Arc::clone(&self.reads))
@@ -89,6 +95,15 @@ impl LargeWork {
     /// The places for reports of the counters.
     pub(super) fn reports(&self) -> Places {
         Places(Arc::clone(&self.reports))
+    }
+}
+
+/// Lowers the priority of the calling thread. It may fail, and then the work is done with the usual one.
+fn lower_priority() {
+    // SAFETY: setpriority takes numbers. On Linux, process 0 is the calling thread.
+    #[cfg(target_os = "linux")]
+    unsafe {
+        libc::setpriority(libc::PRIO_PROCESS, 0, LARGE_WORK_NICE);
     }
 }
 
