@@ -32,7 +32,7 @@ use crate::{
     http::{Gate, Limits, Server, ServerConfig, ServerError},
     redact::redacted,
     service::{LinesLost, Service, ServiceLimits},
-    store::{EventStore, OpenError},
+    store::{DEFAULT_NAMESPACE, LedgerRecord, OpenError, Store},
 };
 
 /// How long the workers of the HTTP server may take to end without answering.
@@ -93,7 +93,7 @@ pub struct Hooks {
 }
 
 /// Puts another store before the one that was opened.
-pub type StoreDecorator = Box<dyn FnOnce(Arc<dyn EventStore>) -> Arc<dyn EventStore> + Send>;
+pub type StoreDecorator = Box<dyn FnOnce(Store) -> Store + Send>;
 
 /// Runs the service until SIGTERM, SIGINT or SIGQUIT, and drains it. A second signal ends it at once.
 pub fn serve(config: Config, hooks: Hooks) -> Result<(), AppError> {
@@ -151,10 +151,11 @@ async fn run(config: Config, hooks: Hooks, mut stops: Stops) -> Result<(), AppEr
         None => store,
     };
     let limits = service_limits(&config, hooks.restarts);
-    let service =
-        Service::start(Arc::clone(&store), limits, hooks.log_lines_lost).map_err(AppError::Runtime)?;
+    let ledger = default_ledger(&config, &store).await?;
+    let scope = ledger.scope;
+    let service = Service::start(store, ledger, limits, hooks.log_lines_lost).map_err(AppError::Runtime)?;
     gate.open(service.clone());
-    welcome(&config, &addresses, store.scope());
+    welcome(&config, &addresses, scope);
     if let Some(ready) = hooks.ready {
         let _ = ready.send(service.clone());
     }
@@ -191,11 +192,7 @@ async fn serve_until_stopped(
 }
 
 /// Opens the database; `None` if a stop is asked for meanwhile. What was opened by then is closed again.
-async fn open(
-    config: &Config,
-    server: &mut Server,
-    stops: &mut Stops,
-) -> Result<Option<Arc<dyn EventStore>>, AppError> {
+async fn open(config: &Config, server: &mut Server, stops: &mut Stops) -> Result<Option<Store>, AppError> {
     let stopping = CancellationToken::new();
     let opening = open_store(config, &stopping);
     tokio::pin!(opening);
@@ -213,7 +210,7 @@ async fn open(
     match opened {
         Err(_elapsed) => Err(AppError::StillOpening(OPEN_STOP_TIMEOUT)),
         Ok(Ok(Some(store))) => {
-            let closed = timeout(OPEN_STOP_TIMEOUT, store.close()).await;
+            let closed = timeout(OPEN_STOP_TIMEOUT, store.control.close()).await;
             closed.map(|()| None).map_err(|_| AppError::NotClosed)
         }
         Ok(Ok(None) | Err(_)) => Ok(None),
@@ -238,6 +235,17 @@ async fn drain(config: &Config, gate: &Gate, service: &Service, server: &Server)
         warn!("some clients did not take their answers before the end");
     }
     Ok(())
+}
+
+/// The ledger that was found or created when the database was opened.
+async fn default_ledger(config: &Config, store: &Store) -> Result<LedgerRecord, AppError> {
+    let found = store.control.ledger(DEFAULT_NAMESPACE).await;
+    let source = match found {
+        Ok(Some(ledger)) => return Ok(ledger),
+        Ok(None) => OpenError::Unsuitable("the namespace default was deleted".to_owned()),
+        Err(error) => OpenError::Unsuitable(error.to_string()),
+    };
+    Err(AppError::Database { url: redacted(&config.database_url), source })
 }
 
 fn server_config(config: &Config, connections_max: usize) -> ServerConfig {

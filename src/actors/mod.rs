@@ -6,8 +6,8 @@
 //!      │    │                              │  └───────── Learn ─────────┘   │
 //!      │    └── the reply, by oneshot ─────┼────────────────────────────────┤
 //!      └──────────── Ask ──► StatsActor ◄──┼──────── GroupCommitted ────────┘
-//!                                 ▲        │
-//!                                 └ Poller ┴ WarmUp: tasks that read the store beside the actors
+//!                                          │
+//!                                 Poller ──┴ WarmUp: tasks that read the store beside the actors
 //! ```
 //!
 //! Liveness, a task too, finds what died in spite of its supervision.
@@ -45,7 +45,7 @@ use self::{
     dedup::{Dedup, DedupActor, DedupWindow, ShardGauges, Source, WarmUp},
     liveness::{ActorConnection, Liveness},
     poller::Poller,
-    stats::{Ask, StatsActor},
+    stats::{Ask, Read, StatsActor},
     supervision::SupervisedActor,
     tasks::Tasks,
     writer::{Close, GroupLimits, WriterActor, WriterLimits},
@@ -57,9 +57,8 @@ pub use self::{
     supervision::{CRASH_INJECTED, Crash, RestartPolicy},
 };
 use crate::{
-    event::Digester,
     ledger::{LedgerPosition, StoreHealth},
-    store::EventStore,
+    store::{LedgerKey, LedgerRecord, Store, Totals},
 };
 
 /// How long the tasks may take to end when the service stops.
@@ -87,8 +86,8 @@ pub struct ActorLimits {
 /// What the actors share with the service above them.
 #[derive(Clone)]
 pub struct Shared {
-    pub store: Arc<dyn EventStore>,
-    pub digester: Digester,
+    pub store: Store,
+    pub ledger: LedgerRecord,
     pub position: Arc<LedgerPosition>,
     pub store_health: Arc<StoreHealth>,
 }
@@ -125,10 +124,10 @@ impl Actors {
         let shards = starting.shards(&writer, &writer_health);
         let Starting { shared, arbiter, tasks, lost, .. } = starting;
         let poller = Poller {
-            store: shared.store,
+            store: shared.store.reads,
+            ledger: shared.ledger,
             position: shared.position,
             writer: writer.clone(),
-            stats: stats.clone(),
         };
         tasks.keep_running("poller", poller.run());
         let liveness = Liveness {
@@ -164,12 +163,16 @@ impl Actors {
         }
     }
 
-    /// The counters, which include all that this node has acknowledged. The sender is dropped where the store
-    /// does not give them.
-    pub fn counters(&self) -> oneshot::Receiver<CountersReport> {
+    /// The counters of a ledger as they were last read, and the metrics.
+    pub fn counters(&self, ledger: LedgerKey) -> oneshot::Receiver<CountersReport> {
         let (reply, answer) = oneshot::channel();
-        self.stats.0.do_send(Ask(reply));
+        self.stats.0.do_send(Ask { ledger, reply });
         answer
+    }
+
+    /// Keeps the counters of a ledger, which were just read.
+    pub fn keep_counters(&self, ledger: LedgerKey, totals: Arc<Totals>) {
+        self.stats.0.do_send(Read { ledger, totals });
     }
 
     /// Each shard's record, and how many ids its window holds.
@@ -257,8 +260,7 @@ impl Starting {
 
     fn stats(&self) -> (Addr<StatsActor>, Arc<ActorHealth>) {
         let health = self.health("stats".to_owned());
-        let store = Arc::clone(&self.shared.store);
-        let actor = StatsActor::new(store, self.tasks.clone(), Arc::clone(&health));
+        let actor = StatsActor::new(Arc::clone(&health));
         (self.supervise(actor), health)
     }
 
@@ -280,8 +282,8 @@ impl Starting {
     ) -> Vec<(Addr<DedupActor>, Arc<ShardGauges>)> {
         let window_ids = self.limits.window_ids / self.limits.shards;
         let (warm_up, warming_up) = WarmUp::new(Source {
-            store: Arc::clone(&self.shared.store),
-            digester: self.shared.digester.clone(),
+            store: Arc::clone(&self.shared.store.reads),
+            ledger: self.shared.ledger.clone(),
             position: Arc::clone(&self.shared.position),
             shards: self.limits.shards,
             shard_ids_max: window_ids / 2,

@@ -4,25 +4,22 @@ use std::{sync::Arc, time::Duration};
 
 use actix::Addr;
 
-use super::{
-    stats::{HeadSeen, StatsActor},
-    writer::{HeadPolled, WriterActor},
-};
+use super::writer::{HeadPolled, WriterActor};
 use crate::{
-    ledger::{LedgerPosition, PolledHead},
-    store::EventStore,
+    ledger::LedgerPosition,
+    store::{LedgerRecord, ReadStore},
 };
 
-/// How far the counters may lag behind other nodes' commits.
+/// How far the position may lag behind other nodes' commits.
 pub(super) const POLL_INTERVAL: Duration = Duration::from_millis(250);
 
 const POLL_TIMEOUT: Duration = Duration::from_secs(5);
 
 pub(super) struct Poller {
-    pub(super) store: Arc<dyn EventStore>,
+    pub(super) store: Arc<dyn ReadStore>,
+    pub(super) ledger: LedgerRecord,
     pub(super) position: Arc<LedgerPosition>,
     pub(super) writer: Addr<WriterActor>,
-    pub(super) stats: Addr<StatsActor>,
 }
 
 impl Poller {
@@ -38,12 +35,11 @@ impl Poller {
 
     async fn poll_ledger(&self) {
         // The writer and readiness report a store that is unavailable.
-        let Ok(Ok(look)) = tokio::time::timeout(POLL_TIMEOUT, self.position.look(&*self.store)).await else {
+        let Ok(Ok(look)) =
+            tokio::time::timeout(POLL_TIMEOUT, self.position.look(&*self.store, &self.ledger)).await
+        else {
             return;
         };
-        if let PolledHead::GoesOn { head, .. } = look {
-            self.stats.do_send(HeadSeen(head));
-        }
         self.writer.do_send(HeadPolled(look));
     }
 }

@@ -58,7 +58,7 @@ pub(in crate::actors) trait SupervisedActor:
     fn health(&self) -> &Arc<ActorHealth>;
 
     /// Begins work; called at the start, and after the pause of a restart.
-    fn enter(&mut self, ctx: &mut Context<Self>);
+    fn enter(&mut self, _ctx: &mut Context<Self>) {}
 }
 
 /// What each actor does in `started`. After a restart it first waits for the pause to end; messages wait as well.

@@ -1,6 +1,6 @@
 //! Opens the database, or brings its schema up to date.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -10,7 +10,7 @@ use crate::{
     config::Config,
     event::DedupScope,
     redact::redacted,
-    store::{self, EventStore, OpenOptions},
+    store::{self, OpenOptions, Store},
 };
 
 const STORE_RETRY_MIN: Duration = Duration::from_millis(250);
@@ -21,7 +21,7 @@ const STORE_RETRY_MAX: Duration = Duration::from_secs(5);
 pub(super) async fn open_store(
     config: &Config,
     stopping: &CancellationToken,
-) -> Result<Option<Arc<dyn EventStore>>, AppError> {
+) -> Result<Option<Store>, AppError> {
     let options = OpenOptions {
         migrate: config.migrate,
         scope: config.dedup_scope,

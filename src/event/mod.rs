@@ -8,7 +8,7 @@ mod json;
 mod timestamp;
 
 pub use batch::{BatchError, EventFault, parse_batch};
-pub use identity::{DedupScope, Digest, DigestMap, Digester};
+pub use identity::{DedupScope, Digest, DigestMap, Digester, IDENTITY_KEY_BYTES};
 pub use timestamp::{Timestamp, TimestampFault};
 
 use bytestring::ByteString;

@@ -250,7 +250,8 @@ impl From<StoreError> for Problem {
             StoreError::Unavailable(_)
             | StoreError::TimedOut(_)
             | StoreError::Exhausted(_)
-            | StoreError::Detached(_) => Kind::Unavailable,
+            | StoreError::Detached(_)
+            | StoreError::Gone => Kind::Unavailable,
         };
         Self::new(kind, error.to_string())
     }

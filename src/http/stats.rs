@@ -41,7 +41,7 @@ pub(super) async fn stats(
 
 /// About as many bytes as the answer has.
 fn answer_bytes(report: &NodeReport) -> usize {
-    let topics = report.counters.totals.topics.iter();
+    let topics = report.totals.topics.iter();
     ANSWER_BYTES
         + report.shards.len() * SHARD_BYTES
         + topics.map(|total| 2 * total.topic.len() + TOPIC_BYTES).sum::<usize>()
@@ -137,7 +137,7 @@ struct InFlight {
 
 impl<'a> Stats<'a> {
     fn new(report: &'a NodeReport, uptime: Duration) -> Self {
-        let totals = &report.counters.totals;
+        let totals = &report.totals;
         let (received, unique) = (totals.head.received, totals.head.last_seq);
         let duplicates = received - unique;
         let uptime = (uptime.as_secs_f64() * 1_000.0).round() / 1_000.0;
@@ -158,7 +158,7 @@ impl<'a> Stats<'a> {
 
 impl<'a> Node<'a> {
     fn new(report: &'a NodeReport) -> Self {
-        let metrics = &report.counters.metrics;
+        let metrics = &report.metrics;
         let shard = |(actor, window_ids): &'a (ActorReport, usize)| Shard {
             actor: Actor::new(actor),
             window_ids: *window_ids,

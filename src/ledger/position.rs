@@ -8,7 +8,7 @@ use std::{
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use crate::store::{EventStore, Head, LedgerMark, StoreError};
+use crate::store::{Head, LedgerMark, LedgerRecord, ReadStore, StoreError};
 
 /// Written by the writer alone; read by the watch, the warm-up and the handle.
 ///
@@ -52,13 +52,14 @@ impl LedgerPosition {
     }
 
     /// Looks where the ledger ends now.
-    pub async fn look(&self, store: &dyn EventStore) -> Result<PolledHead, StoreError> {
+    pub async fn look(&self, store: &dyn ReadStore, ledger: &LedgerRecord) -> Result<PolledHead, StoreError> {
         let epoch = self.epoch();
         let seen = self.seen();
         // What was seen before the question must be in the answer.
-        let head = store.head().await?;
+        let head = store.head(ledger).await?;
         *self.polled_at.lock() = Some(Instant::now());
-        let goes_on = head.mark == seen || (!head.mark.rules_out(&seen) && store.holds(&seen).await?);
+        let goes_on =
+            head.mark == seen || (!head.mark.rules_out(&seen) && store.holds(ledger, &seen).await?);
         Ok(if goes_on {
             PolledHead::GoesOn { seen, head }
         } else {

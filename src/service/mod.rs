@@ -17,15 +17,15 @@ use ipnet::IpNet;
 pub use self::large_work::{Loaded, WorkInterrupted};
 use crate::{
     actors::{
-        ActorLimits, ActorName, ActorReport, Actors, CountersReport, Crash, PublishError, PublishRequest,
-        RestartPolicy, Shared,
+        ActorLimits, ActorName, ActorReport, Actors, CountersReport, Crash, MetricsReport, PublishError,
+        PublishRequest, RestartPolicy, Shared,
     },
-    event::{DedupScope, Digester, Event, Outcome},
+    event::{DedupScope, Event, Outcome},
     ledger::{
         Admission, AdmissionLimits, BytesPermit, DamageLog, LedgerPosition, Overloaded, Peer, StoreHealth,
         StoreReport,
     },
-    store::{EventStore, Page, PageQuery, StoreError, StoredEvent},
+    store::{LedgerRecord, Page, PageQuery, Store, StoreError, StoredEvent, Totals},
 };
 
 /// How long a reader waits for the store.
@@ -114,7 +114,8 @@ pub enum NotReady {
 /// This node, as `/stats` shows it.
 #[derive(Clone, Debug)]
 pub struct NodeReport {
-    pub counters: CountersReport,
+    pub totals: Arc<Totals>,
+    pub metrics: MetricsReport,
     /// Each shard's record, and how many ids its window holds.
     pub shards: Vec<(ActorReport, usize)>,
     pub writer: ActorReport,
@@ -135,13 +136,14 @@ impl Service {
     /// To be called within an `actix::System` on a multi-threaded tokio runtime, which the readers of the store use.
     /// An error where the system gives no thread for the actors.
     pub fn start(
-        store: Arc<dyn EventStore>,
+        store: Store,
+        ledger: LedgerRecord,
         limits: ServiceLimits,
         log_lines_lost: LinesLost,
     ) -> io::Result<Self> {
         let shared = Shared {
-            digester: Digester::new(store.scope()),
             store,
+            ledger,
             position: Arc::new(LedgerPosition::default()),
             store_health: Arc::new(StoreHealth::default()),
         };
@@ -171,7 +173,7 @@ impl Service {
 
     /// Which events are the same one.
     pub fn scope(&self) -> DedupScope {
-        self.0.shared.store.scope()
+        self.0.shared.ledger.scope
     }
 
     /// Refuses a large body early when the capacity for events is nearly used up.
@@ -211,8 +213,8 @@ impl Service {
         timeout: Duration,
     ) -> Result<Vec<Outcome>, PublishError> {
         let permits = self.0.admission.admit_events(events.len(), bytes)?;
-        let Shared { digester, position, .. } = &self.0.shared;
-        let (request, answer) = PublishRequest::new(events, digester, position.epoch(), permits);
+        let Shared { ledger, position, .. } = &self.0.shared;
+        let (request, answer) = PublishRequest::new(events, &ledger.digester, position.epoch(), permits);
         self.0.actors.publish(request);
         match tokio::time::timeout(timeout, answer).await {
             Ok(Ok(reply)) => reply,
@@ -224,7 +226,10 @@ impl Service {
     /// One page of events.
     pub async fn page(&self, query: PageQuery) -> Result<Loaded<Page>, StoreError> {
         let reads = self.0.large_work.reads();
-        self.read(READ_TIMEOUT, move |store| async move { reads.load(store.page(&query)).await }).await
+        self.read(READ_TIMEOUT, move |store, ledger| async move {
+            reads.load(store.reads.page(&ledger, &query)).await
+        })
+        .await
     }
 
     /// The event with this id, and in scope `topic` this topic.
@@ -234,15 +239,16 @@ impl Service {
         topic: Option<String>,
     ) -> Result<Option<Loaded<StoredEvent>>, StoreError> {
         let reads = self.0.large_work.reads();
-        let read = async move |store: Arc<dyn EventStore>| {
-            reads.load(store.event(&event_id, topic.as_deref())).await
+        let read = async move |store: Store, ledger: LedgerRecord| {
+            reads.load(store.reads.event(&ledger, &event_id, topic.as_deref())).await
         };
         self.read(READ_TIMEOUT, read).await.map(Loaded::found)
     }
 
     /// Whether the store answers, or has just answered the poller. Takes a fifth of a second at most.
     pub async fn ping(&self) -> Result<(), StoreError> {
-        let ping = self.read(PING_TIMEOUT, |store| async move { store.head().await.map(|_| ()) });
+        let ping = self
+            .read(PING_TIMEOUT, |store, ledger| async move { store.reads.head(&ledger).await.map(|_| ()) });
         match tokio::time::timeout(PROBE_TIMEOUT, ping).await {
             Ok(answer) => answer,
             Err(_) if self.has_just_answered() => Ok(()),
@@ -259,7 +265,7 @@ impl Service {
     async fn read<T, F>(
         &self,
         timeout: Duration,
-        question: impl FnOnce(Arc<dyn EventStore>) -> F,
+        question: impl FnOnce(Store, LedgerRecord) -> F,
     ) -> Result<T, StoreError>
     where
         T: Send + 'static,
@@ -267,7 +273,10 @@ impl Service {
     {
         // The limit lies within the task: the store gets to see that nobody waits any more. The task outlives
         // whoever asked, since a read that is cut off costs its connection.
-        let reading = tokio::time::timeout(timeout, question(Arc::clone(&self.0.shared.store)));
+        let reading = tokio::time::timeout(
+            timeout,
+            question(self.0.shared.store.clone(), self.0.shared.ledger.clone()),
+        );
         match self.0.actors.run(reading).await {
             Some(Ok(answer)) => answer.inspect_err(|error| self.0.damage_log.note(error)),
             Some(Err(_)) | None => Err(StoreError::TimedOut(timeout)),
@@ -283,12 +292,27 @@ impl Service {
 
     async fn load_report(&self) -> Result<NodeReport, StoreError> {
         let Parts { actors, admission, shared, .. } = &*self.0;
-        let Ok(Ok(counters)) = tokio::time::timeout(STATS_TIMEOUT, actors.counters()).await else {
-            let totals = self.read(PING_TIMEOUT, |store| async move { store.totals().await });
-            return Err(totals.await.err().unwrap_or(StoreError::TimedOut(STATS_TIMEOUT)));
+        // What is acknowledged before this is in the counters of this head.
+        let head =
+            self.read(STATS_TIMEOUT, |store, ledger| async move { store.reads.head(&ledger).await }).await?;
+        let key = shared.ledger.key;
+        let counters = tokio::time::timeout(STATS_TIMEOUT, actors.counters(key)).await;
+        let Ok(Ok(CountersReport { totals, metrics })) = counters else {
+            return Err(StoreError::TimedOut(STATS_TIMEOUT));
+        };
+        let totals = match totals.filter(|totals| totals.head.mark == head.mark) {
+            Some(totals) => totals,
+            None => {
+                let read =
+                    |store: Store, ledger: LedgerRecord| async move { store.reads.totals(&ledger).await };
+                let totals = Arc::new(self.read(STATS_TIMEOUT, read).await?);
+                actors.keep_counters(key, Arc::clone(&totals));
+                totals
+            }
         };
         Ok(NodeReport {
-            counters,
+            totals,
+            metrics,
             shards: actors.shards(),
             writer: actors.report(ActorName::Writer),
             stats: actors.report(ActorName::Stats),
@@ -342,7 +366,7 @@ impl Service {
     /// closed in time.
     pub async fn stop(&self) -> bool {
         let actors_stopped = self.0.actors.stop().await;
-        let closing = self.0.shared.store.close();
+        let closing = self.0.shared.store.control.close();
         let store_closed = tokio::time::timeout(STORE_CLOSE_TIMEOUT, closing).await.is_ok();
         actors_stopped && store_closed
     }

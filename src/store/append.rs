@@ -1,14 +1,37 @@
-//! A group as the writer gives it to the store, and its outcome.
+//! Appending: a group as the writer gives it to the store, and its outcome.
 
 use std::collections::HashMap;
 
+use async_trait::async_trait;
 use uuid::Uuid;
 
-use super::{Head, LedgerMark};
-use crate::event::Event;
+use super::{Head, LedgerKey, LedgerMark, StoreError};
+use crate::event::{Digest, Event};
+
+/// A database that is appended to.
+#[async_trait]
+pub trait AppendStore: Send + Sync {
+    /// A new connection for appending.
+    async fn open_writer(&self) -> Result<Box<dyn StoreWriter>, StoreError>;
+}
+
+/// A connection that appends. After an error it is of no further use; open another.
+#[async_trait]
+pub trait StoreWriter: Send {
+    /// Stores a group in one transaction: durable when this returns [`AppendOutcome::Committed`].
+    ///
+    /// The same group (writer, number and contents) may be sent again after an error or a lost answer: it is
+    /// stored and counted once, and the outcome is the same.
+    async fn append(&mut self, group: &AppendGroup<'_>) -> Result<AppendOutcome, StoreError>;
+
+    /// Ends the connection. When this returns, its files and its socket are closed. Dropping a connection closes
+    /// them as well, but at a later time that nobody can wait for.
+    async fn close(self: Box<Self>) -> Result<(), StoreError>;
+}
 
 /// Whole requests, stored together.
 pub struct AppendGroup<'a> {
+    pub ledger: LedgerKey,
     /// The writer; new with each start of a service.
     pub writer_id: Uuid,
     /// Its number for this group, higher than all before.
@@ -17,6 +40,8 @@ pub struct AppendGroup<'a> {
     pub seen: LedgerMark,
     /// The events that may be new, in the order in which they get their `seq`. No two are the same one.
     pub events: &'a [&'a Event],
+    /// The identity of each of them, as the ledger's digester makes it.
+    pub digests: &'a [Digest],
     /// The counts of all events of the group, `events` and known duplicates, one entry a topic.
     pub counts: &'a [TopicCount<'a>],
 }
@@ -32,21 +57,14 @@ pub struct TopicCount<'a> {
 }
 
 impl<'a> AppendGroup<'a> {
-    /// The counts as they are once `repeats` (places in `events`) proved to be duplicates.
-    pub fn counts_after(&self, repeats: &[(usize, u64)]) -> Vec<TopicCount<'a>> {
-        let mut counts = self.counts.to_vec();
-        if repeats.is_empty() {
-            return counts;
+    /// The place in `counts` of the topic of each of `events`.
+    pub(super) fn topic_places(&self) -> Vec<usize> {
+        if self.counts.len() == 1 {
+            return vec![0; self.events.len()];
         }
         let places: HashMap<&str, usize> =
-            counts.iter().enumerate().map(|(place, count)| (count.topic, place)).collect();
-        for (event, _) in repeats {
-            if let Some(place) = places.get(&**self.events[*event].topic()) {
-                counts[*place].new_events -= 1;
-                counts[*place].duplicates += 1;
-            }
-        }
-        counts
+            self.counts.iter().enumerate().map(|(place, count)| (count.topic, place)).collect();
+        self.events.iter().map(|event| places[&**event.topic()]).collect()
     }
 
     /// How the ledger identifies this group once it is its commit of this number.
@@ -75,6 +93,8 @@ pub enum AppendOutcome {
     /// The ledger, which ends here, lacks the commit that the caller has seen: the database was restored to an
     /// older copy. Nothing was stored.
     Restored(Head),
+    /// The number belongs to another ledger by now, or to none. Nothing was stored.
+    Gone,
 }
 
 /// A stored group.
@@ -84,8 +104,6 @@ pub struct Committed {
     pub head: Head,
     /// The `seq` of the first of its events that was new; the others follow without gap, in order.
     pub first_seq: u64,
-    /// Topics that this group was the first to use, in order.
-    pub new_topics: Vec<String>,
     /// The events that had been stored before: their place in the group, from 0, rising, and their `seq`.
     pub repeats: Vec<(usize, u64)>,
 }

@@ -10,11 +10,7 @@ use std::{
 
 use async_trait::async_trait;
 
-use super::{
-    AppendGroup, AppendOutcome, EventStore, Head, LedgerMark, Page, PageQuery, StoreError, StoreWriter,
-    StoredEvent, StoredId, Totals,
-};
-use crate::event::DedupScope;
+use super::{AppendGroup, AppendOutcome, AppendStore, Store, StoreError, StoreWriter};
 
 /// How long after its start an append is interrupted: it has reached the store by then, and few have ended.
 const CRASH_AFTER: Duration = Duration::from_micros(200);
@@ -22,13 +18,7 @@ const CRASH_AFTER: Duration = Duration::from_micros(200);
 /// The message of the panic.
 pub const CRASHED_IN_APPEND: &str = "crash injected";
 
-/// Passes each call on to another store. Once armed, it panics in the middle of one append.
-pub struct CrashingStore {
-    store: Arc<dyn EventStore>,
-    trigger: CrashTrigger,
-}
-
-/// Arms a [`CrashingStore`]; a clone arms the same one.
+/// Makes a store panic in the middle of one append, once armed; a clone arms the same one.
 #[derive(Clone, Default)]
 pub struct CrashTrigger(Arc<AtomicBool>);
 
@@ -38,16 +28,20 @@ impl CrashTrigger {
         self.0.store(true, Ordering::Release);
     }
 
+    /// A store that passes each call on to `store`, and crashes when this is armed.
+    pub fn watch(&self, store: Store) -> Store {
+        let appends = CrashingAppends { appends: store.appends, trigger: self.clone() };
+        Store { appends: Arc::new(appends), ..store }
+    }
+
     fn is_armed(&self) -> bool {
         self.0.load(Ordering::Acquire)
     }
 }
 
-impl CrashingStore {
-    /// Passes on to `store`; `trigger` arms it.
-    pub fn new(store: Arc<dyn EventStore>, trigger: CrashTrigger) -> Self {
-        Self { store, trigger }
-    }
+struct CrashingAppends {
+    appends: Arc<dyn AppendStore>,
+    trigger: CrashTrigger,
 }
 
 struct CrashingWriter {
@@ -85,41 +79,9 @@ impl StoreWriter for CrashingWriter {
 }
 
 #[async_trait]
-impl EventStore for CrashingStore {
-    fn scope(&self) -> DedupScope {
-        self.store.scope()
-    }
-
+impl AppendStore for CrashingAppends {
     async fn open_writer(&self) -> Result<Box<dyn StoreWriter>, StoreError> {
-        let writer = self.store.open_writer().await?;
+        let writer = self.appends.open_writer().await?;
         Ok(Box::new(CrashingWriter { writer, trigger: self.trigger.clone() }))
-    }
-
-    async fn page(&self, query: &PageQuery) -> Result<Page, StoreError> {
-        self.store.page(query).await
-    }
-
-    async fn event(&self, event_id: &str, topic: Option<&str>) -> Result<Option<StoredEvent>, StoreError> {
-        self.store.event(event_id, topic).await
-    }
-
-    async fn head(&self) -> Result<Head, StoreError> {
-        self.store.head().await
-    }
-
-    async fn holds(&self, seen: &LedgerMark) -> Result<bool, StoreError> {
-        self.store.holds(seen).await
-    }
-
-    async fn totals(&self) -> Result<Totals, StoreError> {
-        self.store.totals().await
-    }
-
-    async fn newest_ids(&self, before: u64, limit: usize) -> Result<Vec<StoredId>, StoreError> {
-        self.store.newest_ids(before, limit).await
-    }
-
-    async fn close(&self) {
-        self.store.close().await;
     }
 }

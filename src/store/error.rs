@@ -26,6 +26,10 @@ pub enum StoreError {
     /// The name of the database no longer leads to the database that is open. What was appended is not there.
     #[error("{0}")]
     Detached(String),
+    /// The number of the ledger belongs to another one by now, or to none: its namespace was deleted, or the database
+    /// was restored. Nothing was done.
+    #[error("the ledger is gone")]
+    Gone,
 }
 
 /// Something stored that no working store holds; it says what, and where.
@@ -81,6 +85,10 @@ pub enum OpenError {
     )]
     TooNew { found: i64, known: i64 },
     #[error(
+        "this database is of sekali 0.1: export it with that version (`sekali events --all > f`), then `sekali publish f` into a new one"
+    )]
+    FromVersion01,
+    #[error(
         "schema version {version} of this database was made by another build and differs from this one's: serve it with that build, or give another database"
     )]
     OtherSchema { version: i64 },
@@ -89,7 +97,7 @@ pub enum OpenError {
     )]
     TooOld { found: i64, known: i64 },
     #[error(
-        "this database was created with --dedup-scope {kept} and keeps it; {asked} was asked for: leave the setting out, or give another database"
+        "the namespace default was created with --dedup-scope {kept} and keeps it; {asked} was asked for: leave the setting out, or give another database"
     )]
     OtherScope { kept: DedupScope, asked: DedupScope },
     #[error("{database} is in use by another sekali: stop that one, or give another file")]

@@ -1,8 +1,6 @@
 //! Opening a database of either engine, and what both check.
 
-use std::sync::Arc;
-
-use super::{EventStore, OpenError, postgres, sqlite};
+use super::{LedgerRecord, OpenError, Store, postgres, sqlite};
 use crate::event::DedupScope;
 
 /// How to open a database.
@@ -10,18 +8,18 @@ use crate::event::DedupScope;
 pub struct OpenOptions {
     /// Bring the schema up to date first; else refuse one that is not.
     pub migrate: bool,
-    /// The scope to create a new database with, and to insist on; `None` takes the database's own,
-    /// `event-id` for a new one.
+    /// The scope to create the namespace `default` with, and to insist on; `None` takes what it has, `event-id` for a
+    /// new one.
     pub scope: Option<DedupScope>,
     /// Connections for reading; the writer's own comes on top.
     pub read_connections: u32,
 }
 
 /// Opens the database that `url` names, with its schema brought up to date or checked.
-pub async fn open(url: &str, options: &OpenOptions) -> Result<Arc<dyn EventStore>, OpenError> {
+pub async fn open(url: &str, options: &OpenOptions) -> Result<Store, OpenError> {
     match Engine::of(url)? {
-        Engine::Postgres => Ok(Arc::new(postgres::PostgresStore::open(url, options).await?)),
-        Engine::Sqlite => Ok(Arc::new(sqlite::SqliteStore::open(url, options).await?)),
+        Engine::Postgres => postgres::PostgresStore::open(url, options).await.map(Store::of),
+        Engine::Sqlite => sqlite::SqliteStore::open(url, options).await.map(Store::of),
     }
 }
 
@@ -58,6 +56,8 @@ pub(super) fn version_of(applied: &[Applied]) -> i64 {
 }
 
 /// Whether a schema serves as it is (`Ok(true)`), or only after migrating (`Ok(false)`).
+///
+/// Migrations are never changed, but for the first one before version 0.2.
 pub(super) fn check_version(
     applied: &[Applied],
     migrator: &sqlx::migrate::Migrator,
@@ -69,7 +69,11 @@ pub(super) fn check_version(
         migrator.iter().any(|known| known.version == *version && *known.checksum != **checksum)
     };
     if let Some((version, _)) = applied.iter().find(differs) {
-        Err(OpenError::OtherSchema { version: *version })
+        Err(if *version == 1 {
+            OpenError::FromVersion01
+        } else {
+            OpenError::OtherSchema { version: *version }
+        })
     } else if found > known {
         Err(OpenError::TooNew { found, known })
     } else if found < known && !migrate {
@@ -79,11 +83,13 @@ pub(super) fn check_version(
     }
 }
 
-/// The scope that a database keeps, if it is the one asked for.
-pub(super) fn check_scope(kept: &str, asked: Option<DedupScope>) -> Result<DedupScope, OpenError> {
-    let kept: DedupScope = kept.parse().map_err(OpenError::Unsuitable)?;
+/// The ledger of the namespace `default`, if its scope is the one asked for.
+pub(super) fn check_scope(
+    default: LedgerRecord,
+    asked: Option<DedupScope>,
+) -> Result<LedgerRecord, OpenError> {
     match asked {
-        Some(asked) if asked != kept => Err(OpenError::OtherScope { kept, asked }),
-        _ => Ok(kept),
+        Some(asked) if asked != default.scope => Err(OpenError::OtherScope { kept: default.scope, asked }),
+        _ => Ok(default),
     }
 }

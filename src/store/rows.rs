@@ -4,8 +4,11 @@ use serde_json::value::RawValue;
 use sqlx::{ColumnIndex, Database, Decode, FromRow, Row, Type};
 use uuid::Uuid;
 
-use super::{Damage, Head, LedgerMark, Page, StoredEvent, StoredId, TopicTotal, Totals};
-use crate::event::Timestamp;
+use super::{
+    Damage, Head, LedgerKey, LedgerMark, LedgerRecord, Page, StoreError, StoredEvent, StoredId, TopicTotal,
+    Totals,
+};
+use crate::event::{DedupScope, IDENTITY_KEY_BYTES, Timestamp};
 
 /// A `seq` or count as the engines keep it.
 pub(super) fn to_sql(number: u64) -> i64 {
@@ -39,6 +42,39 @@ where
             topics_total: number("topics_total")?,
         })
     }
+}
+
+/// The columns of [`ledger`].
+pub(super) const LEDGER_COLUMNS: &str = "namespace_no, ledger_id, dedup_scope, identity_key";
+
+/// The ledger of this namespace, of a row with [`LEDGER_COLUMNS`].
+pub(super) fn ledger<'r, R: Row>(namespace: &str, row: &'r R) -> sqlx::Result<LedgerRecord>
+where
+    &'static str: ColumnIndex<R>,
+    i32: Column<'r, R::Database>,
+    Uuid: Column<'r, R::Database>,
+    String: Column<'r, R::Database>,
+    Vec<u8>: Column<'r, R::Database>,
+{
+    let key = LedgerKey { namespace_no: row.try_get("namespace_no")?, ledger_id: row.try_get("ledger_id")? };
+    let scope: String = row.try_get("dedup_scope")?;
+    let scope: DedupScope = scope.parse().map_err(Damage::new)?;
+    let identity_key: Vec<u8> = row.try_get("identity_key")?;
+    let identity_key: [u8; IDENTITY_KEY_BYTES] =
+        identity_key.try_into().map_err(|_| Damage::new("an identity key has not 16 bytes"))?;
+    Ok(LedgerRecord::new(key, namespace, scope, identity_key))
+}
+
+/// A secret for the digests of a new ledger.
+pub(super) fn new_identity_key() -> sqlx::Result<[u8; IDENTITY_KEY_BYTES]> {
+    let mut key = [0; IDENTITY_KEY_BYTES];
+    getrandom::fill(&mut key).map_err(|error| sqlx::Error::Io(std::io::Error::other(error)))?;
+    Ok(key)
+}
+
+/// The answer to a question about one ledger: each is asked so that there is no row where the ledger is gone.
+pub(super) fn or_gone<T>(answer: Result<Option<T>, StoreError>) -> Result<T, StoreError> {
+    answer?.ok_or(StoreError::Gone)
 }
 
 impl<'r, R: Row> FromRow<'r, R> for StoredEvent
@@ -100,27 +136,43 @@ where
     }
 }
 
-/// A page, of rows that each tell in `found` how many there were before the page was cut to its limits.
-pub(super) fn page<'r, R: Row>(rows: &'r [R]) -> sqlx::Result<Page>
+/// What the columns of a row's left join hold, if they hold anything: then there is a `seq`.
+pub(super) fn joined<'r, R: Row, T: FromRow<'r, R>>(row: &'r R) -> sqlx::Result<Option<T>>
+where
+    &'static str: ColumnIndex<R>,
+    Option<i64>: Column<'r, R::Database>,
+{
+    let seq: Option<i64> = row.try_get("seq")?;
+    seq.map(|_| T::from_row(row)).transpose()
+}
+
+/// A page, of rows that each tell in `found` how many there were before the page was cut to its limits. An empty page
+/// is one row without an event; no row at all means that the ledger is gone.
+pub(super) fn page<'r, R: Row>(rows: &'r [R]) -> sqlx::Result<Option<Page>>
 where
     &'static str: ColumnIndex<R>,
     i64: Column<'r, R::Database>,
+    Option<i64>: Column<'r, R::Database>,
     StoredEvent: FromRow<'r, R>,
 {
-    let found: i64 = rows.first().map_or(Ok(0), |row| row.try_get("found"))?;
-    let events: Vec<StoredEvent> = rows.iter().map(StoredEvent::from_row).collect::<Result<_, _>>()?;
-    Ok(Page { more: events.len() < found as usize, events })
+    let Some(first) = rows.first() else { return Ok(None) };
+    let found: Option<i64> = first.try_get("found")?;
+    let events: Vec<Option<StoredEvent>> = rows.iter().map(joined).collect::<Result<_, _>>()?;
+    let events: Vec<StoredEvent> = events.into_iter().flatten().collect();
+    Ok(Some(Page { more: events.len() < found.unwrap_or(0) as usize, events }))
 }
 
-/// All counters, of one row a topic shown, or one without a topic where none was used yet.
-pub(super) fn totals<'r, R: Row>(rows: &'r [R]) -> sqlx::Result<Totals>
+/// All counters, of one row a topic shown, or one without a topic where none was used yet; no row at all means that the
+/// ledger is gone.
+pub(super) fn totals<'r, R: Row>(rows: &'r [R]) -> sqlx::Result<Option<Totals>>
 where
     &'static str: ColumnIndex<R>,
     i64: Column<'r, R::Database>,
     Uuid: Column<'r, R::Database>,
     Option<String>: Column<'r, R::Database>,
 {
-    let head = rows.first().map_or(Ok(Head::default()), Head::from_row)?;
+    let Some(first) = rows.first() else { return Ok(None) };
+    let head = Head::from_row(first)?;
     let mut topics = Vec::with_capacity(rows.len());
     for row in rows {
         if let Some(topic) = row.try_get("topic")? {
@@ -129,7 +181,7 @@ where
             topics.push(TopicTotal { topic, unique, duplicates });
         }
     }
-    Ok(Totals { head, topics })
+    Ok(Some(Totals { head, topics }))
 }
 
 /// What a column of `DB` can be read as.

@@ -12,9 +12,9 @@ use tracing::{debug, warn};
 
 use super::actor::{DedupActor, Warm};
 use crate::{
-    event::{Digest, Digester},
+    event::Digest,
     ledger::LedgerPosition,
-    store::{EventStore, StoreError},
+    store::{LedgerRecord, ReadStore, StoreError},
 };
 
 const PAGE_IDS: usize = 10_000;
@@ -34,8 +34,8 @@ struct Ask {
 
 /// What a pass needs to know.
 pub(in crate::actors) struct Source {
-    pub(in crate::actors) store: Arc<dyn EventStore>,
-    pub(in crate::actors) digester: Digester,
+    pub(in crate::actors) store: Arc<dyn ReadStore>,
+    pub(in crate::actors) ledger: LedgerRecord,
     pub(in crate::actors) position: Arc<LedgerPosition>,
     pub(in crate::actors) shards: usize,
     /// Ids that one shard takes: the elder generation of its window.
@@ -84,12 +84,12 @@ async fn pass(source: &Source, asks: &[Ask]) -> Result<(), StoreError> {
     let epoch = source.position.epoch();
     let mut before = source.position.head().await.last_seq + 1;
     while wanted.iter().any(|ids| *ids > 0) {
-        let page = in_time(source.store.newest_ids(before, PAGE_IDS)).await?;
+        let page = in_time(source.store.newest_ids(&source.ledger, before, PAGE_IDS)).await?;
         let Some(oldest) = page.last() else { break };
         before = oldest.seq;
         let mut by_shard: Vec<Vec<(Digest, u64)>> = vec![Vec::new(); source.shards];
         for id in &page {
-            let digest = source.digester.digest(&id.topic, &id.event_id);
+            let digest = source.ledger.digester.digest(&id.topic, &id.event_id);
             let shard = digest.shard(source.shards);
             if wanted[shard] > 0 {
                 wanted[shard] -= 1;

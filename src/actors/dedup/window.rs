@@ -41,7 +41,7 @@ impl DedupWindow {
         self.younger.insert(digest, seq);
     }
 
-    /// Remembers an id older than all that were learned, while there is actor; true while there is more.
+    /// Remembers an id older than all that were learned, while it has capacity; true while it has more.
     pub(in crate::actors) fn warm(&mut self, digest: Digest, seq: u64) -> bool {
         if self.elder.len() < self.generation_ids_max {
             self.elder.insert(digest, seq);
@@ -68,11 +68,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::event::{DedupScope, Digester};
 
     fn digest_of(id: u32) -> Digest {
-        Digest::from_u128(
-            siphasher::sip128::SipHasher13::new_with_key(&[7; 16]).hash(&id.to_le_bytes()).as_u128(),
-        )
+        Digester::new(DedupScope::EventId, &[7; 16]).digest("", &id.to_string())
     }
 
     #[test]

@@ -1,8 +1,7 @@
-//! The counters that `/stats` shows.
+//! What this process did, and the counters that `/stats` shows.
 
 mod actor;
 mod metrics;
-mod topic_table;
 
-pub(super) use self::actor::{Ask, GroupCommitted, HeadSeen, Rebuild, StatsActor};
+pub(super) use self::actor::{Ask, GroupCommitted, Read, StatsActor};
 pub use self::{actor::CountersReport, metrics::MetricsReport};

@@ -36,7 +36,7 @@ use crate::actors::{
     supervision::{self, Crash, SupervisedActor, guarded},
 };
 use crate::ledger::{LedgerPosition, PolledHead, StoreHealth};
-use crate::store::EventStore;
+use crate::store::{AppendStore, LedgerKey};
 
 /// Ids of the last groups that the writer itself remembers, for repeats that were in flight with their original.
 const RECENT_IDS_MAX: usize = 65_536;
@@ -75,7 +75,8 @@ pub(in crate::actors) struct WriterLimits {
 }
 
 pub(in crate::actors) struct WriterActor {
-    store: Arc<dyn EventStore>,
+    store: Arc<dyn AppendStore>,
+    ledger: LedgerKey,
     stats: Addr<StatsActor>,
     shards: Shards,
     position: Arc<LedgerPosition>,
@@ -117,7 +118,8 @@ impl WriterActor {
             quarantine: Quarantine::default(),
             is_closing: false,
             closed: None,
-            store: shared.store,
+            store: shared.store.appends,
+            ledger: shared.ledger.key,
             stats,
             shards: Shards::new(shards),
             position: shared.position,
@@ -286,6 +288,7 @@ impl WriterActor {
         let group = Group::form(requests, self.position.epoch(), &mut self.recent);
         self.committing = true;
         let context = AppendContext {
+            ledger: self.ledger,
             id: self.last_group,
             seen: self.position.seen(),
             epoch: self.position.epoch(),

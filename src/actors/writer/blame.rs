@@ -41,7 +41,9 @@ fn answer_to_one(error: &StoreError) -> PublishError {
     match error {
         StoreError::Rejected(_) => PublishError::Refused(innermost(error)),
         StoreError::Exhausted(_) => PublishError::TooLargeForStore(innermost(error)),
-        StoreError::Unavailable(_) | StoreError::TimedOut(_) => PublishError::StoreUnavailable,
+        StoreError::Unavailable(_) | StoreError::TimedOut(_) | StoreError::Gone => {
+            PublishError::StoreUnavailable
+        }
         StoreError::Broken(_) | StoreError::Damaged(_) | StoreError::Detached(_) => PublishError::StoreBroken,
     }
 }

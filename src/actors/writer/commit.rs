@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::group::{Group, Settled};
 use crate::store::{
-    AppendGroup, AppendOutcome, Committed, EventStore, Head, LedgerMark, StoreError, StoreWriter,
+    AppendGroup, AppendOutcome, AppendStore, Committed, Head, LedgerKey, LedgerMark, StoreError, StoreWriter,
 };
 use crate::{
     actors::{PublishError, stats::GroupCommitted},
@@ -42,6 +42,7 @@ pub(in crate::actors) struct CommitDone {
 
 pub(in crate::actors) struct SettledGroup {
     pub(in crate::actors) settled: Settled,
+    pub(in crate::actors) head: Head,
     pub(in crate::actors) committed: GroupCommitted,
 }
 
@@ -61,6 +62,7 @@ pub(in crate::actors) enum CommitFailure {
 
 /// What a group is committed by, fixed when it is formed.
 pub(in crate::actors) struct AppendContext {
+    pub(in crate::actors) ledger: LedgerKey,
     pub(in crate::actors) id: GroupId,
     /// The newest commit that was seen when the group was judged. A restored database that is noticed after
     /// that must not make the judgement look like a newer one.
@@ -76,7 +78,7 @@ pub(in crate::actors) async fn commit(
     mut connection: Connection,
     group: Group,
     context: AppendContext,
-    store: Arc<dyn EventStore>,
+    store: Arc<dyn AppendStore>,
     store_health: Arc<StoreHealth>,
 ) -> CommitDone {
     let result = try_until_settled(&mut connection, &group, &context, &*store, &store_health).await;
@@ -87,16 +89,18 @@ async fn try_until_settled(
     connection: &mut Connection,
     group: &Group,
     context: &AppendContext,
-    store: &dyn EventStore,
+    store: &dyn AppendStore,
     store_health: &StoreHealth,
 ) -> Result<SettledGroup, CommitFailure> {
-    let candidates = group.candidates();
+    let (events, digests) = group.candidates();
     let counts = group.counts();
     let append = AppendGroup {
+        ledger: context.ledger,
         writer_id: context.id.writer_id,
         group_no: context.id.group_no,
         seen: context.seen,
-        events: &candidates,
+        events: &events,
+        digests: &digests,
         counts: &counts,
     };
     let started = Instant::now();
@@ -104,16 +108,19 @@ async fn try_until_settled(
     loop {
         match try_once(connection, store, &append).await {
             Ok(AppendOutcome::Committed(committed)) => {
-                return Ok(settle(group, &append, &committed, started.elapsed()));
+                return Ok(settle(group, &committed, started.elapsed()));
             }
             Ok(AppendOutcome::Restored(found)) => {
                 return Err(CommitFailure::Restored { found, epoch: context.epoch });
             }
             Ok(AppendOutcome::Overtaken) => return Err(CommitFailure::Overtaken),
+            Ok(AppendOutcome::Gone) => return Err(CommitFailure::Broken(StoreError::Gone)),
             Err(error @ (StoreError::Unavailable(_) | StoreError::TimedOut(_))) => {
                 store_health.note_lost(StoreLoss::Unavailable, &error);
             }
-            Err(error @ StoreError::Detached(_)) => return Err(CommitFailure::Broken(error)),
+            Err(error @ (StoreError::Detached(_) | StoreError::Gone)) => {
+                return Err(CommitFailure::Broken(error));
+            }
             Err(
                 error @ (StoreError::Rejected(_)
                 | StoreError::Exhausted(_)
@@ -132,7 +139,7 @@ async fn try_until_settled(
 /// A connection that has met an error is dropped: nothing of an unfinished append may reach the next one.
 async fn try_once(
     connection: &mut Connection,
-    store: &dyn EventStore,
+    store: &dyn AppendStore,
     append: &AppendGroup<'_>,
 ) -> Result<AppendOutcome, StoreError> {
     let attempt = async {
@@ -158,15 +165,8 @@ fn anyone_waits(group: &Group, store_patience: Duration) -> bool {
     group.requests().iter().any(|request| !request.is_answered())
 }
 
-fn settle(group: &Group, append: &AppendGroup<'_>, committed: &Committed, latency: Duration) -> SettledGroup {
-    let group_committed = GroupCommitted {
-        seen: append.seen,
-        head: committed.head,
-        new_topics: committed.new_topics.clone(),
-        deltas: group.deltas(append, committed),
-        events: group.events(),
-        exceptions: committed.repeats.len(),
-        latency,
-    };
-    SettledGroup { settled: group.settle(committed), committed: group_committed }
+fn settle(group: &Group, committed: &Committed, latency: Duration) -> SettledGroup {
+    let group_committed =
+        GroupCommitted { events: group.events(), exceptions: committed.repeats.len(), latency };
+    SettledGroup { settled: group.settle(committed), head: committed.head, committed: group_committed }
 }

@@ -8,7 +8,7 @@ use std::{collections::HashMap, sync::Arc};
 use crate::{
     actors::{dedup::DedupWindow, request::PublishRequest},
     event::{Digest, DigestMap, Event, Outcome},
-    store::{AppendGroup, Committed, TopicCount},
+    store::{Committed, TopicCount},
 };
 
 /// What the writer knows of one event before the store is asked.
@@ -29,13 +29,6 @@ pub(in crate::actors) struct Group {
     verdicts: Vec<Verdict>,
     /// Request and place of each candidate.
     candidates: Vec<(u32, u32)>,
-}
-
-/// The counts by topic, once a group is committed.
-pub(in crate::actors) struct TopicDelta {
-    pub(in crate::actors) topic: String,
-    pub(in crate::actors) unique: u64,
-    pub(in crate::actors) duplicates: u64,
 }
 
 impl Group {
@@ -90,10 +83,13 @@ impl Group {
         self.verdicts.len()
     }
 
-    /// The candidates, for the store.
-    pub(in crate::actors) fn candidates(&self) -> Vec<&Event> {
-        let event = |(request, place): &(u32, u32)| &self.requests[*request as usize].events[*place as usize];
-        self.candidates.iter().map(event).collect()
+    /// The candidates, for the store, and the identity of each.
+    pub(in crate::actors) fn candidates(&self) -> (Vec<&Event>, Vec<Digest>) {
+        let candidate = |(request, place): &(u32, u32)| {
+            let request = &self.requests[*request as usize];
+            (&request.events[*place as usize], request.digests[*place as usize])
+        };
+        self.candidates.iter().map(candidate).unzip()
     }
 
     /// The counts by topic, in the order in which the topics first occur.
@@ -139,21 +135,6 @@ impl Group {
             })
             .collect();
         Settled { learned, replies }
-    }
-
-    /// The counts by topic after the store has spoken.
-    pub(in crate::actors) fn deltas(
-        &self,
-        append: &AppendGroup<'_>,
-        committed: &Committed,
-    ) -> Vec<TopicDelta> {
-        let counts = append.counts_after(&committed.repeats);
-        let delta = |count: TopicCount<'_>| TopicDelta {
-            topic: count.topic.to_owned(),
-            unique: count.new_events,
-            duplicates: count.duplicates,
-        };
-        counts.into_iter().map(delta).collect()
     }
 }
 

@@ -11,6 +11,5 @@ mod shards;
 
 pub(super) use self::{
     actor::{Close, Enqueue, HeadPolled, Subscribe, WriterActor, WriterLimits},
-    group::TopicDelta,
     queue::GroupLimits,
 };

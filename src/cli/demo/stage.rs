@@ -1,6 +1,6 @@
 //! The service, within this process, and its database.
 
-use std::{sync::Arc, thread::JoinHandle, time::Duration};
+use std::{thread::JoinHandle, time::Duration};
 
 use futures::{StreamExt, channel::mpsc};
 use tempfile::TempDir;
@@ -12,7 +12,7 @@ use crate::{
     cli::CliError,
     config::{Config, DatabaseUrl},
     service::Service,
-    store::{CrashTrigger, CrashingStore},
+    store::CrashTrigger,
 };
 
 /// The same on every machine, so that the demonstration is the same, too.
@@ -61,7 +61,7 @@ impl Stage {
         let hooks = Hooks {
             listening: Some(listening),
             ready: Some(ready),
-            decorate_store: Some(Box::new(move |store| Arc::new(CrashingStore::new(store, trigger)))),
+            decorate_store: Some(Box::new(move |store| trigger.watch(store))),
             ..Hooks::default()
         };
         let thread = std::thread::spawn(move || serve_with(config, hooks, || Ok(stops.boxed())));

@@ -10,7 +10,7 @@ const AHEAD_SECONDS_MAX: i64 = 60;
 
 /// How far the newest commit is ahead of the server's clock; a column of a query of `sekali.commits`.
 pub(super) const AHEAD_COLUMN: &str =
-    "extract(epoch FROM received_at - clock_timestamp())::bigint AS ahead_seconds";
+    "coalesce(extract(epoch FROM received_at - clock_timestamp()), 0)::bigint AS ahead_seconds";
 
 /// Says once that the ledger is ahead of the clock.
 #[derive(Default)]

@@ -51,6 +51,7 @@ pub(super) fn open_error(error: sqlx::Error) -> OpenError {
         StoreError::TimedOut(_) => OpenError::Unavailable(sqlx::Error::PoolTimedOut),
         StoreError::Damaged(damage) => OpenError::Damaged(damage),
         StoreError::Detached(reason) => OpenError::Unsuitable(reason),
+        StoreError::Gone => OpenError::Unsuitable("the namespace default is missing".to_owned()),
     }
 }
 

@@ -1,28 +1,33 @@
 //! Postgres, 15 or newer: the tables live in the schema `sekali`, and the function `sekali.append` writes them.
+//!
+//! Every statement on them names `namespace_no`: on a Citus cluster it then goes to one node.
 
+mod url;
+mod session;
+mod schema;
+mod control;
+mod writer;
+mod reads;
+mod lease;
 mod clock;
 mod error;
-mod lease;
-mod reads;
-mod schema;
-mod session;
-mod url;
-mod writer;
 
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sqlx::{Connection, PgPool, postgres::PgPoolOptions};
+use sqlx::{Connection, PgConnection, PgPool, postgres::PgPoolOptions};
 
 use self::{
     clock::ClockCheck,
     error::{open_error, store_error},
+    lease::Lease,
     session::{Session, check_server},
     writer::PostgresWriter,
 };
 use super::{
-    EventStore, Head, LedgerMark, OpenError, OpenOptions, Page, PageQuery, StoreError, StoreWriter,
-    StoredEvent, StoredId, Totals,
+    AppendStore, ControlStore, DEFAULT_NAMESPACE, Head, LedgerMark, LedgerRecord, OpenError, OpenOptions,
+    Page, PageQuery, ReadStore, StoreError, StoreWriter, StoredEvent, StoredId, Totals, open::check_scope,
+    rows::or_gone,
 };
 use crate::event::DedupScope;
 
@@ -36,7 +41,6 @@ const HEAD_CONNECTIONS: u32 = 2;
 
 /// The readers' pools, and what the writer needs to open its own connection.
 pub(super) struct PostgresStore {
-    scope: DedupScope,
     writer_session: Session,
     pool: PgPool,
     /// For the ledger's head alone: whether the database answers must not depend on how long others read.
@@ -51,7 +55,7 @@ impl PostgresStore {
         let server = answered(check_server(&mut connection)).await?;
         schema::bring_up_to_date(&mut connection, options.migrate).await?;
         answered(schema::check_rights(&mut connection)).await?;
-        let scope = answered(schema::keep_scope(&mut connection, options.scope)).await?;
+        answered(keep_default(&mut connection, options.scope)).await?;
         connection.close().await.map_err(open_error)?;
 
         let reader_session = Session::reader(&connect_options);
@@ -62,7 +66,7 @@ impl PostgresStore {
         }
         let pool = reader_pool(&reader_session, options.read_connections);
         let head_pool = reader_pool(&reader_session, HEAD_CONNECTIONS);
-        Ok(Self { scope, writer_session, pool, head_pool, clock_check: ClockCheck::default() })
+        Ok(Self { writer_session, pool, head_pool, clock_check: ClockCheck::default() })
     }
 }
 
@@ -78,6 +82,19 @@ fn reader_pool(session: &Session, connections: u32) -> PgPool {
         .connect_lazy_with(session.options())
 }
 
+/// Creates the namespace `default` with the scope asked for, where there is none; else checks that it has it.
+async fn keep_default(
+    connection: &mut PgConnection,
+    asked: Option<DedupScope>,
+) -> Result<LedgerRecord, OpenError> {
+    let scope = asked.unwrap_or(DedupScope::EventId);
+    let default = match control::find(connection, DEFAULT_NAMESPACE).await.map_err(open_error)? {
+        Some(default) => default,
+        None => control::create(connection, DEFAULT_NAMESPACE, scope).await.map_err(open_error)?,
+    };
+    check_scope(default, asked)
+}
+
 /// A step of opening, within its time: a server that falls silent is one that is unavailable.
 async fn answered<T>(step: impl Future<Output = Result<T, OpenError>>) -> Result<T, OpenError> {
     let silent = || Err(OpenError::Unavailable(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())));
@@ -91,45 +108,64 @@ pub(super) async fn migrate(url: &str, scope: Option<DedupScope>) -> Result<i64,
     answered(check_server(&mut connection)).await?;
     let version = schema::bring_up_to_date(&mut connection, true).await?;
     if scope.is_some() {
-        answered(schema::keep_scope(&mut connection, scope)).await?;
+        answered(keep_default(&mut connection, scope)).await?;
     }
     connection.close().await.map_err(open_error)?;
     Ok(version)
 }
 
 #[async_trait]
-impl EventStore for PostgresStore {
-    fn scope(&self) -> DedupScope {
-        self.scope
-    }
-
+impl AppendStore for PostgresStore {
     async fn open_writer(&self) -> Result<Box<dyn StoreWriter>, StoreError> {
         let writer = PostgresWriter::open(&self.writer_session).await.map_err(store_error)?;
         Ok(Box::new(writer))
     }
+}
 
-    async fn page(&self, query: &PageQuery) -> Result<Page, StoreError> {
-        reads::page(&self.pool, query).await.map_err(store_error)
+#[async_trait]
+impl ReadStore for PostgresStore {
+    async fn page(&self, ledger: &LedgerRecord, query: &PageQuery) -> Result<Page, StoreError> {
+        or_gone(reads::page(&self.pool, ledger, query).await.map_err(store_error))
     }
 
-    async fn event(&self, event_id: &str, topic: Option<&str>) -> Result<Option<StoredEvent>, StoreError> {
-        reads::event(&self.pool, self.scope, event_id, topic).await.map_err(store_error)
+    async fn event(
+        &self,
+        ledger: &LedgerRecord,
+        event_id: &str,
+        topic: Option<&str>,
+    ) -> Result<Option<StoredEvent>, StoreError> {
+        or_gone(reads::event(&self.pool, ledger, event_id, topic).await.map_err(store_error))
     }
 
-    async fn head(&self) -> Result<Head, StoreError> {
-        reads::head(&self.head_pool, &self.clock_check).await.map_err(store_error)
+    async fn head(&self, ledger: &LedgerRecord) -> Result<Head, StoreError> {
+        or_gone(reads::head(&self.head_pool, ledger, &self.clock_check).await.map_err(store_error))
     }
 
-    async fn holds(&self, seen: &LedgerMark) -> Result<bool, StoreError> {
-        reads::holds(&self.head_pool, seen).await.map_err(store_error)
+    async fn holds(&self, ledger: &LedgerRecord, seen: &LedgerMark) -> Result<bool, StoreError> {
+        or_gone(reads::holds(&self.head_pool, ledger, seen).await.map_err(store_error))
     }
 
-    async fn totals(&self) -> Result<Totals, StoreError> {
-        reads::totals(&self.pool).await.map_err(store_error)
+    async fn totals(&self, ledger: &LedgerRecord) -> Result<Totals, StoreError> {
+        or_gone(reads::totals(&self.pool, ledger).await.map_err(store_error))
     }
 
-    async fn newest_ids(&self, before: u64, limit: usize) -> Result<Vec<StoredId>, StoreError> {
-        reads::newest_ids(&self.pool, before, limit).await.map_err(store_error)
+    async fn newest_ids(
+        &self,
+        ledger: &LedgerRecord,
+        before: u64,
+        limit: usize,
+    ) -> Result<Vec<StoredId>, StoreError> {
+        reads::newest_ids(&self.pool, ledger, before, limit).await.map_err(store_error)
+    }
+}
+
+#[async_trait]
+impl ControlStore for PostgresStore {
+    async fn ledger(&self, namespace: &str) -> Result<Option<LedgerRecord>, StoreError> {
+        let mut lease = Lease::take(&self.pool).await.map_err(store_error)?;
+        let ledger = control::find(lease.connection(), namespace).await.map_err(store_error)?;
+        lease.give_back();
+        Ok(ledger)
     }
 
     async fn close(&self) {

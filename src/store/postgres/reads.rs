@@ -6,38 +6,64 @@ use super::{
     clock::{AHEAD_COLUMN, ClockCheck},
     lease::Lease,
 };
-use crate::{
-    event::DedupScope,
-    store::{
-        Head, LedgerMark, PAGE_BYTES_MAX, Page, PageQuery, StoredEvent, StoredId, TOPICS_SHOWN_MAX, Totals,
-        rows::{self, HEAD_COLUMNS, to_sql},
-    },
+use crate::store::{
+    Head, LedgerMark, LedgerRecord, PAGE_BYTES_MAX, Page, PageQuery, StoredEvent, StoredId, TOPICS_SHOWN_MAX,
+    Totals,
+    rows::{self, HEAD_COLUMNS, joined, to_sql},
 };
 
 /// What a [`StoredEvent`] is read from.
-const EVENT_COLUMNS: &str = "seq, topic, event_id, source, payload::text AS payload,
+const EVENT_COLUMNS: &str = "seq, topic, event_id, source, payload,
     (extract(epoch FROM \"timestamp\") * 1000000)::bigint AS \"timestamp\",
     (extract(epoch FROM received_at) * 1000000)::bigint AS received_at";
 
+/// The newest commit of a ledger, or what stands for none.
+const NEWEST: &str = "
+    SELECT coalesce(commit_no, 0) AS commit_no, coalesce(writer_id, '00000000-0000-0000-0000-000000000000') AS writer_id,
+        coalesce(group_no, 0) AS group_no, coalesce(last_seq, 0) AS last_seq, coalesce(received, 0) AS received,
+        coalesce(topics_total, 0)::bigint AS topics_total, coalesce(folded_to, 0) AS folded_to, received_at
+    FROM sekali.ledgers l
+    LEFT JOIN (
+        SELECT * FROM sekali.commits WHERE namespace_no = $1 ORDER BY commit_no DESC LIMIT 1
+    ) newest ON true
+    WHERE l.namespace_no = $1 AND l.ledger_id = $2";
+
 /// The sizes are summed up before any payload is fetched: a page ends where it would outgrow its limit.
-pub(super) async fn page(pool: &PgPool, query: &PageQuery) -> sqlx::Result<Page> {
+pub(super) async fn page(
+    pool: &PgPool,
+    ledger: &LedgerRecord,
+    query: &PageQuery,
+) -> sqlx::Result<Option<Page>> {
     let direction = if query.after.is_some() { "ASC" } else { "DESC" };
-    let topic_filter = if query.topic.is_some() { "AND topic = $5" } else { "" };
+    let topic_filter = match query.topic {
+        Some(_) => {
+            "AND topic_no = (SELECT topic_no FROM sekali.topics WHERE namespace_no = $1 AND topic = $7)"
+        }
+        None => "",
+    };
     let sql = format!(
-        "SELECT {EVENT_COLUMNS}, found FROM (
-             SELECT *, count(*) OVER () AS found, row_number() OVER running AS place,
-                 sum(bytes) OVER running AS bytes_so_far
-             FROM (
-                 SELECT *, payload_bytes + octet_length(topic || event_id || source) AS bytes
-                 FROM sekali.events WHERE seq < $1 AND seq > $2 {topic_filter}
-                 ORDER BY seq {direction} LIMIT $3 + 1
-             ) candidates
-             WINDOW running AS (ORDER BY seq {direction} ROWS UNBOUNDED PRECEDING)
-         ) sized
-         WHERE place <= $3 AND (place = 1 OR bytes_so_far <= $4)
+        "SELECT {EVENT_COLUMNS}, found FROM sekali.ledgers l
+         LEFT JOIN (
+             SELECT sized.*, topic FROM (
+                 SELECT *, count(*) OVER () AS found, row_number() OVER running AS place,
+                     sum(bytes) OVER running AS bytes_so_far
+                 FROM (
+                     SELECT *, octet_length(payload) + octet_length(event_id) + octet_length(source) AS bytes
+                     FROM sekali.stored_events
+                     WHERE namespace_no = $1 AND seq < $3 AND seq > $4 {topic_filter}
+                     ORDER BY seq {direction} LIMIT $5 + 1
+                 ) candidates
+                 WINDOW running AS (ORDER BY seq {direction} ROWS UNBOUNDED PRECEDING)
+             ) sized
+             JOIN sekali.topics t ON t.namespace_no = $1 AND t.topic_no = sized.topic_no
+             WHERE place <= $5 AND (place = 1 OR bytes_so_far <= $6)
+         ) page ON true
+         WHERE l.namespace_no = $1 AND l.ledger_id = $2
          ORDER BY place"
     );
     let mut statement = sqlx::query(AssertSqlSafe(sql))
+        .bind(ledger.key.namespace_no)
+        .bind(ledger.key.ledger_id)
         .bind(query.before.map_or(i64::MAX, to_sql))
         .bind(query.after.map_or(0, to_sql))
         .bind(query.limit as i64)
@@ -53,72 +79,97 @@ pub(super) async fn page(pool: &PgPool, query: &PageQuery) -> sqlx::Result<Page>
 
 pub(super) async fn event(
     pool: &PgPool,
-    scope: DedupScope,
+    ledger: &LedgerRecord,
     event_id: &str,
     topic: Option<&str>,
-) -> sqlx::Result<Option<StoredEvent>> {
+) -> sqlx::Result<Option<Option<StoredEvent>>> {
     let mut lease = Lease::take(pool).await?;
-    let event = sqlx::query_as(AssertSqlSafe(format!(
-        "SELECT {EVENT_COLUMNS} FROM sekali.events
-         WHERE event_id = $1 AND scope_topic = $2 AND ($3::text IS NULL OR topic = $3)"
+    let row = sqlx::query(AssertSqlSafe(format!(
+        "SELECT {EVENT_COLUMNS} FROM sekali.ledgers l
+         LEFT JOIN (
+             SELECT e.*, t.topic
+             FROM sekali.identities i
+             JOIN sekali.stored_events e ON e.namespace_no = $1 AND e.seq = i.seq
+             JOIN sekali.topics t ON t.namespace_no = $1 AND t.topic_no = e.topic_no
+             WHERE i.namespace_no = $1 AND i.digest = $3 AND e.event_id = $4 AND ($5::text IS NULL OR t.topic = $5)
+         ) found ON true
+         WHERE l.namespace_no = $1 AND l.ledger_id = $2"
     )))
+    .bind(ledger.key.namespace_no)
+    .bind(ledger.key.ledger_id)
+    .bind(ledger.digester.digest(topic.unwrap_or_default(), event_id).to_uuid())
     .bind(event_id)
-    .bind(scope.key_topic(topic.unwrap_or_default()))
     .bind(topic)
     .fetch_optional(lease.connection())
     .await?;
     lease.give_back();
-    Ok(event)
+    row.as_ref().map(joined).transpose()
 }
 
-pub(super) async fn head(pool: &PgPool, clock_check: &ClockCheck) -> sqlx::Result<Head> {
+pub(super) async fn head(
+    pool: &PgPool,
+    ledger: &LedgerRecord,
+    clock_check: &ClockCheck,
+) -> sqlx::Result<Option<Head>> {
     let mut lease = Lease::take(pool).await?;
-    let newest = sqlx::query(AssertSqlSafe(format!(
-        "SELECT {HEAD_COLUMNS}, {AHEAD_COLUMN} FROM sekali.commits ORDER BY commit_no DESC LIMIT 1"
-    )))
-    .fetch_optional(lease.connection())
-    .await?;
+    let newest =
+        sqlx::query(AssertSqlSafe(format!("SELECT {HEAD_COLUMNS}, {AHEAD_COLUMN} FROM ({NEWEST}) newest")))
+            .bind(ledger.key.namespace_no)
+            .bind(ledger.key.ledger_id)
+            .fetch_optional(lease.connection())
+            .await?;
     lease.give_back();
-    let Some(newest) = newest else { return Ok(Head::default()) };
+    let Some(newest) = newest else { return Ok(None) };
     clock_check.note(&newest)?;
-    Head::from_row(&newest)
+    Head::from_row(&newest).map(Some)
 }
 
-pub(super) async fn holds(pool: &PgPool, seen: &LedgerMark) -> sqlx::Result<bool> {
+pub(super) async fn holds(
+    pool: &PgPool,
+    ledger: &LedgerRecord,
+    seen: &LedgerMark,
+) -> sqlx::Result<Option<bool>> {
     let mut lease = Lease::take(pool).await?;
     let holds = sqlx::query_scalar(
-        "SELECT $1 = 0 OR EXISTS (
-             SELECT FROM sekali.commits WHERE commit_no = $1 AND writer_id = $2 AND group_no = $3
-         )",
+        "SELECT $3 = 0 OR EXISTS (
+             SELECT FROM sekali.commits
+             WHERE namespace_no = $1 AND commit_no = $3 AND writer_id = $4 AND group_no = $5
+         )
+         FROM sekali.ledgers WHERE namespace_no = $1 AND ledger_id = $2",
     )
+    .bind(ledger.key.namespace_no)
+    .bind(ledger.key.ledger_id)
     .bind(to_sql(seen.commit_no))
     .bind(seen.writer_id)
     .bind(to_sql(seen.group_no))
-    .fetch_one(lease.connection())
+    .fetch_optional(lease.connection())
     .await?;
     lease.give_back();
     Ok(holds)
 }
 
-pub(super) async fn totals(pool: &PgPool) -> sqlx::Result<Totals> {
+pub(super) async fn totals(pool: &PgPool, ledger: &LedgerRecord) -> sqlx::Result<Option<Totals>> {
     let mut lease = Lease::take(pool).await?;
     let rows = sqlx::query(AssertSqlSafe(format!(
-        "WITH newest AS (SELECT * FROM sekali.commits ORDER BY commit_no DESC LIMIT 1),
+        "WITH newest AS ({NEWEST}),
          unfolded AS (
-             SELECT d.topic, sum(d.unique_count)::bigint AS unique_events,
+             SELECT d.topic_no, sum(d.unique_count)::bigint AS unique_events,
                  sum(d.duplicate_count)::bigint AS duplicate_events
              FROM newest, sekali.commits c,
-                 unnest(c.topics, c.unique_counts, c.duplicate_counts) AS d (topic, unique_count, duplicate_count)
-             WHERE c.commit_no > newest.folded_to
-             GROUP BY d.topic
+                 unnest(c.topic_nos, c.unique_counts, c.duplicate_counts)
+                     AS d (topic_no, unique_count, duplicate_count)
+             WHERE c.namespace_no = $1 AND c.commit_no > newest.folded_to
+             GROUP BY d.topic_no
          ),
-         shown AS (SELECT * FROM sekali.topics ORDER BY topic_no DESC LIMIT $1)
+         shown AS (SELECT * FROM sekali.topics WHERE namespace_no = $1 ORDER BY topic_no DESC LIMIT $3)
          SELECT {HEAD_COLUMNS}, s.topic,
              s.unique_events + coalesce(u.unique_events, 0) AS unique_events,
              s.duplicate_events + coalesce(u.duplicate_events, 0) AS duplicate_events
-         FROM newest n LEFT JOIN shown s ON true LEFT JOIN unfolded u ON u.topic = s.topic
+         FROM newest n LEFT JOIN shown s ON true LEFT JOIN unfolded u ON u.topic_no = s.topic_no
          ORDER BY s.topic_no"
     )))
+    .bind(ledger.key.namespace_no)
+    .bind(ledger.key.ledger_id)
     .bind(TOPICS_SHOWN_MAX as i64)
     .fetch_all(lease.connection())
     .await?;
@@ -126,11 +177,22 @@ pub(super) async fn totals(pool: &PgPool) -> sqlx::Result<Totals> {
     rows::totals(&rows)
 }
 
-pub(super) async fn newest_ids(pool: &PgPool, before: u64, limit: usize) -> sqlx::Result<Vec<StoredId>> {
+pub(super) async fn newest_ids(
+    pool: &PgPool,
+    ledger: &LedgerRecord,
+    before: u64,
+    limit: usize,
+) -> sqlx::Result<Vec<StoredId>> {
     let mut lease = Lease::take(pool).await?;
     let ids = sqlx::query_as(
-        "SELECT seq, topic, event_id FROM sekali.events WHERE seq < $1 ORDER BY seq DESC LIMIT $2",
+        "SELECT e.seq, t.topic, e.event_id
+         FROM (SELECT * FROM sekali.stored_events WHERE namespace_no = $1 AND seq < $3 ORDER BY seq DESC LIMIT $4) e
+         JOIN sekali.topics t ON t.namespace_no = $1 AND t.topic_no = e.topic_no
+         WHERE EXISTS (SELECT FROM sekali.ledgers WHERE namespace_no = $1 AND ledger_id = $2)
+         ORDER BY e.seq DESC",
     )
+    .bind(ledger.key.namespace_no)
+    .bind(ledger.key.ledger_id)
     .bind(to_sql(before))
     .bind(limit as i64)
     .fetch_all(lease.connection())

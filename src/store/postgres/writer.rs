@@ -37,21 +37,27 @@ impl StoreWriter for PostgresWriter {
 #[derive(FromRow)]
 struct Answer {
     o_status: String,
-    o_commit_no: i64,
+    o_commit_no: Option<i64>,
     o_writer_id: Option<Uuid>,
     o_group_no: Option<i64>,
     o_first_seq: Option<i64>,
-    o_last_seq: i64,
-    o_received: i64,
-    o_topics_total: i64,
-    o_new_topics: Option<Vec<String>>,
+    o_last_seq: Option<i64>,
+    o_received: Option<i64>,
+    o_topics_total: Option<i64>,
     o_repeat_ordinals: Option<Vec<i64>>,
     o_repeat_seqs: Option<Vec<i64>>,
 }
 
+/// On a Citus cluster the first argument, `namespace_no`, tells which node the call is for.
+const CALL_APPEND: &str =
+    "SELECT * FROM sekali.append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15,
+    $16, $17)";
+
 async fn call_append(connection: &mut PgConnection, group: &AppendGroup<'_>) -> sqlx::Result<Answer> {
     let events = group.events;
-    let topics: Vec<&str> = events.iter().map(|event| &**event.topic()).collect();
+    let digests: Vec<Uuid> = group.digests.iter().map(|digest| digest.to_uuid()).collect();
+    // Postgres counts places from 1.
+    let topic_places: Vec<i32> = group.topic_places().into_iter().map(|place| place as i32 + 1).collect();
     let event_ids: Vec<&str> = events.iter().map(|event| &**event.event_id()).collect();
     let timestamps: Vec<OffsetDateTime> = events.iter().map(|event| event.timestamp().into()).collect();
     let sources: Vec<&str> = events.iter().map(|event| &**event.source()).collect();
@@ -60,13 +66,16 @@ async fn call_append(connection: &mut PgConnection, group: &AppendGroup<'_>) -> 
     let count_new: Vec<i64> = group.counts.iter().map(|count| to_sql(count.new_events)).collect();
     let count_duplicates: Vec<i64> = group.counts.iter().map(|count| to_sql(count.duplicates)).collect();
 
-    sqlx::query_as("SELECT * FROM sekali.append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)")
+    sqlx::query_as(CALL_APPEND)
+        .bind(group.ledger.namespace_no)
+        .bind(group.ledger.ledger_id)
         .bind(group.writer_id)
         .bind(to_sql(group.group_no))
         .bind(to_sql(group.seen.commit_no))
         .bind(group.seen.writer_id)
         .bind(to_sql(group.seen.group_no))
-        .bind(topics)
+        .bind(digests)
+        .bind(topic_places)
         .bind(event_ids)
         .bind(timestamps)
         .bind(sources)
@@ -83,6 +92,7 @@ impl Answer {
     fn into_outcome(self, group: &AppendGroup<'_>) -> sqlx::Result<AppendOutcome> {
         Ok(match self.o_status.as_str() {
             "overtaken" => AppendOutcome::Overtaken,
+            "gone" => AppendOutcome::Gone,
             "restored" => AppendOutcome::Restored(self.head()?),
             "committed" => AppendOutcome::Committed(self.into_committed(group)?),
             other => return Err(Damage::new(format!("sekali.append returned the status `{other}`")).into()),
@@ -91,15 +101,15 @@ impl Answer {
 
     fn head(&self) -> sqlx::Result<Head> {
         let mark = LedgerMark {
-            commit_no: from_sql(self.o_commit_no)?,
+            commit_no: from_sql(self.o_commit_no.unwrap_or_default())?,
             writer_id: self.o_writer_id.unwrap_or_default(),
             group_no: from_sql(self.o_group_no.unwrap_or_default())?,
         };
         Ok(Head {
             mark,
-            last_seq: from_sql(self.o_last_seq)?,
-            received: from_sql(self.o_received)?,
-            topics_total: from_sql(self.o_topics_total)?,
+            last_seq: from_sql(self.o_last_seq.unwrap_or_default())?,
+            received: from_sql(self.o_received.unwrap_or_default())?,
+            topics_total: from_sql(self.o_topics_total.unwrap_or_default())?,
         })
     }
 
@@ -115,7 +125,6 @@ impl Answer {
         let committed = Committed {
             head,
             first_seq: from_sql(self.o_first_seq.unwrap_or_default())?,
-            new_topics: self.o_new_topics.unwrap_or_default(),
             repeats: ordinals.into_iter().zip(seqs).map(repeat).collect::<sqlx::Result<_>>()?,
         };
         check_is_of(group, &committed)?;
@@ -125,7 +134,7 @@ impl Answer {
 
 /// What was stored must be this group, with each event either repeated or given the next `seq`.
 fn check_is_of(group: &AppendGroup<'_>, committed: &Committed) -> Result<(), Damage> {
-    let Committed { head, first_seq, repeats, .. } = committed;
+    let Committed { head, first_seq, repeats } = committed;
     let is_rising = repeats.is_sorted_by(|(one, _), (next, _)| one < next);
     let is_inside = repeats.iter().all(|(place, seq)| *place < group.events.len() && seq < first_seq);
     let new_events = group.events.len().saturating_sub(repeats.len()) as u64;

@@ -72,6 +72,7 @@ pub(super) fn open_error(error: sqlx::Error) -> OpenError {
         StoreError::TimedOut(_) => OpenError::Unavailable(sqlx::Error::PoolTimedOut),
         StoreError::Damaged(damage) => OpenError::Damaged(damage),
         StoreError::Detached(reason) => OpenError::Unsuitable(reason),
+        StoreError::Gone => OpenError::Unsuitable("the namespace default is missing".to_owned()),
     }
 }
 
@@ -92,7 +93,7 @@ pub(super) fn first_error(error: sqlx::Error, file: &Path) -> OpenError {
 /// Whether the error is that of the key which judges what is new.
 pub(super) fn is_repeat(error: &sqlx::Error) -> bool {
     error.as_database_error().is_some_and(|error| {
-        error.is_unique_violation() && error.message().contains("events.event_id, events.scope_topic")
+        error.is_unique_violation() && error.message().contains("identities.namespace_no, identities.digest")
     })
 }
 

@@ -1,46 +1,123 @@
-//! Inserts a group's events, and finds those that were stored before.
+//! Inserts a group's identities, which judge what is new, and then its new events.
 
 use sqlx::{Connection, Sqlite, Transaction, sqlite::SqliteQueryResult};
 use uuid::Uuid;
 
-use super::{error::is_repeat, json::to_json, ledger::Ledger};
+use super::{
+    error::is_repeat,
+    json::to_json,
+    ledger::{Ledger, place},
+};
 use crate::{
-    event::{DedupScope, Event},
-    store::{AppendGroup, Damage, rows::from_sql},
+    event::{Digest, Event},
+    store::{Damage, rows::from_sql},
 };
 
 /// Bytes of events in one statement, but for a larger event alone. Each statement's rows are copied as JSON twice.
 const STATEMENT_BYTES_MAX: usize = 1024 * 1024;
 
-/// Inserts the events that are new; returns those that were there, by place and `seq`.
-pub(super) async fn insert_events(
+/// Inserts the identities that are new, with the next `seq` each; returns those that were there, by place and `seq`.
+pub(super) async fn insert_identities(
     transaction: &mut Transaction<'_, Sqlite>,
-    scope: DedupScope,
-    group: &AppendGroup<'_>,
+    digests: &[Digest],
     ledger: &Ledger,
 ) -> sqlx::Result<Vec<(usize, u64)>> {
-    let received_at = ledger.now();
-    let mut next_seq = ledger.next_seq();
-    let mut repeats = Vec::new();
-    let mut first_place = 0;
-    for events in chunks(group.events) {
-        let rows = Rows { scope, events, next_seq, received_at };
-        let repeated = rows.insert_new(transaction).await?;
-        next_seq += (events.len() - repeated.len()) as i64;
-        repeats.extend(repeated.into_iter().map(|(place, seq)| (first_place + place, seq)));
-        first_place += events.len();
+    match insert_digests(transaction, digests, ledger).await {
+        // SQLite undoes the statement alone; the transaction goes on.
+        Err(error) if is_repeat(&error) => {}
+        inserted => return inserted.map(|()| Vec::new()),
     }
+    let repeats = find_repeats(transaction, digests, ledger).await?;
+    insert_digests(transaction, &without(digests, &repeats), ledger).await?;
     Ok(repeats)
 }
 
+async fn insert_digests(
+    transaction: &mut Transaction<'_, Sqlite>,
+    digests: &[Digest],
+    ledger: &Ledger,
+) -> sqlx::Result<()> {
+    let insert = match digests {
+        [] => return Ok(()),
+        [digest] => sqlx::query("INSERT INTO identities (namespace_no, digest, seq) VALUES ($1, $3, $2)")
+            .bind(ledger.namespace_no())
+            .bind(ledger.next_seq())
+            .bind(digest.to_uuid()),
+        _ => sqlx::query(
+            "INSERT INTO identities (namespace_no, digest, seq)
+             SELECT $1, unhex(value), $2 + key FROM json_each($3)",
+        )
+        .bind(ledger.namespace_no())
+        .bind(ledger.next_seq())
+        .bind(hex_list(digests)),
+    };
+    let inserted = insert.execute(&mut **transaction).await?;
+    expect_rows("INSERT INTO identities", &inserted, digests.len())
+}
+
+/// As a JSON array of hexadecimal strings.
+fn hex_list(digests: &[Digest]) -> String {
+    let mut list = String::with_capacity(digests.len() * 35 + 2);
+    let mut buffer = Uuid::encode_buffer();
+    list.push('[');
+    for (place, digest) in digests.iter().enumerate() {
+        list.push_str(if place == 0 { "\"" } else { ",\"" });
+        list.push_str(digest.to_uuid().simple().encode_lower(&mut buffer));
+        list.push('"');
+    }
+    list.push(']');
+    list
+}
+
+async fn find_repeats(
+    transaction: &mut Transaction<'_, Sqlite>,
+    digests: &[Digest],
+    ledger: &Ledger,
+) -> sqlx::Result<Vec<(usize, u64)>> {
+    let found: Vec<(i64, i64)> = sqlx::query_as(
+        "SELECT given.key, identities.seq FROM json_each($2) AS given
+         CROSS JOIN identities ON namespace_no = $1 AND digest = unhex(given.value)
+         ORDER BY given.key",
+    )
+    .bind(ledger.namespace_no())
+    .bind(hex_list(digests))
+    .fetch_all(&mut **transaction)
+    .await?;
+    found.into_iter().map(|(place, seq)| Ok((place as usize, from_sql(seq)?))).collect()
+}
+
+/// Those of `items` that are not at the places of `repeats`.
+pub(super) fn without<T: Copy>(items: &[T], repeats: &[(usize, u64)]) -> Vec<T> {
+    let mut repeated = repeats.iter().map(|(place, _)| *place).peekable();
+    let is_new = |place: &usize| repeated.next_if_eq(place).is_none();
+    (0..items.len()).filter(is_new).map(|place| items[place]).collect()
+}
+
+/// Inserts events that are new, each with the number of its topic.
+pub(super) async fn insert_events(
+    transaction: &mut Transaction<'_, Sqlite>,
+    events: &[(i64, &Event)],
+    ledger: &Ledger,
+) -> sqlx::Result<()> {
+    let mut next_place = place(ledger.namespace_no(), ledger.next_seq());
+    for chunk in chunks(events) {
+        let inserted = match chunk {
+            [event] => insert_one(transaction, event, next_place, ledger.now()).await?,
+            _ => insert_many(transaction, chunk, next_place, ledger.now()).await?,
+        };
+        expect_rows("INSERT INTO stored_events", &inserted, chunk.len())?;
+        next_place += chunk.len() as i64;
+    }
+    Ok(())
+}
+
 /// Cuts a group where the text of a statement would outgrow [`STATEMENT_BYTES_MAX`].
-fn chunks<'a, 'e>(events: &'a [&'e Event]) -> impl Iterator<Item = &'a [&'e Event]> {
+fn chunks<'a, 'e>(events: &'a [(i64, &'e Event)]) -> impl Iterator<Item = &'a [(i64, &'e Event)]> {
     let mut rest = events;
     std::iter::from_fn(move || {
         let mut bytes = 0;
-        let fits = |event: &&&Event| {
-            bytes +=
-                event.topic().len() + event.event_id().len() + event.source().len() + event.payload().len();
+        let fits = |(_, event): &&(i64, &Event)| {
+            bytes += event.bytes();
             bytes <= STATEMENT_BYTES_MAX
         };
         let count = rest.iter().take_while(fits).count().max(1).min(rest.len());
@@ -50,117 +127,50 @@ fn chunks<'a, 'e>(events: &'a [&'e Event]) -> impl Iterator<Item = &'a [&'e Even
     })
 }
 
-/// Events for one statement. No two of a group are the same one, so those of earlier statements are no repeats.
-#[derive(Clone, Copy)]
-struct Rows<'a> {
-    scope: DedupScope,
-    events: &'a [&'a Event],
-    /// The `seq` of the first.
-    next_seq: i64,
-    received_at: i64,
-}
-
-impl Rows<'_> {
-    /// Inserts those that are new; returns the others, by place and `seq`.
-    async fn insert_new(self, transaction: &mut Transaction<'_, Sqlite>) -> sqlx::Result<Vec<(usize, u64)>> {
-        match self.insert(transaction).await {
-            // SQLite undoes the statement alone; the transaction goes on.
-            Err(error) if is_repeat(&error) => {}
-            inserted => return inserted.map(|()| Vec::new()),
-        }
-        let repeats = find_repeats(transaction, self.scope, self.events).await?;
-        let new = without(self.events, &repeats);
-        Rows { events: &new, ..self }.insert(transaction).await?;
-        Ok(repeats)
-    }
-
-    async fn insert(self, transaction: &mut Transaction<'_, Sqlite>) -> sqlx::Result<()> {
-        let inserted = match self.events {
-            [] => return Ok(()),
-            [event] => self.insert_one(event, transaction).await?,
-            _ => self.insert_many(transaction).await?,
-        };
-        expect_rows("INSERT INTO events", &inserted, self.events.len())
-    }
-
-    /// A payload alone may be as large as a body: it is not copied into JSON.
-    async fn insert_one(
-        self,
-        event: &Event,
-        transaction: &mut Transaction<'_, Sqlite>,
-    ) -> sqlx::Result<SqliteQueryResult> {
-        sqlx::query(
-            "INSERT INTO events (seq, topic, event_id, scope_topic, timestamp, source, payload, received_at)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
-        )
-        .bind(self.next_seq)
-        .bind(&**event.topic())
-        .bind(&**event.event_id())
-        .bind(self.scope.key_topic(event.topic()))
-        .bind(event.timestamp().unix_micros())
-        .bind(&**event.source())
-        .bind(&**event.payload())
-        .bind(self.received_at)
-        .execute(&mut **transaction)
-        .await
-    }
-
-    async fn insert_many(self, transaction: &mut Transaction<'_, Sqlite>) -> sqlx::Result<SqliteQueryResult> {
-        sqlx::query(
-            "INSERT INTO events (seq, topic, event_id, scope_topic, timestamp, source, payload, received_at)
-             SELECT $1 + key, value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, $2
-             FROM json_each($3)",
-        )
-        .bind(self.next_seq)
-        .bind(self.received_at)
-        .bind(self.to_json()?)
-        .execute(&mut **transaction)
-        .await
-    }
-
-    fn to_json(self) -> sqlx::Result<String> {
-        let rows: Vec<_> = self
-            .events
-            .iter()
-            .map(|event| {
-                let key_topic = self.scope.key_topic(event.topic());
-                let micros = event.timestamp().unix_micros();
-                (
-                    &**event.topic(),
-                    &**event.event_id(),
-                    key_topic,
-                    micros,
-                    &**event.source(),
-                    &**event.payload(),
-                )
-            })
-            .collect();
-        to_json(&rows)
-    }
-}
-
-fn without<'a>(events: &[&'a Event], repeats: &[(usize, u64)]) -> Vec<&'a Event> {
-    let mut repeated = repeats.iter().map(|(place, _)| *place).peekable();
-    let is_new = |place: &usize| repeated.next_if_eq(place).is_none();
-    (0..events.len()).filter(is_new).map(|place| events[place]).collect()
-}
-
-async fn find_repeats(
+/// A payload alone may be as large as a body: it is not copied into JSON.
+async fn insert_one(
     transaction: &mut Transaction<'_, Sqlite>,
-    scope: DedupScope,
-    events: &[&Event],
-) -> sqlx::Result<Vec<(usize, u64)>> {
-    let keys: Vec<(&str, &str)> =
-        events.iter().map(|event| (&**event.event_id(), scope.key_topic(event.topic()))).collect();
-    let found: Vec<(i64, i64)> = sqlx::query_as(
-        "SELECT given.key, events.seq FROM json_each($1) AS given
-         CROSS JOIN events ON event_id = given.value ->> 0 AND scope_topic = given.value ->> 1
-         ORDER BY given.key",
+    (topic_no, event): &(i64, &Event),
+    place: i64,
+    received_at: i64,
+) -> sqlx::Result<SqliteQueryResult> {
+    sqlx::query(
+        "INSERT INTO stored_events (place, topic_no, received_at, timestamp, event_id, source, payload)
+         VALUES ($1, $2, $3, $4, $5, $6, $7)",
     )
-    .bind(to_json(&keys)?)
-    .fetch_all(&mut **transaction)
-    .await?;
-    found.into_iter().map(|(place, seq)| Ok((place as usize, from_sql(seq)?))).collect()
+    .bind(place)
+    .bind(topic_no)
+    .bind(received_at)
+    .bind(event.timestamp().unix_micros())
+    .bind(&**event.event_id())
+    .bind(&**event.source())
+    .bind(&**event.payload())
+    .execute(&mut **transaction)
+    .await
+}
+
+async fn insert_many(
+    transaction: &mut Transaction<'_, Sqlite>,
+    events: &[(i64, &Event)],
+    first_place: i64,
+    received_at: i64,
+) -> sqlx::Result<SqliteQueryResult> {
+    let rows: Vec<_> = events
+        .iter()
+        .map(|(topic_no, event)| {
+            let micros = event.timestamp().unix_micros();
+            (*topic_no, micros, &**event.event_id(), &**event.source(), &**event.payload())
+        })
+        .collect();
+    sqlx::query(
+        "INSERT INTO stored_events (place, topic_no, received_at, timestamp, event_id, source, payload)
+         SELECT $1 + key, value ->> 0, $2, value ->> 1, value ->> 2, value ->> 3, value ->> 4 FROM json_each($3)",
+    )
+    .bind(first_place)
+    .bind(received_at)
+    .bind(to_json(&rows)?)
+    .execute(&mut **transaction)
+    .await
 }
 
 /// Proves that an event can be inserted, and undoes it: a commit of the ledger alone would not show a trigger that
@@ -170,10 +180,13 @@ pub(super) async fn try_insert(
     ledger: &Ledger,
 ) -> sqlx::Result<()> {
     let mut trial = transaction.begin().await?;
-    let insert = "INSERT INTO events VALUES ($1, 'sekali', $2, '', 0, 'sekali', '{}', 0)";
-    let event_id = format!("trial {}", Uuid::new_v4());
-    let inserted = sqlx::query(insert).bind(ledger.next_seq()).bind(event_id).execute(&mut *trial).await?;
-    expect_rows("INSERT INTO events", &inserted, 1)?;
+    insert_digests(&mut trial, &[Digest::from_u128(Uuid::new_v4().as_u128())], ledger).await?;
+    let insert =
+        "INSERT INTO stored_events (place, topic_no, received_at, timestamp, event_id, source, payload)
+         VALUES ($1, 0, 0, 0, 'sekali probe', 'sekali', '{}')";
+    let place = place(ledger.namespace_no(), ledger.next_seq());
+    let inserted = sqlx::query(insert).bind(place).execute(&mut *trial).await?;
+    expect_rows("INSERT INTO stored_events", &inserted, 1)?;
     trial.rollback().await
 }
 

@@ -1,4 +1,4 @@
-//! The ledger's one row: it tells whether a group is stored already, and what the next commit is.
+//! A ledger's row: it tells whether a group is stored already, and what the next commit is.
 
 use sqlx::{FromRow, Sqlite, Transaction};
 use uuid::Uuid;
@@ -8,13 +8,22 @@ use super::{
     json::{from_json, to_json},
 };
 use crate::store::{
-    AppendGroup, AppendOutcome, Committed, Damage, Head, LedgerMark,
+    AppendGroup, AppendOutcome, Committed, Damage, Head, LedgerKey, LedgerMark,
     rows::{from_sql, to_sql},
 };
 
-/// The ledger's one row, and the highest `seq` of the events.
+/// Places of the events of one namespace in their table: `seq` 0 stands at its number times this.
+const PLACES: i64 = 1 << 40;
+
+/// The place of the event with this `seq` in the table of events.
+pub(super) fn place(namespace_no: i32, seq: i64) -> i64 {
+    i64::from(namespace_no) * PLACES + seq.min(PLACES - 1)
+}
+
+/// A ledger's row, and what its tables hold.
 #[derive(FromRow)]
 pub(super) struct Ledger {
+    namespace_no: i32,
     commit_no: i64,
     last_seq: i64,
     received: i64,
@@ -23,16 +32,29 @@ pub(super) struct Ledger {
     writer_id: Uuid,
     group_no: i64,
     first_seq: i64,
-    new_topics: String,
     repeats: String,
     newest_seq: i64,
+    has_identities: bool,
 }
 
 impl Ledger {
-    pub(super) async fn read(transaction: &mut Transaction<'_, Sqlite>) -> sqlx::Result<Self> {
-        sqlx::query_as("SELECT *, (SELECT coalesce(max(seq), 0) FROM events) AS newest_seq FROM ledger")
-            .fetch_one(&mut **transaction)
-            .await
+    /// `None` where the number belongs to another ledger by now, or to none.
+    pub(super) async fn read(
+        transaction: &mut Transaction<'_, Sqlite>,
+        key: LedgerKey,
+    ) -> sqlx::Result<Option<Self>> {
+        sqlx::query_as(
+            "SELECT *,
+                 (SELECT coalesce(max(place) - $3, 0) FROM stored_events WHERE place > $3 AND place < $4) AS newest_seq,
+                 EXISTS (SELECT 1 FROM identities WHERE namespace_no = $1) AS has_identities
+             FROM ledgers WHERE namespace_no = $1 AND ledger_id = $2",
+        )
+        .bind(key.namespace_no)
+        .bind(key.ledger_id)
+        .bind(place(key.namespace_no, 0))
+        .bind(place(key.namespace_no + 1, 0))
+        .fetch_optional(&mut **transaction)
+        .await
     }
 
     /// The outcome of this group, if the ledger tells it without a write.
@@ -50,7 +72,6 @@ impl Ledger {
             return Ok(Some(AppendOutcome::Committed(Committed {
                 head,
                 first_seq: from_sql(self.first_seq)?,
-                new_topics: from_json(&self.new_topics)?,
                 repeats: from_json(&self.repeats)?,
             })));
         }
@@ -59,12 +80,12 @@ impl Ledger {
 
     /// Repeats are answered from memory, so the events that the ledger counts must still be in their table.
     pub(super) fn check_events_are_there(&self) -> Result<(), Damage> {
-        if self.newest_seq == self.last_seq {
+        let Self { newest_seq, last_seq, .. } = self;
+        if newest_seq == last_seq && (self.has_identities || *last_seq == 0) {
             return Ok(());
         }
-        let Self { newest_seq, last_seq, .. } = self;
         Err(Damage::new(format!(
-            "the ledger ends at seq {last_seq}, and the table events at {newest_seq}: another program has changed it"
+            "the ledger ends at seq {last_seq}, and its events at {newest_seq}, or it has no identities: another program has changed it"
         )))
     }
 
@@ -91,9 +112,14 @@ impl Ledger {
         self.last_seq + 1
     }
 
-    /// The number of the next topic.
-    pub(super) fn next_topic_no(&self) -> i64 {
-        self.topics_total + 1
+    /// The number of its namespace.
+    pub(super) fn namespace_no(&self) -> i32 {
+        self.namespace_no
+    }
+
+    /// Topics used so far; also the number of the last one.
+    pub(super) fn topics_total(&self) -> i64 {
+        self.topics_total
     }
 
     /// `received_at` of the next group, in microseconds: the clock, unless that was turned back.
@@ -104,7 +130,7 @@ impl Ledger {
     pub(super) fn after(
         &self,
         group: &AppendGroup<'_>,
-        new_topics: Vec<String>,
+        topics_total: i64,
         repeats: Vec<(usize, u64)>,
     ) -> sqlx::Result<Committed> {
         let head = self.head()?;
@@ -113,10 +139,9 @@ impl Ledger {
                 mark: group.mark(head.mark.commit_no + 1),
                 last_seq: head.last_seq + (group.events.len() - repeats.len()) as u64,
                 received: head.received + group.received(),
-                topics_total: head.topics_total + new_topics.len() as u64,
+                topics_total: from_sql(topics_total)?,
             },
             first_seq: head.last_seq + 1,
-            new_topics,
             repeats,
         })
     }
@@ -129,9 +154,10 @@ pub(super) async fn keep_ledger(
     committed: &Committed,
 ) -> sqlx::Result<()> {
     let updated = sqlx::query(
-        "UPDATE ledger SET commit_no = $1, last_seq = $2, received = $3, topics_total = $4, received_at = $5,
-             writer_id = $6, group_no = $7, first_seq = $8, new_topics = $9, repeats = $10
-         WHERE (SELECT count(*) FROM events WHERE seq > $11) = $2 - $11",
+        "UPDATE ledgers SET commit_no = $1, last_seq = $2, received = $3, topics_total = $4, received_at = $5,
+             writer_id = $6, group_no = $7, first_seq = $8, repeats = $9
+         WHERE namespace_no = $10
+             AND (SELECT count(*) FROM stored_events WHERE place > $11 AND place < $12) = $2 - $13",
     )
     .bind(to_sql(committed.head.mark.commit_no))
     .bind(to_sql(committed.head.last_seq))
@@ -141,8 +167,10 @@ pub(super) async fn keep_ledger(
     .bind(committed.head.mark.writer_id)
     .bind(to_sql(committed.head.mark.group_no))
     .bind(to_sql(committed.first_seq))
-    .bind(to_json(&committed.new_topics)?)
     .bind(to_json(&committed.repeats)?)
+    .bind(ledger.namespace_no)
+    .bind(place(ledger.namespace_no, ledger.last_seq))
+    .bind(place(ledger.namespace_no + 1, 0))
     .bind(ledger.last_seq)
     .execute(&mut **transaction)
     .await?;

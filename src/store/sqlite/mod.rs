@@ -1,16 +1,17 @@
 //! SQLite: one service on one machine, with one file and SQLite's write-ahead log beside it.
 
-mod clock;
 mod connect;
-mod error;
 mod file;
-mod insert;
-mod json;
-mod ledger;
-mod reads;
 mod schema;
-mod topics;
+mod control;
 mod writer;
+mod ledger;
+mod topics;
+mod insert;
+mod reads;
+mod json;
+mod clock;
+mod error;
 
 use std::{
     sync::Arc,
@@ -18,7 +19,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use sqlx::{Connection, SqlitePool};
+use sqlx::{Connection, SqliteConnection, SqlitePool};
 use tracing::warn;
 
 use self::{
@@ -28,8 +29,9 @@ use self::{
     writer::SqliteWriter,
 };
 use super::{
-    EventStore, Head, LedgerMark, OpenError, OpenOptions, Page, PageQuery, StoreError, StoreWriter,
-    StoredEvent, StoredId, Totals,
+    AppendStore, ControlStore, DEFAULT_NAMESPACE, Head, LedgerMark, LedgerRecord, OpenError, OpenOptions,
+    Page, PageQuery, ReadStore, StoreError, StoreWriter, StoredEvent, StoredId, Totals, open::check_scope,
+    rows::or_gone,
 };
 use crate::event::DedupScope;
 
@@ -39,7 +41,6 @@ const LOG_REMOVAL_TIMEOUT: Duration = Duration::from_millis(1_500);
 const CLOSE_POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 pub(super) struct SqliteStore {
-    scope: DedupScope,
     pool: SqlitePool,
     /// For the ledger's head alone.
     head_pool: SqlitePool,
@@ -53,13 +54,13 @@ impl SqliteStore {
         let connector = Connector::new(url, options.migrate)?;
         let mut connection = connector.first().await?;
         schema::bring_up_to_date(&mut connection, options.migrate).await?;
-        let scope = schema::keep_scope(&mut connection, options.scope).await?;
+        let default = keep_default(&mut connection, options.scope).await?;
         let clock_check = ClockCheck::default();
-        clock_check.note(reads::received_at(&mut connection).await.map_err(open_error)?);
+        clock_check.note(reads::received_at(&mut connection, &default).await.map_err(open_error)?);
         let head_pool = connector.head_readers().await?;
         connection.close().await.map_err(open_error)?;
         let pool = connector.readers(options.read_connections);
-        Ok(Self { scope, connector, pool, head_pool, clock_check: Arc::new(clock_check) })
+        Ok(Self { connector, pool, head_pool, clock_check: Arc::new(clock_check) })
     }
 
     /// The readers' pool, unless the file was removed or replaced.
@@ -87,13 +88,26 @@ impl SqliteStore {
     }
 }
 
+/// Creates the namespace `default` with the scope asked for, where there is none; else checks that it has it.
+async fn keep_default(
+    connection: &mut SqliteConnection,
+    asked: Option<DedupScope>,
+) -> Result<LedgerRecord, OpenError> {
+    let scope = asked.unwrap_or(DedupScope::EventId);
+    let default = match control::find(&mut *connection, DEFAULT_NAMESPACE).await.map_err(open_error)? {
+        Some(default) => default,
+        None => control::create(connection, DEFAULT_NAMESPACE, scope).await.map_err(open_error)?,
+    };
+    check_scope(default, asked)
+}
+
 /// Brings the schema up to date; returns its version. Refused while a service has the file.
 pub(super) async fn migrate(url: &str, scope: Option<DedupScope>) -> Result<i64, OpenError> {
     let connector = Connector::new(url, true)?;
     let mut connection = connector.first().await?;
     schema::bring_up_to_date(&mut connection, true).await?;
     if scope.is_some() {
-        schema::keep_scope(&mut connection, scope).await?;
+        keep_default(&mut connection, scope).await?;
     }
     let version = schema::version(&mut connection).await?;
     connection.close().await.map_err(open_error)?;
@@ -101,42 +115,58 @@ pub(super) async fn migrate(url: &str, scope: Option<DedupScope>) -> Result<i64,
 }
 
 #[async_trait]
-impl EventStore for SqliteStore {
-    fn scope(&self) -> DedupScope {
-        self.scope
-    }
-
+impl AppendStore for SqliteStore {
     async fn open_writer(&self) -> Result<Box<dyn StoreWriter>, StoreError> {
         let connection = self.connector.writer().await?;
         let (file, clock_check) = (Arc::clone(self.connector.file()), Arc::clone(&self.clock_check));
-        Ok(Box::new(SqliteWriter::new(connection, self.scope, file, clock_check)))
+        Ok(Box::new(SqliteWriter::new(connection, file, clock_check)))
+    }
+}
+
+#[async_trait]
+impl ReadStore for SqliteStore {
+    async fn page(&self, ledger: &LedgerRecord, query: &PageQuery) -> Result<Page, StoreError> {
+        or_gone(reads::page(self.pool()?, ledger, query).await.map_err(store_error))
     }
 
-    async fn page(&self, query: &PageQuery) -> Result<Page, StoreError> {
-        reads::page(self.pool()?, query).await.map_err(store_error)
+    async fn event(
+        &self,
+        ledger: &LedgerRecord,
+        event_id: &str,
+        topic: Option<&str>,
+    ) -> Result<Option<StoredEvent>, StoreError> {
+        or_gone(reads::event(self.pool()?, ledger, event_id, topic).await.map_err(store_error))
     }
 
-    async fn event(&self, event_id: &str, topic: Option<&str>) -> Result<Option<StoredEvent>, StoreError> {
-        reads::event(self.pool()?, self.scope, event_id, topic).await.map_err(store_error)
-    }
-
-    async fn head(&self) -> Result<Head, StoreError> {
+    async fn head(&self, ledger: &LedgerRecord) -> Result<Head, StoreError> {
         self.connector.file().check()?;
-        reads::head(&self.head_pool).await.map_err(store_error)
+        or_gone(reads::head(&self.head_pool, ledger).await.map_err(store_error))
     }
 
     /// The ledger keeps only its newest commit, which is enough: the file is locked, so no other service can have
     /// appended to a restored copy.
-    async fn holds(&self, seen: &LedgerMark) -> Result<bool, StoreError> {
-        Ok(!self.head().await?.mark.rules_out(seen))
+    async fn holds(&self, ledger: &LedgerRecord, seen: &LedgerMark) -> Result<bool, StoreError> {
+        Ok(!self.head(ledger).await?.mark.rules_out(seen))
     }
 
-    async fn totals(&self) -> Result<Totals, StoreError> {
-        reads::totals(self.pool()?).await.map_err(store_error)
+    async fn totals(&self, ledger: &LedgerRecord) -> Result<Totals, StoreError> {
+        or_gone(reads::totals(self.pool()?, ledger).await.map_err(store_error))
     }
 
-    async fn newest_ids(&self, before: u64, limit: usize) -> Result<Vec<StoredId>, StoreError> {
-        reads::newest_ids(self.pool()?, before, limit).await.map_err(store_error)
+    async fn newest_ids(
+        &self,
+        ledger: &LedgerRecord,
+        before: u64,
+        limit: usize,
+    ) -> Result<Vec<StoredId>, StoreError> {
+        reads::newest_ids(self.pool()?, ledger, before, limit).await.map_err(store_error)
+    }
+}
+
+#[async_trait]
+impl ControlStore for SqliteStore {
+    async fn ledger(&self, namespace: &str) -> Result<Option<LedgerRecord>, StoreError> {
+        control::find(self.pool()?, namespace).await.map_err(store_error)
     }
 
     /// After this the one file holds all events, without a log beside it.

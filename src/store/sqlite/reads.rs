@@ -2,35 +2,51 @@
 
 use sqlx::{AssertSqlSafe, SqliteConnection, SqlitePool};
 
-use crate::{
-    event::DedupScope,
-    store::{
-        Head, PAGE_BYTES_MAX, Page, PageQuery, StoredEvent, StoredId, TOPICS_SHOWN_MAX, Totals,
-        rows::{self, HEAD_COLUMNS, to_sql},
-    },
+use super::ledger::place;
+use crate::store::{
+    Head, LedgerRecord, PAGE_BYTES_MAX, Page, PageQuery, StoredEvent, StoredId, TOPICS_SHOWN_MAX, Totals,
+    rows::{self, HEAD_COLUMNS, joined, to_sql},
 };
 
 /// Sums up the sizes before it reads any payload: a page ends where it would exceed its limit.
-pub(super) async fn page(pool: &SqlitePool, query: &PageQuery) -> sqlx::Result<Page> {
+pub(super) async fn page(
+    pool: &SqlitePool,
+    ledger: &LedgerRecord,
+    query: &PageQuery,
+) -> sqlx::Result<Option<Page>> {
     let direction = if query.after.is_some() { "ASC" } else { "DESC" };
-    let topic_filter = if query.topic.is_some() { "AND topic = $5" } else { "" };
+    let topic_filter = match query.topic {
+        Some(_) => {
+            "AND namespace_no = $1
+             AND topic_no = (SELECT topic_no FROM topics WHERE namespace_no = $1 AND topic = $7)"
+        }
+        None => "",
+    };
     let sql = format!(
-        "SELECT events.*, found FROM (
-             SELECT seq, count(*) OVER () AS found, row_number() OVER running AS place,
-                 sum(bytes) OVER running AS bytes_so_far
-             FROM (
-                 SELECT seq, octet_length(payload) + octet_length(topic || event_id || source) AS bytes
-                 FROM events WHERE seq < $1 AND seq > $2 {topic_filter}
-                 ORDER BY seq {direction} LIMIT $3 + 1
-             )
-             WINDOW running AS (ORDER BY seq {direction} ROWS UNBOUNDED PRECEDING)
-         ) AS sized CROSS JOIN events USING (seq)
-         WHERE place <= $3 AND (place = 1 OR bytes_so_far <= $4)
-         ORDER BY place"
+        "SELECT page.*, found FROM ledgers LEFT JOIN (
+             SELECT events.*, topic, found FROM (
+                 SELECT place, count(*) OVER () AS found, row_number() OVER running AS number,
+                     sum(bytes) OVER running AS bytes_so_far
+                 FROM (
+                     SELECT place, octet_length(payload) + octet_length(event_id || source) AS bytes
+                     FROM stored_events WHERE place < $3 AND place > $4 {topic_filter}
+                     ORDER BY place {direction} LIMIT $5 + 1
+                 )
+                 WINDOW running AS (ORDER BY place {direction} ROWS UNBOUNDED PRECEDING)
+             ) AS sized
+             CROSS JOIN stored_events AS events USING (place)
+             CROSS JOIN topics ON topics.namespace_no = $1 AND topics.topic_no = events.topic_no
+             WHERE number <= $5 AND (number = 1 OR bytes_so_far <= $6)
+         ) AS page ON true
+         WHERE ledgers.namespace_no = $1 AND ledgers.ledger_id = $2
+         ORDER BY page.place {direction}"
     );
+    let namespace_no = ledger.key.namespace_no;
     let mut statement = sqlx::query(AssertSqlSafe(sql))
-        .bind(query.before.map_or(i64::MAX, to_sql))
-        .bind(query.after.map_or(0, to_sql))
+        .bind(namespace_no)
+        .bind(ledger.key.ledger_id)
+        .bind(query.before.map_or(place(namespace_no + 1, 0), |seq| place(namespace_no, to_sql(seq))))
+        .bind(place(namespace_no, query.after.map_or(0, to_sql)))
         .bind(query.limit as i64)
         .bind(PAGE_BYTES_MAX as i64);
     if let Some(topic) = &query.topic {
@@ -42,45 +58,86 @@ pub(super) async fn page(pool: &SqlitePool, query: &PageQuery) -> sqlx::Result<P
 
 pub(super) async fn event(
     pool: &SqlitePool,
-    scope: DedupScope,
+    ledger: &LedgerRecord,
     event_id: &str,
     topic: Option<&str>,
-) -> sqlx::Result<Option<StoredEvent>> {
-    sqlx::query_as(
-        "SELECT * FROM events WHERE event_id = $1 AND scope_topic = $2 AND ($3 IS NULL OR topic = $3)",
+) -> sqlx::Result<Option<Option<StoredEvent>>> {
+    let row = sqlx::query(
+        "SELECT found.* FROM ledgers LEFT JOIN (
+             SELECT events.*, topics.topic FROM identities
+             CROSS JOIN stored_events AS events ON events.place = $6 + identities.seq
+             CROSS JOIN topics ON topics.namespace_no = $1 AND topics.topic_no = events.topic_no
+             WHERE identities.namespace_no = $1 AND identities.digest = $3 AND events.event_id = $4
+                 AND ($5 IS NULL OR topics.topic = $5)
+         ) AS found ON true
+         WHERE ledgers.namespace_no = $1 AND ledgers.ledger_id = $2",
     )
+    .bind(ledger.key.namespace_no)
+    .bind(ledger.key.ledger_id)
+    .bind(ledger.digester.digest(topic.unwrap_or_default(), event_id).to_uuid())
     .bind(event_id)
-    .bind(scope.key_topic(topic.unwrap_or_default()))
     .bind(topic)
+    .bind(place(ledger.key.namespace_no, 0))
+    .fetch_optional(pool)
+    .await?;
+    row.as_ref().map(joined).transpose()
+}
+
+pub(super) async fn head(pool: &SqlitePool, ledger: &LedgerRecord) -> sqlx::Result<Option<Head>> {
+    sqlx::query_as(AssertSqlSafe(format!(
+        "SELECT {HEAD_COLUMNS} FROM ledgers WHERE namespace_no = $1 AND ledger_id = $2"
+    )))
+    .bind(ledger.key.namespace_no)
+    .bind(ledger.key.ledger_id)
     .fetch_optional(pool)
     .await
 }
 
-pub(super) async fn head(pool: &SqlitePool) -> sqlx::Result<Head> {
-    sqlx::query_as(AssertSqlSafe(format!("SELECT {HEAD_COLUMNS} FROM ledger"))).fetch_one(pool).await
-}
-
 /// The newest `received_at`, in microseconds since 1970; 0 in an empty ledger.
-pub(super) async fn received_at(connection: &mut SqliteConnection) -> sqlx::Result<i64> {
-    sqlx::query_scalar("SELECT received_at FROM ledger").fetch_one(connection).await
+pub(super) async fn received_at(
+    connection: &mut SqliteConnection,
+    ledger: &LedgerRecord,
+) -> sqlx::Result<i64> {
+    sqlx::query_scalar("SELECT received_at FROM ledgers WHERE namespace_no = $1")
+        .bind(ledger.key.namespace_no)
+        .fetch_one(connection)
+        .await
 }
 
-pub(super) async fn totals(pool: &SqlitePool) -> sqlx::Result<Totals> {
+pub(super) async fn totals(pool: &SqlitePool, ledger: &LedgerRecord) -> sqlx::Result<Option<Totals>> {
     let rows = sqlx::query(
-        "SELECT ledger.*, topic, unique_events, duplicate_events FROM ledger
-         LEFT JOIN (SELECT * FROM topics ORDER BY topic_no DESC LIMIT $1) ON true
+        "SELECT ledgers.*, topic, unique_events, duplicate_events FROM ledgers
+         LEFT JOIN (SELECT * FROM topics WHERE namespace_no = $1 ORDER BY topic_no DESC LIMIT $3) AS shown ON true
+         WHERE ledgers.namespace_no = $1 AND ledgers.ledger_id = $2
          ORDER BY topic_no",
     )
+    .bind(ledger.key.namespace_no)
+    .bind(ledger.key.ledger_id)
     .bind(TOPICS_SHOWN_MAX as i64)
     .fetch_all(pool)
     .await?;
     rows::totals(&rows)
 }
 
-pub(super) async fn newest_ids(pool: &SqlitePool, before: u64, limit: usize) -> sqlx::Result<Vec<StoredId>> {
-    sqlx::query_as("SELECT seq, topic, event_id FROM events WHERE seq < $1 ORDER BY seq DESC LIMIT $2")
-        .bind(to_sql(before))
-        .bind(limit as i64)
-        .fetch_all(pool)
-        .await
+pub(super) async fn newest_ids(
+    pool: &SqlitePool,
+    ledger: &LedgerRecord,
+    before: u64,
+    limit: usize,
+) -> sqlx::Result<Vec<StoredId>> {
+    let namespace_no = ledger.key.namespace_no;
+    sqlx::query_as(
+        "SELECT seq, topic, event_id
+         FROM (SELECT * FROM stored_events WHERE place > $3 AND place < $4 ORDER BY place DESC LIMIT $5) AS newest
+         CROSS JOIN topics ON topics.namespace_no = $1 AND topics.topic_no = newest.topic_no
+         WHERE EXISTS (SELECT 1 FROM ledgers WHERE namespace_no = $1 AND ledger_id = $2)
+         ORDER BY newest.place DESC",
+    )
+    .bind(namespace_no)
+    .bind(ledger.key.ledger_id)
+    .bind(place(namespace_no, 0))
+    .bind(place(namespace_no, to_sql(before)))
+    .bind(limit as i64)
+    .fetch_all(pool)
+    .await
 }

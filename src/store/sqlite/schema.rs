@@ -1,15 +1,12 @@
-//! The schema of the file, and the scope that it keeps.
+//! The schema of the file.
 
 use sqlx::{SqliteConnection, migrate::Migrator};
 use tracing::info;
 
 use super::error::open_error;
-use crate::{
-    event::DedupScope,
-    store::{
-        OpenError,
-        open::{Applied, check_scope, check_version, version_of},
-    },
+use crate::store::{
+    OpenError,
+    open::{Applied, check_version, version_of},
 };
 
 fn migrator() -> Migrator {
@@ -70,19 +67,4 @@ pub(super) async fn bring_up_to_date(
         info!(version = version(connection).await?, "migrated the schema");
     }
     Ok(())
-}
-
-/// Creates the ledger with the scope asked for, where there is none; else checks that it is the ledger's.
-pub(super) async fn keep_scope(
-    connection: &mut SqliteConnection,
-    asked: Option<DedupScope>,
-) -> Result<DedupScope, OpenError> {
-    sqlx::query("INSERT INTO ledger (id, dedup_scope) VALUES (1, $1) ON CONFLICT DO NOTHING")
-        .bind(asked.unwrap_or(DedupScope::EventId).name())
-        .execute(&mut *connection)
-        .await
-        .map_err(open_error)?;
-    let (kept,): (String,) =
-        sqlx::query_as("SELECT dedup_scope FROM ledger").fetch_one(connection).await.map_err(open_error)?;
-    check_scope(&kept, asked)
 }

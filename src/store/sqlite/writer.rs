@@ -17,14 +17,11 @@ use super::{
     connect::BUSY_TIMEOUT,
     error::store_error,
     file::DatabaseFile,
-    insert::{insert_events, try_insert},
+    insert::{insert_events, insert_identities, try_insert, without},
     ledger::{Ledger, keep_ledger},
-    topics::count_topics,
+    topics::{count_events, number_topics},
 };
-use crate::{
-    event::DedupScope,
-    store::{AppendGroup, AppendOutcome, StoreError, StoreWriter},
-};
+use crate::store::{AppendGroup, AppendOutcome, StoreError, StoreWriter};
 
 /// A log above this is copied into the file and cut, which waits for the readers that use it. SQLite's own
 /// checkpoints do not wait, so overlapping readers keep a log growing.
@@ -35,7 +32,6 @@ const CUT_INTERVAL: Duration = Duration::from_secs(2);
 
 pub(super) struct SqliteWriter {
     connection: SqliteConnection,
-    scope: DedupScope,
     file: Arc<DatabaseFile>,
     clock_check: Arc<ClockCheck>,
     /// When the log could not be cut, at the last attempt.
@@ -45,11 +41,10 @@ pub(super) struct SqliteWriter {
 impl SqliteWriter {
     pub(super) fn new(
         connection: SqliteConnection,
-        scope: DedupScope,
         file: Arc<DatabaseFile>,
         clock_check: Arc<ClockCheck>,
     ) -> Self {
-        Self { connection, scope, file, clock_check, cut_failed_at: None }
+        Self { connection, file, clock_check, cut_failed_at: None }
     }
 
     /// Copies a log that has grown too long into the file, and cuts it. An append does not fail where that does.
@@ -81,7 +76,7 @@ impl StoreWriter for SqliteWriter {
     async fn append(&mut self, group: &AppendGroup<'_>) -> Result<AppendOutcome, StoreError> {
         let log_bytes = self.file.check()?;
         self.cut_log(log_bytes).await.map_err(store_error)?;
-        let outcome = append(&mut self.connection, self.scope, group, &self.clock_check).await;
+        let outcome = append(&mut self.connection, group, &self.clock_check).await;
         let outcome = outcome.map_err(store_error)?;
         self.file.check()?;
         Ok(outcome)
@@ -94,13 +89,14 @@ impl StoreWriter for SqliteWriter {
 
 async fn append(
     connection: &mut SqliteConnection,
-    scope: DedupScope,
     group: &AppendGroup<'_>,
     clock_check: &ClockCheck,
 ) -> sqlx::Result<AppendOutcome> {
     // A transaction that starts with a read fails at its first write if another program is writing.
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-    let ledger = Ledger::read(&mut transaction).await?;
+    let Some(ledger) = Ledger::read(&mut transaction, group.ledger).await? else {
+        return Ok(AppendOutcome::Gone);
+    };
     if let Some(append) = ledger.answer_already_given(group)? {
         return Ok(append);
     }
@@ -109,9 +105,15 @@ async fn append(
     if group.is_probe() {
         try_insert(&mut transaction, &ledger).await?;
     }
-    let repeats = insert_events(&mut transaction, scope, group, &ledger).await?;
-    let new_topics = count_topics(&mut transaction, group, &repeats, &ledger).await?;
-    let committed = ledger.after(group, new_topics, repeats)?;
+    let topic_nos = number_topics(&mut transaction, group, &ledger).await?;
+    let topic_places = group.topic_places();
+    let repeats = insert_identities(&mut transaction, group.digests, &ledger).await?;
+    let events: Vec<_> =
+        group.events.iter().zip(&topic_places).map(|(event, place)| (topic_nos[*place], *event)).collect();
+    insert_events(&mut transaction, &without(&events, &repeats), &ledger).await?;
+    count_events(&mut transaction, group, &topic_nos, &topic_places, &repeats, &ledger).await?;
+    let topics_total = topic_nos.iter().copied().fold(ledger.topics_total(), i64::max);
+    let committed = ledger.after(group, topics_total, repeats)?;
     keep_ledger(&mut transaction, &ledger, &committed).await?;
     transaction.commit().await?;
     Ok(AppendOutcome::Committed(committed))

@@ -8,13 +8,13 @@ use sekali::{
     app::{AppError, Hooks, serve_with},
     config::Config,
     service::Service,
-    store::{CrashTrigger, CrashingStore, EventStore},
+    store::CrashTrigger,
 };
 use tokio::sync::oneshot;
 
 use super::{
     Client, Database,
-    decorated_store::{BeforeAppend, DecoratedStore},
+    decorated_store::{BeforeAppend, DecoratedAppends},
 };
 
 /// How to start a service.
@@ -66,12 +66,12 @@ impl RunningService {
         let (stop, stops) = mpsc::unbounded();
         let writer_crash = CrashTrigger::default();
         let trigger = writer_crash.clone();
-        let decorate = move |store| -> Arc<dyn EventStore> {
-            let store = Arc::new(CrashingStore::new(store, trigger));
-            match settings.before_append {
-                Some(before_append) => Arc::new(DecoratedStore { store, before_append }),
-                None => store,
+        let decorate = move |store| {
+            let mut store = trigger.watch(store);
+            if let Some(before_append) = settings.before_append {
+                store.appends = Arc::new(DecoratedAppends { appends: store.appends, before_append });
             }
+            store
         };
         let hooks = Hooks {
             restarts: settings.restarts,

@@ -9,7 +9,6 @@ use super::WriterActor;
 use crate::{
     actors::{
         request::{PublishError, PublishRequest},
-        stats::Rebuild,
         supervision::guarded,
         writer::{
             blame::{Blame, RefusedGroup, blame},
@@ -25,8 +24,8 @@ use crate::{
 impl WriterActor {
     /// The group is committed.
     pub(super) fn settle(&mut self, group: &Group, committed: SettledGroup, ctx: &mut Context<Self>) {
-        let SettledGroup { settled, committed } = committed;
-        self.position.move_on(committed.head);
+        let SettledGroup { settled, head, committed } = committed;
+        self.position.move_on(head);
         self.store_health.note_taken();
         self.queue.note_taken();
         let ended = EndedGroup {
@@ -144,7 +143,6 @@ impl WriterActor {
         self.shards.forget(epoch);
         self.recent.forget();
         self.position.start_over(epoch, found);
-        self.stats.do_send(Rebuild);
     }
 }
 
