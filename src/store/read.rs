@@ -11,7 +11,7 @@ pub const PAGE_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// Reads one ledger of a database; shared by all who read. Each method is one snapshot.
 ///
-/// Each returns [`StoreError::Gone`] where the number belongs to another ledger by now, or to none.
+/// Each but [`newest_ids`](ReadStore::newest_ids) returns [`StoreError::Gone`] where the number belongs to another ledger by now, or to none.
 #[async_trait]
 pub trait ReadStore: Send + Sync {
     /// One page of events.
@@ -35,7 +35,7 @@ pub trait ReadStore: Send + Sync {
     /// All counters in one snapshot.
     async fn totals(&self, ledger: &LedgerRecord) -> Result<Totals, StoreError>;
 
-    /// The identities of up to `limit` events with a `seq` below `before`, newest first.
+    /// The identities of up to `limit` events with a `seq` below `before`, newest first; none where the ledger is gone.
     async fn newest_ids(
         &self,
         ledger: &LedgerRecord,

@@ -27,10 +27,6 @@ const RIGHTS: &str = "
     UNION ALL
     SELECT 'EXECUTE on sekali.append' WHERE NOT has_function_privilege('sekali.append'::regproc, 'EXECUTE')";
 
-/// Without this, a session plans each statement of the function afresh for each group's arrays, which is a tenth of a
-/// small group's time and never finds a better plan. Citus can plan no such function.
-const KEEP_PLANS: &str = "ALTER FUNCTION sekali.append SET plan_cache_mode = force_generic_plan";
-
 /// Migrates the schema where it is not up to date; refuses instead where `migrate` is false. Returns its version.
 pub(super) async fn bring_up_to_date(connection: &mut PgConnection, migrate: bool) -> Result<i64, OpenError> {
     let has_schema = answered(find_schema(connection)).await?;
@@ -44,7 +40,6 @@ pub(super) async fn bring_up_to_date(connection: &mut PgConnection, migrate: boo
         migrator.create_schema("sekali");
     }
     migrator.run_direct(None, &mut *connection, false).await.map_err(migration_error)?;
-    sqlx::query(KEEP_PLANS).execute(&mut *connection).await.map_err(open_error)?;
     let version = version_of(&applied(connection).await?);
     info!(version, "migrated the schema `sekali`");
     Ok(version)

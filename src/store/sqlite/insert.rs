@@ -180,14 +180,32 @@ pub(super) async fn try_insert(
     ledger: &Ledger,
 ) -> sqlx::Result<()> {
     let mut trial = transaction.begin().await?;
-    insert_digests(&mut trial, &[Digest::from_u128(Uuid::new_v4().as_u128())], ledger).await?;
+    let digest = Digest::from_u128(Uuid::new_v4().as_u128());
+    insert_digests(&mut trial, &[digest], ledger).await?;
     let insert =
         "INSERT INTO stored_events (place, topic_no, received_at, timestamp, event_id, source, payload)
          VALUES ($1, 0, 0, 0, 'sekali probe', 'sekali', '{}')";
     let place = place(ledger.namespace_no(), ledger.next_seq());
     let inserted = sqlx::query(insert).bind(place).execute(&mut *trial).await?;
     expect_rows("INSERT INTO stored_events", &inserted, 1)?;
+    let are_there: bool = sqlx::query_scalar(
+        "SELECT EXISTS (SELECT 1 FROM stored_events WHERE place = $1)
+             AND EXISTS (SELECT 1 FROM identities WHERE namespace_no = $2 AND digest = $3)",
+    )
+    .bind(place)
+    .bind(ledger.namespace_no())
+    .bind(digest.to_uuid())
+    .fetch_one(&mut *trial)
+    .await?;
+    if !are_there {
+        return Err(rows_are_gone().into());
+    }
     trial.rollback().await
+}
+
+/// A trigger removed what was inserted.
+pub(super) fn rows_are_gone() -> Damage {
+    Damage::new("rows that were just inserted are not in their tables: is there a trigger?")
 }
 
 /// Nothing may be acknowledged that a trigger or another program kept from the tables.

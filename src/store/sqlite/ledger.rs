@@ -5,6 +5,7 @@ use uuid::Uuid;
 
 use super::{
     clock::unix_micros,
+    insert::rows_are_gone,
     json::{from_json, to_json},
 };
 use crate::store::{
@@ -147,9 +148,10 @@ impl Ledger {
     }
 }
 
-/// Moves the ledger on, if the table of events has just what was inserted.
+/// Moves the ledger on, if the table of events has just what was inserted, and the group's last identity is there.
 pub(super) async fn keep_ledger(
     transaction: &mut Transaction<'_, Sqlite>,
+    group: &AppendGroup<'_>,
     ledger: &Ledger,
     committed: &Committed,
 ) -> sqlx::Result<()> {
@@ -157,7 +159,8 @@ pub(super) async fn keep_ledger(
         "UPDATE ledgers SET commit_no = $1, last_seq = $2, received = $3, topics_total = $4, received_at = $5,
              writer_id = $6, group_no = $7, first_seq = $8, repeats = $9
          WHERE namespace_no = $10
-             AND (SELECT count(*) FROM stored_events WHERE place > $11 AND place < $12) = $2 - $13",
+             AND (SELECT count(*) FROM stored_events WHERE place > $11 AND place < $12) = $2 - $13
+             AND ($14 IS NULL OR EXISTS (SELECT 1 FROM identities WHERE namespace_no = $10 AND digest = $14))",
     )
     .bind(to_sql(committed.head.mark.commit_no))
     .bind(to_sql(committed.head.last_seq))
@@ -172,10 +175,11 @@ pub(super) async fn keep_ledger(
     .bind(place(ledger.namespace_no, ledger.last_seq))
     .bind(place(ledger.namespace_no + 1, 0))
     .bind(ledger.last_seq)
+    .bind(group.digests.last().map(|digest| digest.to_uuid()))
     .execute(&mut **transaction)
     .await?;
     if updated.rows_affected() == 1 {
         return Ok(());
     }
-    Err(Damage::new("events that were just inserted are not in their table: is there a trigger?").into())
+    Err(rows_are_gone().into())
 }

@@ -114,7 +114,7 @@ async fn append(
     count_events(&mut transaction, group, &topic_nos, &topic_places, &repeats, &ledger).await?;
     let topics_total = topic_nos.iter().copied().fold(ledger.topics_total(), i64::max);
     let committed = ledger.after(group, topics_total, repeats)?;
-    keep_ledger(&mut transaction, &ledger, &committed).await?;
+    keep_ledger(&mut transaction, group, &ledger, &committed).await?;
     transaction.commit().await?;
     Ok(AppendOutcome::Committed(committed))
 }
