@@ -5,9 +5,10 @@ use std::collections::HashMap;
 use sqlx::{Sqlite, Transaction};
 
 use super::{insert::expect_rows, json::to_json, ledger::Ledger};
-use crate::store::{AppendGroup, Damage};
+use crate::store::{AppendGroup, Damage, TopicCount};
 
-/// The number of each topic of the group, in the order of its counts. New topics get the next numbers.
+/// The number of each topic of the group, in the order of its counts. New topics get the next numbers, and come into
+/// their table with their counts.
 pub(super) async fn number_topics(
     transaction: &mut Transaction<'_, Sqlite>,
     group: &AppendGroup<'_>,
@@ -26,19 +27,6 @@ pub(super) async fn number_topics(
     .fetch_all(&mut **transaction)
     .await?;
     let known: HashMap<String, i64> = known.into_iter().collect();
-    let new: Vec<&str> = names.iter().copied().filter(|name| !known.contains_key(*name)).collect();
-    if !new.is_empty() {
-        let inserted = sqlx::query(
-            "INSERT INTO topics (namespace_no, topic, topic_no, unique_events, duplicate_events)
-             SELECT $1, value, $2 + 1 + key, 0, 0 FROM json_each($3)",
-        )
-        .bind(ledger.namespace_no())
-        .bind(ledger.topics_total())
-        .bind(to_json(&new)?)
-        .execute(&mut **transaction)
-        .await?;
-        expect_rows("INSERT INTO topics", &inserted, new.len())?;
-    }
     let mut next = ledger.topics_total();
     let number = |name: &str| {
         known.get(name).copied().unwrap_or_else(|| {
@@ -51,9 +39,9 @@ pub(super) async fn number_topics(
 
 /// Adds the group's counts to its topics, whose numbers these are, once `repeats` (places in its events) proved to be
 /// duplicates.
-pub(super) async fn count_events(
+pub(super) async fn count_events<'a>(
     transaction: &mut Transaction<'_, Sqlite>,
-    group: &AppendGroup<'_>,
+    group: &AppendGroup<'a>,
     topic_nos: &[i64],
     topic_places: &[usize],
     repeats: &[(usize, u64)],
@@ -62,25 +50,26 @@ pub(super) async fn count_events(
     if group.counts.is_empty() {
         return Ok(());
     }
-    let row = |(topic_no, count): (&i64, &crate::store::TopicCount<'_>)| {
-        (*topic_no, count.new_events, count.duplicates)
+    let row = |(topic_no, count): (&i64, &TopicCount<'a>)| {
+        (count.topic, *topic_no, count.new_events, count.duplicates)
     };
-    let mut counts: Vec<(i64, u64, u64)> = topic_nos.iter().zip(group.counts).map(row).collect();
+    let mut counts: Vec<_> = topic_nos.iter().zip(group.counts).map(row).collect();
     for (event, _) in repeats {
-        let (_, new_events, duplicates) = &mut counts[topic_places[*event]];
+        let (.., new_events, duplicates) = &mut counts[topic_places[*event]];
         *new_events = new_events.checked_sub(1).ok_or_else(|| Damage::new("more repeats than events"))?;
         *duplicates += 1;
     }
-    let updated = sqlx::query(
-        "UPDATE topics SET unique_events = unique_events + added.unique_count,
-             duplicate_events = duplicate_events + added.duplicate_count
-         FROM (SELECT value ->> 0 AS topic_no, value ->> 1 AS unique_count, value ->> 2 AS duplicate_count
-               FROM json_each($2)) AS added
-         WHERE topics.namespace_no = $1 AND topics.topic_no = added.topic_no",
+    // UPDATE … FROM would be planned as a scan of all topics of the namespace.
+    let counted = sqlx::query(
+        "INSERT INTO topics (namespace_no, topic, topic_no, unique_events, duplicate_events)
+         SELECT $1, value ->> 0, value ->> 1, value ->> 2, value ->> 3 FROM json_each($2) WHERE true
+         ON CONFLICT (namespace_no, topic) DO UPDATE
+         SET unique_events = unique_events + excluded.unique_events,
+             duplicate_events = duplicate_events + excluded.duplicate_events",
     )
     .bind(ledger.namespace_no())
     .bind(to_json(&counts)?)
     .execute(&mut **transaction)
     .await?;
-    expect_rows("UPDATE topics", &updated, counts.len())
+    expect_rows("INSERT INTO topics", &counted, counts.len())
 }
