@@ -8,12 +8,14 @@ use std::{
 use uuid::Uuid;
 
 use super::group::{Group, Settled};
-use crate::store::{
-    AppendGroup, AppendOutcome, AppendStore, Committed, Head, LedgerKey, LedgerMark, StoreError, StoreWriter,
-};
 use crate::{
     actors::{PublishError, stats::GroupCommitted},
+    event::{Digest, Event},
     ledger::{StoreHealth, StoreLoss},
+    store::{
+        AppendGroup, AppendOutcome, AppendStore, Committed, Head, LedgerKey, LedgerMark, StoreError,
+        StoreWriter, TopicCount,
+    },
 };
 
 /// After this long an append's connection is dropped and never used again; opening one counts, too. The store's own time limits for a
@@ -73,6 +75,18 @@ pub(in crate::actors) struct AppendContext {
     pub(in crate::actors) store_patience: Duration,
 }
 
+impl AppendContext {
+    fn append<'a>(
+        &self,
+        events: &'a [&'a Event],
+        digests: &'a [Digest],
+        counts: &'a [TopicCount<'a>],
+    ) -> AppendGroup<'a> {
+        let GroupId { writer_id, group_no } = self.id;
+        AppendGroup { ledger: self.ledger, writer_id, group_no, seen: self.seen, events, digests, counts }
+    }
+}
+
 /// Commits `group` under its id; the same id however often it is tried.
 pub(in crate::actors) async fn commit(
     mut connection: Connection,
@@ -94,15 +108,7 @@ async fn try_until_settled(
 ) -> Result<SettledGroup, CommitFailure> {
     let (events, digests) = group.candidates();
     let counts = group.counts();
-    let append = AppendGroup {
-        ledger: context.ledger,
-        writer_id: context.id.writer_id,
-        group_no: context.id.group_no,
-        seen: context.seen,
-        events: &events,
-        digests: &digests,
-        counts: &counts,
-    };
+    let append = context.append(&events, &digests, &counts);
     let started = Instant::now();
     let mut backoff = BACKOFF_MIN;
     loop {

@@ -28,12 +28,29 @@ const NEWEST: &str = "
     ) newest ON true
     WHERE l.namespace_no = $1 AND l.ledger_id = $2";
 
-/// The sizes are summed up before any payload is fetched: a page ends where it would outgrow its limit.
 pub(super) async fn page(
     pool: &PgPool,
     ledger: &LedgerRecord,
     query: &PageQuery,
 ) -> sqlx::Result<Option<Page>> {
+    let mut statement = sqlx::query(AssertSqlSafe(page_sql(query)))
+        .bind(ledger.key.namespace_no)
+        .bind(ledger.key.ledger_id)
+        .bind(query.before.map_or(i64::MAX, to_sql))
+        .bind(query.after.map_or(0, to_sql))
+        .bind(query.limit as i64)
+        .bind(PAGE_BYTES_MAX as i64);
+    if let Some(topic) = &query.topic {
+        statement = statement.bind(topic);
+    }
+    let mut lease = Lease::take(pool).await?;
+    let rows = statement.fetch_all(lease.connection()).await?;
+    lease.give_back();
+    rows::page(&rows)
+}
+
+/// The sizes are summed up before any payload is fetched: a page ends where it would outgrow its limit.
+fn page_sql(query: &PageQuery) -> String {
     let direction = if query.after.is_some() { "ASC" } else { "DESC" };
     let topic_filter = match query.topic {
         Some(_) => {
@@ -41,7 +58,7 @@ pub(super) async fn page(
         }
         None => "",
     };
-    let sql = format!(
+    format!(
         "SELECT {EVENT_COLUMNS}, found FROM sekali.ledgers l
          LEFT JOIN (
              SELECT sized.*, topic FROM (
@@ -60,21 +77,7 @@ pub(super) async fn page(
          ) page ON true
          WHERE l.namespace_no = $1 AND l.ledger_id = $2
          ORDER BY place"
-    );
-    let mut statement = sqlx::query(AssertSqlSafe(sql))
-        .bind(ledger.key.namespace_no)
-        .bind(ledger.key.ledger_id)
-        .bind(query.before.map_or(i64::MAX, to_sql))
-        .bind(query.after.map_or(0, to_sql))
-        .bind(query.limit as i64)
-        .bind(PAGE_BYTES_MAX as i64);
-    if let Some(topic) = &query.topic {
-        statement = statement.bind(topic);
-    }
-    let mut lease = Lease::take(pool).await?;
-    let rows = statement.fetch_all(lease.connection()).await?;
-    lease.give_back();
-    rows::page(&rows)
+    )
 }
 
 pub(super) async fn event(

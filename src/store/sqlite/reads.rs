@@ -8,12 +8,28 @@ use crate::store::{
     rows::{self, HEAD_COLUMNS, joined, to_sql},
 };
 
-/// Sums up the sizes before it reads any payload: a page ends where it would exceed its limit.
 pub(super) async fn page(
     pool: &SqlitePool,
     ledger: &LedgerRecord,
     query: &PageQuery,
 ) -> sqlx::Result<Option<Page>> {
+    let namespace_no = ledger.key.namespace_no;
+    let mut statement = sqlx::query(AssertSqlSafe(page_sql(query)))
+        .bind(namespace_no)
+        .bind(ledger.key.ledger_id)
+        .bind(query.before.map_or(place(namespace_no + 1, 0), |seq| place(namespace_no, to_sql(seq))))
+        .bind(place(namespace_no, query.after.map_or(0, to_sql)))
+        .bind(query.limit as i64)
+        .bind(PAGE_BYTES_MAX as i64);
+    if let Some(topic) = &query.topic {
+        statement = statement.bind(topic);
+    }
+    let rows = statement.fetch_all(pool).await?;
+    rows::page(&rows)
+}
+
+/// Sums up the sizes before it reads any payload: a page ends where it would exceed its limit.
+fn page_sql(query: &PageQuery) -> String {
     let direction = if query.after.is_some() { "ASC" } else { "DESC" };
     let topic_filter = match query.topic {
         Some(_) => {
@@ -22,7 +38,7 @@ pub(super) async fn page(
         }
         None => "",
     };
-    let sql = format!(
+    format!(
         "SELECT page.*, found FROM ledgers LEFT JOIN (
              SELECT events.*, topic, found FROM (
                  SELECT place, count(*) OVER () AS found, row_number() OVER running AS number,
@@ -40,20 +56,7 @@ pub(super) async fn page(
          ) AS page ON true
          WHERE ledgers.namespace_no = $1 AND ledgers.ledger_id = $2
          ORDER BY page.place {direction}"
-    );
-    let namespace_no = ledger.key.namespace_no;
-    let mut statement = sqlx::query(AssertSqlSafe(sql))
-        .bind(namespace_no)
-        .bind(ledger.key.ledger_id)
-        .bind(query.before.map_or(place(namespace_no + 1, 0), |seq| place(namespace_no, to_sql(seq))))
-        .bind(place(namespace_no, query.after.map_or(0, to_sql)))
-        .bind(query.limit as i64)
-        .bind(PAGE_BYTES_MAX as i64);
-    if let Some(topic) = &query.topic {
-        statement = statement.bind(topic);
-    }
-    let rows = statement.fetch_all(pool).await?;
-    rows::page(&rows)
+    )
 }
 
 pub(super) async fn event(
