@@ -12,7 +12,7 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 const BATCH: usize = 1_000;
 
-/// The table of the service, under another name.
+/// One row an event, and a unique key on its id: what one would write without the service.
 pub async fn create_table(url: &str) -> Result<()> {
     let mut connection = PgConnection::connect(url).await?;
     sqlx::raw_sql(
@@ -48,7 +48,7 @@ pub async fn fill(url: &str, rows: u64) -> Result<()> {
     Ok(connection.close().await?)
 }
 
-/// Rows a second that SQLite takes from `json_each` in transactions of `batch` rows, into the service's own table.
+/// Rows a second that SQLite takes from `json_each` in transactions of `batch` rows, into the service's own tables.
 pub async fn json_each(url: &str, batch: usize, seconds: f64) -> Result<f64> {
     sekali::store::migrate(url, None).await?;
     let options: SqliteConnectOptions = url.parse()?;
@@ -60,13 +60,22 @@ pub async fn json_each(url: &str, batch: usize, seconds: f64) -> Result<f64> {
         let values: Vec<_> = (0..batch)
             .map(|place| {
                 let id = Uuid::new_v4().to_string();
-                (TOPICS[place % TOPICS.len()], id, "", 1_781_784_000_123_456_i64, "load", PAYLOAD)
+                (place % TOPICS.len(), id, 1_781_784_000_123_456_i64, "load", PAYLOAD)
             })
             .collect();
+        let digests: Vec<_> = (0..batch).map(|_| Uuid::new_v4().simple().to_string()).collect();
         let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
         sqlx::query(
-            "INSERT INTO events (seq, topic, event_id, scope_topic, timestamp, source, payload, received_at)
-             SELECT $1 + key, value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, 0
+            "INSERT INTO identities (namespace_no, digest, seq)
+             SELECT 1, unhex(value), $1 + key FROM json_each($2)",
+        )
+        .bind(rows + 1)
+        .bind(serde_json::to_string(&digests)?)
+        .execute(&mut *transaction)
+        .await?;
+        sqlx::query(
+            "INSERT INTO stored_events (place, topic_no, event_id, timestamp, source, payload, received_at)
+             SELECT (1 << 40) + $1 + key, value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, 0
              FROM json_each($2)",
         )
         .bind(rows + 1)

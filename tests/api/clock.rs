@@ -22,7 +22,7 @@ fn old_commits_are_pruned_although_a_clock_was_ahead_once() {
         }
         let (ended, database) = service.stop().await;
         ended.unwrap();
-        let ahead = "UPDATE sekali.events SET received_at = now() + interval '1 year';
+        let ahead = "UPDATE sekali.stored_events SET received_at = now() + interval '1 year';
              UPDATE sekali.commits SET received_at = now() + interval '1 year';
              UPDATE sekali.commits SET received = received - 40000000 WHERE group_no < 3";
         database.execute(ahead).await;

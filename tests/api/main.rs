@@ -13,6 +13,7 @@ mod endings;
 mod faults;
 mod hang_up;
 mod harness;
+mod identities;
 mod listing;
 mod memory;
 mod odd_events;

@@ -97,7 +97,7 @@ fn a_newer_schema_is_refused() {
 }
 
 #[test]
-fn a_schema_of_a_known_version_and_another_text_is_refused() {
+fn a_database_of_version_0_1_is_refused_with_the_way_to_take_its_events_along() {
     on_both_databases(async |database| {
         assert!(run(&["migrate", "--database-url", &database.url]).status.success());
         let (table, checksum) = match database.engine {
@@ -105,12 +105,16 @@ fn a_schema_of_a_known_version_and_another_text_is_refused() {
             Engine::Postgres => ("sekali.schema_versions", "'\\x00'"),
         };
         database.execute(&format!("UPDATE {table} SET checksum = {checksum} WHERE version = 1")).await;
-        for arguments in [&[][..], &["--migrate=false"]] {
-            let sentence = refusal(&database.url, arguments);
+        let migrate = &mut sekali(&["migrate", "--log-level", "off", "--database-url", &database.url]);
+        let refusals =
+            [refusal(&database.url, &[]), refusal(&database.url, &["--migrate=false"]), failure(migrate, 1)];
+        for sentence in refusals {
             assert!(
-                sentence.contains("schema version 1 of this database was made by another build"),
+                sentence.contains("this database is of sekali 0.1: export it with that version"),
                 "{sentence}"
             );
+            assert!(sentence.contains("`sekali events --all > f`"), "{sentence}");
+            assert!(sentence.contains("then `sekali publish f` into a new one"), "{sentence}");
         }
     });
 }

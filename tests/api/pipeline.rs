@@ -18,11 +18,12 @@ use proptest::{
 };
 use sekali::{
     actors::{PublishError, RestartPolicy},
-    event::{DedupScope, Event, Outcome, Timestamp, parse_batch},
+    event::{DedupScope, Digester, Event, Outcome, Timestamp, parse_batch},
     service::{LinesLost, Service, ServiceLimits},
     store::{
-        AppendGroup, AppendOutcome, Committed, EventStore, Head, LedgerMark, Page, PageQuery, StoreError,
-        StoreWriter, StoredEvent, StoredId, TopicCount, TopicTotal, Totals,
+        AppendGroup, AppendOutcome, AppendStore, Committed, ControlStore, DEFAULT_NAMESPACE, Head, LedgerKey,
+        LedgerMark, LedgerRecord, Page, PageQuery, ReadStore, Store, StoreError, StoreWriter, StoredEvent,
+        StoredId, TopicCount, TopicTotal, Totals,
     },
 };
 use serde_json::{Value, json};
@@ -66,6 +67,16 @@ struct Judge {
     done: HashMap<Uuid, (u64, Committed)>,
     /// All commits, the first one being number 1.
     commits: Vec<LedgerMark>,
+}
+
+/// The one ledger of the database.
+fn ledger(scope: DedupScope) -> LedgerRecord {
+    LedgerRecord {
+        key: LedgerKey { namespace_no: 1, ledger_id: Uuid::from_u128(1) },
+        namespace: DEFAULT_NAMESPACE.to_owned(),
+        scope,
+        digester: Digester::new(scope, &[7; 16]),
+    }
 }
 
 /// The topic, as far as the scope lets it count, and the id.
@@ -122,23 +133,31 @@ impl Judge {
                 }
             }
         }
-        let mut new_topics = Vec::new();
-        for count in group.counts_after(&repeats) {
-            let place = self.topics.iter().position(|total| total.topic == count.topic);
-            let place = place.unwrap_or_else(|| {
-                new_topics.push(count.topic.to_owned());
-                self.topics.push(TopicTotal { topic: count.topic.to_owned(), unique: 0, duplicates: 0 });
-                self.topics.len() - 1
-            });
-            self.topics[place].unique += count.new_events;
-            self.topics[place].duplicates += count.duplicates;
+        for count in group.counts {
+            let total = self.total(count.topic);
+            total.unique += count.new_events;
+            total.duplicates += count.duplicates;
             self.head.received += count.new_events + count.duplicates;
+        }
+        for (place, _) in &repeats {
+            let total = self.total(group.events[*place].topic());
+            total.unique -= 1;
+            total.duplicates += 1;
         }
         self.head.mark = group.mark(self.head.mark.commit_no + 1);
         self.commits.push(self.head.mark);
         self.head.last_seq = self.events.len() as u64;
         self.head.topics_total = self.topics.len() as u64;
-        Committed { head: self.head, first_seq, new_topics, repeats }
+        Committed { head: self.head, first_seq, repeats }
+    }
+
+    fn total(&mut self, topic: &str) -> &mut TopicTotal {
+        let place = self.topics.iter().position(|total| total.topic == topic);
+        let place = place.unwrap_or_else(|| {
+            self.topics.push(TopicTotal { topic: topic.to_owned(), unique: 0, duplicates: 0 });
+            self.topics.len() - 1
+        });
+        &mut self.topics[place]
     }
 
     /// Another node commits an event of its own.
@@ -146,11 +165,14 @@ impl Judge {
         let name = format!("of another node, {}", self.events.len());
         let body = harness::event("elsewhere", &name).to_string();
         let event = parse_batch(Bytes::from(body), 1).unwrap().remove(0);
+        let LedgerRecord { key, digester, .. } = ledger(self.scope);
         self.store(&AppendGroup {
+            ledger: key,
             writer_id: Uuid::new_v4(),
             group_no: 1,
             seen: LedgerMark::default(),
             events: &[&event],
+            digests: &[digester.digest(event.topic(), event.event_id())],
             counts: &[TopicCount { topic: event.topic(), new_events: 1, duplicates: 0 }],
         });
     }
@@ -190,6 +212,11 @@ impl Inside {
         let identities: Vec<Identity> = group.events.iter().map(|event| identity(scope, event)).collect();
         if identities.iter().collect::<HashSet<_>>().len() < identities.len() {
             self.breaches.push(format!("group {} has an event twice", group.group_no));
+        }
+        let LedgerRecord { key, digester, .. } = ledger(scope);
+        let digest = |event: &&Event| digester.digest(event.topic(), event.event_id());
+        if group.ledger != key || !group.events.iter().map(digest).eq(group.digests.iter().copied()) {
+            self.breaches.push(format!("group {} has the ledger or digests of another one", group.group_no));
         }
         let mut events_by_topic: HashMap<&str, u64> = HashMap::new();
         for event in group.events {
@@ -258,11 +285,7 @@ fn away() -> StoreError {
 }
 
 #[async_trait]
-impl EventStore for FaultyStore {
-    fn scope(&self) -> DedupScope {
-        self.judge().scope
-    }
-
+impl AppendStore for FaultyStore {
     async fn open_writer(&self) -> Result<Box<dyn StoreWriter>, StoreError> {
         self.inside(|inside| match inside.refusals.checked_sub(1) {
             Some(left) => {
@@ -273,12 +296,20 @@ impl EventStore for FaultyStore {
         })?;
         Ok(Box::new(FaultyWriter { store: self.clone(), in_order: AtomicBool::new(true) }))
     }
+}
 
-    async fn page(&self, _query: &PageQuery) -> Result<Page, StoreError> {
+#[async_trait]
+impl ReadStore for FaultyStore {
+    async fn page(&self, _ledger: &LedgerRecord, _query: &PageQuery) -> Result<Page, StoreError> {
         unreachable!("nobody reads pages here")
     }
 
-    async fn event(&self, event_id: &str, topic: Option<&str>) -> Result<Option<StoredEvent>, StoreError> {
+    async fn event(
+        &self,
+        _ledger: &LedgerRecord,
+        event_id: &str,
+        topic: Option<&str>,
+    ) -> Result<Option<StoredEvent>, StoreError> {
         let judge = self.judge();
         let key = (judge.scope.key_topic(topic.unwrap_or_default()).to_owned(), event_id.to_owned());
         Ok(judge.seqs.get(&key).map(|seq| {
@@ -295,22 +326,27 @@ impl EventStore for FaultyStore {
         }))
     }
 
-    async fn head(&self) -> Result<Head, StoreError> {
+    async fn head(&self, _ledger: &LedgerRecord) -> Result<Head, StoreError> {
         if self.inside(|inside| inside.heads_fail) {
             return Err(away());
         }
         Ok(self.judge().head)
     }
 
-    async fn holds(&self, seen: &LedgerMark) -> Result<bool, StoreError> {
+    async fn holds(&self, _ledger: &LedgerRecord, seen: &LedgerMark) -> Result<bool, StoreError> {
         Ok(self.judge().holds(seen))
     }
 
-    async fn totals(&self) -> Result<Totals, StoreError> {
+    async fn totals(&self, _ledger: &LedgerRecord) -> Result<Totals, StoreError> {
         Ok(self.judge().totals())
     }
 
-    async fn newest_ids(&self, before: u64, limit: usize) -> Result<Vec<StoredId>, StoreError> {
+    async fn newest_ids(
+        &self,
+        _ledger: &LedgerRecord,
+        before: u64,
+        limit: usize,
+    ) -> Result<Vec<StoredId>, StoreError> {
         let judge = self.judge();
         let newest_first = (1..=judge.events.len() as u64).rev().filter(|seq| *seq < before).take(limit);
         let stored = newest_first.map(|seq| (seq, &judge.events[seq as usize - 1]));
@@ -320,6 +356,13 @@ impl EventStore for FaultyStore {
             event_id: event.event_id().to_string(),
         };
         Ok(stored.map(id).collect())
+    }
+}
+
+#[async_trait]
+impl ControlStore for FaultyStore {
+    async fn ledger(&self, namespace: &str) -> Result<Option<LedgerRecord>, StoreError> {
+        Ok((namespace == DEFAULT_NAMESPACE).then(|| ledger(self.judge().scope)))
     }
 
     async fn close(&self) {}
@@ -503,6 +546,12 @@ fn service_limits(case: &Case, store_patience: Duration) -> ServiceLimits {
     }
 }
 
+fn start(store: &FaultyStore, limits: ServiceLimits) -> Service {
+    let engine = Arc::new(store.clone());
+    let whole = Store { appends: engine.clone(), reads: engine.clone(), control: engine };
+    Service::start(whole, ledger(store.judge().scope), limits, LinesLost::default()).unwrap()
+}
+
 fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
 }
@@ -511,7 +560,7 @@ fn runtime() -> tokio::runtime::Runtime {
 fn run(case: &Case, store: &FaultyStore, store_patience: Duration) -> (Vec<Attempt>, Totals) {
     let limits = service_limits(case, store_patience);
     actix_rt::System::with_tokio_rt(runtime).block_on(async {
-        let actors = Service::start(Arc::new(store.clone()), limits, LinesLost::default()).unwrap();
+        let actors = start(store, limits);
         let publishers: Vec<_> = case
             .publishers
             .iter()
@@ -530,13 +579,13 @@ fn run(case: &Case, store: &FaultyStore, store_patience: Duration) -> (Vec<Attem
         if store.generation() > 0 {
             // A poll notices a roll-back that no later append has met.
             harness::eventually("the counters are those of the database", async || {
-                actors.report().await.unwrap().counters.totals == store.judge().totals()
+                *actors.report().await.unwrap().totals == store.judge().totals()
             })
             .await;
         }
         let report = actors.report().await.unwrap();
         actors.stop().await;
-        (attempts, report.counters.totals.clone())
+        (attempts, (*report.totals).clone())
     })
 }
 
@@ -750,10 +799,7 @@ fn ids_that_warmed_a_window_and_were_rolled_back_are_not_called_duplicates() {
             inside.groups.clear();
         });
         actix_rt::System::with_tokio_rt(runtime).block_on(async {
-            let actors = {
-                let limits = service_limits(&case, Duration::from_secs(20));
-                Service::start(Arc::new(store.clone()), limits, LinesLost::default()).unwrap()
-            };
+            let actors = start(&store, service_limits(&case, Duration::from_secs(20)));
             harness::eventually("the windows are warm", async || {
                 let report = actors.report().await.unwrap();
                 report.shards.iter().map(|(_, window_ids)| window_ids).sum::<usize>() == names.len()

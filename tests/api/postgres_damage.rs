@@ -2,8 +2,8 @@
 //! for SQLite.
 
 use sekali::{
-    event::{DedupScope, parse_batch},
-    store::{AppendGroup, LedgerMark, OpenOptions, StoreError, TopicCount, open},
+    event::{DedupScope, Event, parse_batch},
+    store::{AppendGroup, DEFAULT_NAMESPACE, LedgerMark, OpenOptions, StoreError, TopicCount, open},
 };
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -29,18 +29,25 @@ fn trigger(table: &str, moment: &str, body: &str) -> String {
 }
 
 const WITHOUT_TRIGGER: &str = "DROP FUNCTION meddle CASCADE";
-const DELETES_IT: &str = "DELETE FROM sekali.events WHERE seq = NEW.seq; RETURN NULL;";
+const DELETES_IT: &str = "DELETE FROM sekali.stored_events WHERE seq = NEW.seq; RETURN NULL;";
+const DELETES_IDENTITY: &str = "DELETE FROM sekali.identities WHERE digest = NEW.digest; RETURN NULL;";
 
 #[test]
 fn rows_that_a_trigger_or_rule_drops_are_not_acknowledged() {
     let drops = [
-        (trigger("sekali.events", "BEFORE", "RETURN NULL;"), WITHOUT_TRIGGER),
-        (trigger("sekali.events", "AFTER", DELETES_IT), WITHOUT_TRIGGER),
+        (trigger("sekali.stored_events", "BEFORE", "RETURN NULL;"), WITHOUT_TRIGGER),
+        (trigger("sekali.stored_events", "AFTER", DELETES_IT), WITHOUT_TRIGGER),
+        (trigger("sekali.identities", "BEFORE", "RETURN NULL;"), WITHOUT_TRIGGER),
+        (trigger("sekali.identities", "AFTER", DELETES_IDENTITY), WITHOUT_TRIGGER),
         (trigger("sekali.topics", "BEFORE", "RETURN NULL;"), WITHOUT_TRIGGER),
         (trigger("sekali.commits", "BEFORE", "RETURN NULL;"), WITHOUT_TRIGGER),
         (
-            "CREATE RULE meddle AS ON INSERT TO sekali.events DO INSTEAD NOTHING".to_owned(),
-            "DROP RULE meddle ON sekali.events",
+            "CREATE RULE meddle AS ON INSERT TO sekali.stored_events DO INSTEAD NOTHING".to_owned(),
+            "DROP RULE meddle ON sekali.stored_events",
+        ),
+        (
+            "CREATE RULE meddle AS ON INSERT TO sekali.identities DO INSTEAD NOTHING".to_owned(),
+            "DROP RULE meddle ON sekali.identities",
         ),
     ];
     for (meddle, undo) in drops {
@@ -67,18 +74,22 @@ fn rows_that_a_trigger_or_rule_drops_are_not_acknowledged() {
 
 #[test]
 fn repeats_of_events_that_another_program_removed_are_not_acknowledged() {
-    for removal in ["TRUNCATE sekali.events", "DELETE FROM sekali.events WHERE seq = 2"] {
+    for removal in [
+        "TRUNCATE sekali.stored_events",
+        "DELETE FROM sekali.stored_events WHERE seq = 2",
+        "TRUNCATE sekali.identities",
+    ] {
         eprintln!("--- {removal}");
         block_on(async {
             let service = start().await;
             service.client.publish_ok(events("t", ["a", "b"])).await;
             service.database().execute(removal).await;
-            let left = service.database().number("SELECT count(*) FROM sekali.events").await;
+            let left = service.database().number("SELECT count(*) FROM sekali.stored_events").await;
             for body in [event("t", "a"), event("t", "c"), events("t", ["c", "a"])] {
                 service.client.publish(body).await.problem(503);
                 is_ready(&service, false).await;
             }
-            assert_eq!(service.database().number("SELECT count(*) FROM sekali.events").await, left);
+            assert_eq!(service.database().number("SELECT count(*) FROM sekali.stored_events").await, left);
         });
     }
 }
@@ -104,9 +115,8 @@ fn a_damaged_payload_is_named_and_never_sent_as_json() {
     block_on(async {
         let service = start().await;
         service.client.publish_ok(events("t", ["a", "b", "c"])).await;
-        service.database().execute("ALTER TABLE sekali.events ALTER COLUMN payload TYPE text").await;
         for (payload, reason) in [("{\"a\":", "is not JSON"), ("[1]", "is not a JSON object")] {
-            let damage = format!("UPDATE sekali.events SET payload = '{payload}' WHERE seq = 2");
+            let damage = format!("UPDATE sekali.stored_events SET payload = '{payload}' WHERE seq = 2");
             service.database().execute(&damage).await;
             for path in ["/events", "/events?topic=t", "/events/b"] {
                 let problem = service.client.get(path).await.problem(500);
@@ -123,11 +133,12 @@ fn a_damaged_payload_is_named_and_never_sent_as_json() {
 #[test]
 fn an_event_that_the_operators_own_check_or_trigger_refuses_is_its_producers_affair() {
     let refuse = trigger(
-        "sekali.events",
+        "sekali.stored_events",
         "BEFORE",
-        "IF NEW.topic = 'bad' THEN RAISE EXCEPTION 'not here'; END IF; RETURN NEW;",
+        "IF (SELECT topic FROM sekali.topics WHERE namespace_no = NEW.namespace_no AND topic_no = NEW.topic_no) = 'bad'
+         THEN RAISE EXCEPTION 'not here'; END IF; RETURN NEW;",
     );
-    for rule in ["ALTER TABLE sekali.events ADD CHECK (topic IN ('t', 'u'))", &refuse] {
+    for rule in ["ALTER TABLE sekali.stored_events ADD CHECK (event_id IN ('a', 'd'))", &refuse] {
         block_on(async {
             let service = start().await;
             service.database().execute(rule).await;
@@ -158,7 +169,8 @@ fn what_one_group_may_not_use_is_told_apart_from_an_absent_store() {
             )
             .await;
         let store = open(&database.url, &options).await.unwrap();
-        let mut writer = store.open_writer().await.unwrap();
+        let ledger = store.control.ledger(DEFAULT_NAMESPACE).await.unwrap().unwrap();
+        let mut writer = store.appends.open_writer().await.unwrap();
         let payload = json!({"a": "x".repeat(200)});
         let event = |id: usize| {
             json!({"topic": "t", "event_id": id.to_string(), "source": "s", "timestamp": "2026-01-01T00:00:00Z",
@@ -167,19 +179,28 @@ fn what_one_group_may_not_use_is_told_apart_from_an_absent_store() {
         let body = Value::Array((0..5_000).map(event).collect()).to_string();
         let parsed = parse_batch(body.into(), usize::MAX).unwrap();
         let candidates: Vec<_> = parsed.iter().collect();
-        let counts = [TopicCount { topic: "t", new_events: parsed.len() as u64, duplicates: 0 }];
+        let digest = |event: &Event| ledger.digester.digest(event.topic(), event.event_id());
+        let digests: Vec<_> = parsed.iter().map(digest).collect();
+        let count =
+            |new_events: usize| [TopicCount { topic: "t", new_events: new_events as u64, duplicates: 0 }];
+        let (one, all) = (count(1), count(parsed.len()));
         let mut group = AppendGroup {
+            ledger: ledger.key,
             writer_id: Uuid::new_v4(),
             group_no: 1,
             seen: LedgerMark::default(),
-            events: &candidates,
-            counts: &counts,
+            events: &candidates[..1],
+            digests: &digests[..1],
+            counts: &one,
         };
+        writer.append(&group).await.expect("one event needs no temporary space");
+        // What finds the repeat among so many keeps them aside.
+        (group.group_no, group.events, group.digests, group.counts) = (2, &candidates, &digests, &all);
         let error = writer.append(&group).await.unwrap_err();
         assert!(matches!(error, StoreError::Exhausted(_)), "{error:?}");
 
-        let mut writer = store.open_writer().await.unwrap();
-        (group.events, group.counts) = (&[], &[]);
+        let mut writer = store.appends.open_writer().await.unwrap();
+        (group.events, group.digests, group.counts) = (&[], &[], &[]);
         writer.append(&group).await.expect("an empty group needs no temporary space");
     });
 }

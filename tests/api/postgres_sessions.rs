@@ -179,8 +179,11 @@ fn no_right_is_asked_for_that_is_not_needed() {
         admin
             .execute(
                 "GRANT USAGE ON SCHEMA sekali TO clerk; GRANT SELECT ON ALL TABLES IN SCHEMA sekali TO clerk;
-                 GRANT UPDATE ON sekali.ledger, sekali.topics TO clerk;
-                 GRANT INSERT ON sekali.events, sekali.topics TO clerk; GRANT DELETE ON sekali.commits TO clerk",
+                 GRANT UPDATE ON sekali.counters, sekali.namespaces, sekali.ledgers, sekali.topics TO clerk;
+                 GRANT INSERT ON sekali.namespaces, sekali.ledgers, sekali.identities, sekali.topics,
+                     sekali.stored_events TO clerk;
+                 GRANT DELETE ON sekali.namespaces, sekali.ledgers, sekali.identities, sekali.topics,
+                     sekali.stored_events, sekali.commits TO clerk",
             )
             .await;
         let sentence = refusal(&clerk, &arguments);

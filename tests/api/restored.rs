@@ -8,7 +8,8 @@ use crate::harness::{
 
 /// Sets a copy of all that the service has written aside, beside it in the same database.
 async fn back_up(database: &Database) {
-    database.execute(&over_tables(database, "CREATE TABLE copy_of_{name} AS SELECT * FROM {table};")).await;
+    let each = "CREATE TABLE copy_of_{name} AS SELECT {columns} FROM {table};";
+    database.execute(&over_tables(database, each)).await;
 }
 
 /// Makes the database what it was when the copy was set aside, in one transaction.
@@ -18,11 +19,19 @@ async fn restore(database: &Database) {
 }
 
 fn over_tables(database: &Database, statements: &str) -> String {
-    let (schema, tables) = match database.engine {
-        Engine::Sqlite => ("", ["ledger", "events", "topics"]),
-        Engine::Postgres => ("sekali.", ["commits", "events", "topics"]),
+    let (tables, columns) = match database.engine {
+        // Without the columns that SQLite makes of `place`.
+        Engine::Sqlite => (
+            ["ledgers", "identities", "stored_events", "topics"],
+            "place, topic_no, received_at, timestamp, event_id, source, payload",
+        ),
+        Engine::Postgres => (["commits", "identities", "stored_events", "topics"], "*"),
     };
-    let one = |name| statements.replace("{table}", &format!("{schema}{name}")).replace("{name}", name);
+    let one = |name| {
+        let columns = if name == "stored_events" { columns } else { "*" };
+        let statements = statements.replace("{table}", &database.table(name));
+        statements.replace("{name}", name).replace("{columns}", columns)
+    };
     tables.map(one).concat()
 }
 

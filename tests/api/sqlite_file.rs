@@ -282,7 +282,7 @@ fn a_clock_that_was_ahead_once_is_said_once() {
         assert!(!process.log().contains("in the future"), "{}", process.log());
         process.signal("TERM");
         process.wait();
-        let ahead = "UPDATE ledger SET received_at = received_at + 3600000000";
+        let ahead = "UPDATE ledgers SET received_at = received_at + 3600000000";
         Database::at(&url_of(&file)).execute(ahead).await;
         let process = serve(&file).await;
         process.client.publish_ok(event("t", "b")).await;

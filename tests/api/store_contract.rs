@@ -2,7 +2,6 @@
 
 use std::{
     collections::HashMap,
-    sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
 
@@ -12,11 +11,11 @@ use proptest::{
     test_runner::{Config as ProptestConfig, TestCaseError, TestRunner},
 };
 use sekali::{
-    event::{DedupScope, Event, Timestamp, parse_batch},
+    event::{DedupScope, Digest, Event, Timestamp, parse_batch},
     store::{
-        AppendGroup, AppendOutcome, Committed, EventStore, Head, LedgerMark, OpenOptions, PAGE_BYTES_MAX,
-        Page, PageQuery, StoreError, StoreWriter, StoredEvent, StoredId, TOPICS_SHOWN_MAX, TopicCount,
-        TopicTotal, Totals, open,
+        AppendGroup, AppendOutcome, Committed, DEFAULT_NAMESPACE, Head, LedgerKey, LedgerMark, LedgerRecord,
+        OpenOptions, PAGE_BYTES_MAX, Page, PageQuery, Store, StoreError, StoreWriter, StoredEvent, StoredId,
+        TOPICS_SHOWN_MAX, TopicCount, TopicTotal, Totals, open,
     },
 };
 use serde_json::{Value, json};
@@ -94,12 +93,10 @@ impl Model {
 
     fn append(&mut self, given: &Given, writer_id: Uuid, group_no: u64) -> Committed {
         let first_seq = self.head.last_seq + 1;
-        let mut new_topics = Vec::new();
         for count in given.counts() {
             if !self.topic_places.contains_key(count.topic) {
                 self.topic_places.insert(count.topic.to_owned(), self.topics.len());
                 self.topics.push(TopicTotal { topic: count.topic.to_owned(), unique: 0, duplicates: 0 });
-                new_topics.push(count.topic.to_owned());
             }
         }
         let mut repeats = Vec::new();
@@ -124,7 +121,7 @@ impl Model {
             received: self.head.received + (given.events.len() + given.known.len()) as u64,
             topics_total: self.topics.len() as u64,
         };
-        Committed { head: self.head, first_seq, new_topics, repeats }
+        Committed { head: self.head, first_seq, repeats }
     }
 
     fn totals(&self) -> Totals {
@@ -151,7 +148,8 @@ impl Model {
 
 /// A store of its own, with a writer and the model of what it was given.
 struct Bench {
-    store: Arc<dyn EventStore>,
+    store: Store,
+    ledger: LedgerRecord,
     writer: Box<dyn StoreWriter>,
     writer_id: Uuid,
     group_no: u64,
@@ -165,14 +163,19 @@ impl Bench {
         let database = Database::create(engine).await;
         let options = OpenOptions { migrate: true, scope: Some(scope), read_connections: 2 };
         let store = open(&database.url, &options).await.unwrap();
-        assert_eq!(store.scope(), scope);
-        let writer = store.open_writer().await.unwrap();
+        let ledger = ledger_of(&store).await;
+        assert_eq!(ledger.scope, scope);
+        let writer = store.appends.open_writer().await.unwrap();
         let writer_id = Uuid::new_v4();
-        Self { store, writer, writer_id, group_no: 0, model: Model::new(scope), database }
+        Self { store, ledger, writer, writer_id, group_no: 0, model: Model::new(scope), database }
+    }
+
+    fn digest(&self, event: &Event) -> Digest {
+        self.ledger.digester.digest(event.topic(), event.event_id())
     }
 
     async fn reconnect(&mut self) {
-        self.writer = self.store.open_writer().await.unwrap();
+        self.writer = self.store.appends.open_writer().await.unwrap();
     }
 
     /// Sends `given` under this number of this writer, whether or not that was used before.
@@ -184,8 +187,17 @@ impl Bench {
         given: &Given,
     ) -> Result<AppendOutcome, StoreError> {
         let events: Vec<&Event> = given.events.iter().collect();
+        let digests: Vec<_> = events.iter().map(|event| self.digest(event)).collect();
         let counts = given.counts();
-        let group = AppendGroup { writer_id, group_no, seen, events: &events, counts: &counts };
+        let group = AppendGroup {
+            ledger: self.ledger.key,
+            writer_id,
+            group_no,
+            seen,
+            events: &events,
+            digests: &digests,
+            counts: &counts,
+        };
         self.writer.append(&group).await
     }
 
@@ -209,10 +221,15 @@ impl Bench {
     }
 
     async fn assert_as_modelled(&self) {
-        assert_eq!(self.store.head().await.unwrap(), self.model.head);
-        assert_eq!(self.store.totals().await.unwrap(), self.model.totals());
+        assert_eq!(self.store.reads.head(&self.ledger).await.unwrap(), self.model.head);
+        assert_eq!(self.store.reads.totals(&self.ledger).await.unwrap(), self.model.totals());
         self.database.assert_sound().await;
     }
+}
+
+/// The ledger of the one namespace that these tests use.
+async fn ledger_of(store: &Store) -> LedgerRecord {
+    store.control.ledger(DEFAULT_NAMESPACE).await.unwrap().expect("the namespace default")
 }
 
 fn on_both_engines<F: Future<Output = ()>>(scopes: &[DedupScope], test: impl Fn(Bench) -> F) {
@@ -227,12 +244,15 @@ fn on_both_engines<F: Future<Output = ()>>(scopes: &[DedupScope], test: impl Fn(
 #[test]
 fn an_empty_store_has_nothing_and_says_so() {
     on_both_engines(&SCOPES, async |bench| {
-        assert_eq!(bench.store.head().await.unwrap(), Head::default());
-        assert_eq!(bench.store.totals().await.unwrap(), Totals::default());
+        assert_eq!(bench.store.reads.head(&bench.ledger).await.unwrap(), Head::default());
+        assert_eq!(bench.store.reads.totals(&bench.ledger).await.unwrap(), Totals::default());
         let query = PageQuery { limit: 10, ..PageQuery::default() };
-        assert_eq!(bench.store.page(&query).await.unwrap(), Page { events: Vec::new(), more: false });
-        assert_eq!(bench.store.newest_ids(u64::MAX, 10).await.unwrap(), Vec::new());
-        assert_eq!(bench.store.event("a", Some("t")).await.unwrap(), None);
+        assert_eq!(
+            bench.store.reads.page(&bench.ledger, &query).await.unwrap(),
+            Page { events: Vec::new(), more: false }
+        );
+        assert_eq!(bench.store.reads.newest_ids(&bench.ledger, u64::MAX, 10).await.unwrap(), Vec::new());
+        assert_eq!(bench.store.reads.event(&bench.ledger, "a", Some("t")).await.unwrap(), None);
         bench.assert_as_modelled().await;
     });
 }
@@ -242,13 +262,13 @@ fn new_events_get_consecutive_seqs_from_1_over_all_groups() {
     on_both_engines(&SCOPES, async |mut bench| {
         let committed = bench.append(&Given::of([("t", "a"), ("u", "b"), ("t", "c")])).await;
         assert_eq!((committed.first_seq, committed.head.last_seq), (1, 3));
-        assert_eq!(committed.new_topics, ["t", "u"]);
+        assert_eq!(committed.head.topics_total, 2);
         let committed = bench.append(&Given::of([("v", "d")])).await;
         assert_eq!((committed.first_seq, committed.head.last_seq), (4, 4));
         bench.reconnect().await;
         let committed = bench.append(&Given::of([("t", "e"), ("t", "f")])).await;
         assert_eq!((committed.first_seq, committed.head.last_seq, committed.head.mark.commit_no), (5, 6, 3));
-        assert_eq!(committed.new_topics, Vec::<String>::new());
+        assert_eq!(committed.head.topics_total, 3);
         bench.assert_as_modelled().await;
     });
 }
@@ -259,10 +279,10 @@ fn known_duplicates_are_counted_without_their_events() {
         bench.append(&Given::of([("t", "a")])).await;
         let committed = bench.append(&Given::default().known(["t", "u", "t"])).await;
         assert_eq!((committed.first_seq, committed.head.last_seq, committed.head.received), (2, 1, 4));
-        assert_eq!(committed.new_topics, ["u"], "a duplicate counts for the topic that it names");
+        assert_eq!(committed.head.topics_total, 2, "a duplicate counts for the topic that it names");
         bench.append(&Given::of([("u", "b")]).known(["t"])).await;
         bench.assert_as_modelled().await;
-        let topics = bench.store.totals().await.unwrap().topics;
+        let topics = bench.store.reads.totals(&bench.ledger).await.unwrap().topics;
         let shown: Vec<_> =
             topics.iter().map(|total| (&*total.topic, total.unique, total.duplicates)).collect();
         assert_eq!(shown, [("t", 1, 3), ("u", 1, 1)]);
@@ -305,17 +325,20 @@ fn the_scope_decides_whether_an_id_in_another_topic_is_a_repeat() {
         let stored = match bench.model.scope {
             DedupScope::EventId => {
                 assert_eq!(committed.repeats, [(0, 1), (1, 2)]);
-                assert_eq!(bench.store.event("a", Some("u")).await.unwrap(), None);
-                bench.store.event("a", None).await.unwrap().unwrap()
+                assert_eq!(bench.store.reads.event(&bench.ledger, "a", Some("u")).await.unwrap(), None);
+                bench.store.reads.event(&bench.ledger, "a", None).await.unwrap().unwrap()
             }
             DedupScope::Topic => {
                 assert_eq!(committed.repeats, [(1, 2)]);
-                assert_eq!(bench.store.event("a", Some("u")).await.unwrap().unwrap().seq, 3);
-                bench.store.event("a", Some("t")).await.unwrap().unwrap()
+                assert_eq!(
+                    bench.store.reads.event(&bench.ledger, "a", Some("u")).await.unwrap().unwrap().seq,
+                    3
+                );
+                bench.store.reads.event(&bench.ledger, "a", Some("t")).await.unwrap().unwrap()
             }
         };
         assert_eq!((stored.seq, &*stored.topic), (1, "t"));
-        assert_eq!(committed.new_topics, ["u"]);
+        assert_eq!(committed.head.topics_total, 2);
         bench.assert_as_modelled().await;
     });
 }
@@ -329,7 +352,7 @@ fn the_first_copy_wins_whatever_a_later_one_carries() {
         later["payload"] = json!({"another": true});
         later["timestamp"] = json!("1999-01-01T00:00:00Z");
         bench.append(&Given { events: parsed(later), known: Vec::new() }).await;
-        let stored = bench.store.event("a", None).await.unwrap().unwrap();
+        let stored = bench.store.reads.event(&bench.ledger, "a", None).await.unwrap().unwrap();
         assert_eq!((&*stored.topic, &*stored.source, &*stored.payload), ("t", "test", r#"{"of":"a"}"#));
         bench.assert_as_modelled().await;
     });
@@ -346,13 +369,13 @@ fn names_are_told_apart_to_the_byte() {
         let ids: Vec<_> = names.into_iter().chain([longest.as_str()]).collect();
         let committed = bench.append(&Given::of(ids.iter().map(|id| (*id, *id)))).await;
         assert_eq!(committed.repeats, []);
-        assert_eq!(committed.new_topics, ids);
+        assert_eq!(committed.head.topics_total, ids.len() as u64);
         bench.append(&Given::of(ids.iter().rev().map(|id| (*id, *id)))).await;
         for (seq, id) in (1..).zip(&ids) {
-            let stored = bench.store.event(id, Some(id)).await.unwrap().unwrap();
+            let stored = bench.store.reads.event(&bench.ledger, id, Some(id)).await.unwrap().unwrap();
             assert_eq!((stored.seq, &*stored.event_id, &*stored.topic), (seq, *id, *id));
             let query = PageQuery { topic: Some((*id).to_owned()), limit: 10, ..PageQuery::default() };
-            assert_eq!(bench.store.page(&query).await.unwrap().events, [stored]);
+            assert_eq!(bench.store.reads.page(&bench.ledger, &query).await.unwrap().events, [stored]);
         }
         bench.assert_as_modelled().await;
     });
@@ -366,12 +389,11 @@ fn no_index_on_names_depends_on_a_collation_that_the_system_may_change() {
             format!(
                 "SELECT count(*) FROM pg_attribute a JOIN pg_index i ON a.attrelid = i.indexrelid
                  JOIN pg_class t ON t.oid = i.indrelid JOIN pg_collation c ON c.oid = a.attcollation
-                 WHERE t.relnamespace = 'sekali'::regnamespace AND t.relname IN ('events', 'topics')
-                     AND c.collname {collation}"
+                 WHERE t.relnamespace = 'sekali'::regnamespace AND c.collname {collation}"
             )
         };
-        // The identity's two, the topic before `seq`, and the key of the topics.
-        assert_eq!(bench.database.number(&columns("= 'C'")).await, 4);
+        // The names of counters, namespaces and topics; identities are digests.
+        assert_eq!(bench.database.number(&columns("= 'C'")).await, 3);
         assert_eq!(bench.database.number(&columns("<> 'C'")).await, 0);
     });
 }
@@ -434,7 +456,7 @@ fn a_group_that_comes_after_a_later_one_does_nothing() {
             assert_eq!(answer, AppendOutcome::Overtaken);
             bench.reconnect().await;
         }
-        assert_eq!(bench.store.event("late", Some("t")).await.unwrap(), None);
+        assert_eq!(bench.store.reads.event(&bench.ledger, "late", Some("t")).await.unwrap(), None);
         bench.append(&Given::of([("t", "c")])).await;
         bench.assert_as_modelled().await;
     });
@@ -454,14 +476,14 @@ fn a_ledger_without_the_commit_that_was_seen_is_called_restored_and_left_alone()
             // With other nodes the ledger may have grown beyond what it lost; one SQLite file has one service.
             bench.append(&Given::of([("t", "more")])).await;
             bench.append(&Given::default().known(["t"])).await;
-            assert!(bench.store.holds(&here).await.unwrap());
+            assert!(bench.store.reads.holds(&bench.ledger, &here).await.unwrap());
         }
         let here = bench.model.head.mark;
         let found = bench.model.head;
         missing.push(LedgerMark { commit_no: here.commit_no + 1, ..here });
         for given in [Given::of([("new", "c")]), Given::of([("t", "a")]), Given::default().known(["t"])] {
             for seen in missing.iter().copied() {
-                assert!(!bench.store.holds(&seen).await.unwrap());
+                assert!(!bench.store.reads.holds(&bench.ledger, &seen).await.unwrap());
                 bench.group_no += 1;
                 let answer = bench.send(bench.writer_id, bench.group_no, seen, &given).await.unwrap();
                 assert_eq!(answer, AppendOutcome::Restored(found));
@@ -470,6 +492,35 @@ fn a_ledger_without_the_commit_that_was_seen_is_called_restored_and_left_alone()
         }
         // With what the ledger says now, the same connection goes on.
         bench.append(&Given::of([("new", "c"), ("t", "a")])).await;
+        bench.assert_as_modelled().await;
+    });
+}
+
+/// As after a restore that gave the number to another namespace, or the end of this one.
+#[test]
+fn a_number_that_belongs_to_another_ledger_or_to_none_is_gone_and_left_alone() {
+    on_both_engines(&[DedupScope::EventId], async |mut bench| {
+        bench.append(&Given::of([("t", "a")])).await;
+        let here = bench.ledger.key;
+        for key in [LedgerKey { ledger_id: Uuid::new_v4(), ..here }, LedgerKey { namespace_no: 7, ..here }] {
+            bench.ledger.key = key;
+            for given in [Given::of([("t", "b")]), Given::default().known(["t"]), Given::default()] {
+                assert_eq!(bench.send_next(&given).await.unwrap(), AppendOutcome::Gone);
+            }
+            let (reads, ledger) = (&bench.store.reads, &bench.ledger);
+            let query = PageQuery { limit: 10, ..PageQuery::default() };
+            let gone = [
+                reads.page(ledger, &query).await.map(|_| ()),
+                reads.event(ledger, "a", None).await.map(|_| ()),
+                reads.head(ledger).await.map(|_| ()),
+                reads.holds(ledger, &bench.model.head.mark).await.map(|_| ()),
+                reads.totals(ledger).await.map(|_| ()),
+            ];
+            assert!(gone.iter().all(|answer| matches!(answer, Err(StoreError::Gone))), "{gone:?}");
+            assert_eq!(reads.newest_ids(ledger, u64::MAX, 10).await.unwrap(), []);
+        }
+        bench.ledger.key = here;
+        bench.append(&Given::of([("t", "b")])).await;
         bench.assert_as_modelled().await;
     });
 }
@@ -525,9 +576,15 @@ fn one_group_may_use_more_topics_than_are_shown() {
         let names: Vec<String> = (0..6_000).map(|number| format!("n{number}")).collect();
         let wide = Given::of(names.iter().map(|name| (&**name, &**name)));
         let committed = bench.append(&wide).await;
-        assert_eq!(committed.new_topics, names);
+        assert_eq!(committed.head.topics_total, 6_000);
         bench.append(&Given::of([("n1", "again"), ("n2", "n2")]).known(["n5999"])).await;
+        let begun = Instant::now();
         bench.append(&wide.clone().known(["n5998"])).await;
+        assert!(
+            begun.elapsed() < Duration::from_secs(5),
+            "as if each topic took a look at all: {:?}",
+            begun.elapsed()
+        );
         bench.append(&Given::of([("last", "last")])).await;
         bench.assert_as_modelled().await;
     });
@@ -537,15 +594,17 @@ fn one_group_may_use_more_topics_than_are_shown() {
 fn everything_is_still_there_when_the_database_is_opened_again() {
     on_both_engines(&SCOPES, async |mut bench| {
         bench.append(&Given::of([("t", "a"), ("u", "b")]).known(["t"])).await;
-        let Bench { store, writer, model, database, .. } = bench;
+        let Bench { store, ledger: LedgerRecord { key, .. }, writer, model, database, .. } = bench;
         drop(writer);
-        store.close().await;
+        store.control.close().await;
         drop(store);
         let options = OpenOptions { migrate: false, scope: None, read_connections: 1 };
         let store = open(&database.url, &options).await.unwrap();
-        let writer = store.open_writer().await.unwrap();
-        let mut bench = Bench { store, writer, writer_id: Uuid::new_v4(), group_no: 0, model, database };
-        assert_eq!(bench.store.scope(), bench.model.scope);
+        let (ledger, writer) = (ledger_of(&store).await, store.appends.open_writer().await.unwrap());
+        let writer_id = Uuid::new_v4();
+        let mut bench = Bench { store, ledger, writer, writer_id, group_no: 0, model, database };
+        assert_eq!(bench.ledger.key, key);
+        assert_eq!(bench.ledger.scope, bench.model.scope);
         bench.assert_as_modelled().await;
         bench.append(&Given::of([("t", "a"), ("u", "c")])).await;
         bench.assert_as_modelled().await;
@@ -581,10 +640,10 @@ fn a_payload_comes_back_to_the_letter() {
         let events = parse_batch(Bytes::from(format!("[{}]", events.join(","))), 100).unwrap();
         bench.append(&Given { events, known: Vec::new() }).await;
         let query = PageQuery { after: Some(0), limit: 100, ..PageQuery::default() };
-        let page = bench.store.page(&query).await.unwrap();
+        let page = bench.store.reads.page(&bench.ledger, &query).await.unwrap();
         for (id, (stored, payload)) in page.events.iter().zip(payloads).enumerate() {
             assert_eq!(stored.payload, payload);
-            let alone = bench.store.event(&id.to_string(), None).await.unwrap().unwrap();
+            let alone = bench.store.reads.event(&bench.ledger, &id.to_string(), None).await.unwrap().unwrap();
             assert_eq!(alone, *stored);
         }
         assert_eq!((page.events.len(), page.more), (payloads.len(), false));
@@ -612,7 +671,7 @@ fn times_from_year_1_to_year_9999_come_back_to_the_microsecond() {
         }
         bench.append(&Given { events: parsed(Value::Array(events)), known: Vec::new() }).await;
         for time in times {
-            let stored = bench.store.event(time, None).await.unwrap().unwrap();
+            let stored = bench.store.reads.event(&bench.ledger, time, None).await.unwrap().unwrap();
             assert_eq!(stored.timestamp, Timestamp::parse(time).unwrap());
         }
     });
@@ -629,7 +688,7 @@ fn received_at_is_the_time_of_the_append() {
         bench.append(&Given::of([("t", "a"), ("t", "b")])).await;
         let ended = micros();
         let query = PageQuery { limit: 10, ..PageQuery::default() };
-        let events = bench.store.page(&query).await.unwrap().events;
+        let events = bench.store.reads.page(&bench.ledger, &query).await.unwrap().events;
         assert_eq!(events[0].received_at, events[1].received_at, "one value a group");
         assert!((begun..=ended).contains(&events[0].received_at.unix_micros()));
     });
@@ -656,7 +715,7 @@ fn a_page_ends_at_its_limit_in_bytes_and_holds_at_least_one_event() {
         ];
         for (before, after, seqs, more) in pages {
             let query = PageQuery { topic: None, before, after, limit: 100 };
-            let page = bench.store.page(&query).await.unwrap();
+            let page = bench.store.reads.page(&bench.ledger, &query).await.unwrap();
             let found: Vec<u64> = page.events.iter().map(|event| event.seq).collect();
             assert_eq!((&*found, page.more), (seqs, more), "{query:?}");
         }
@@ -667,16 +726,18 @@ fn a_page_ends_at_its_limit_in_bytes_and_holds_at_least_one_event() {
 fn a_group_that_the_database_cannot_keep_is_rejected_and_leaves_nothing() {
     on_both_engines(&SCOPES, async |mut bench| {
         let poisons: &[&str] = match bench.database.engine {
-            Engine::Sqlite => &["CREATE TRIGGER poison BEFORE INSERT ON events WHEN NEW.source = 'poison'
-                 BEGIN SELECT RAISE(ABORT, 'this event cannot be kept'); END"],
+            Engine::Sqlite => {
+                &["CREATE TRIGGER poison BEFORE INSERT ON stored_events WHEN NEW.source = 'poison'
+                 BEGIN SELECT RAISE(ABORT, 'this event cannot be kept'); END"]
+            }
             Engine::Postgres => &[
                 // Class 23, and not the unique key that is the judge.
-                "ALTER TABLE sekali.events ADD CONSTRAINT poison CHECK (source <> 'poison')",
+                "ALTER TABLE sekali.stored_events ADD CONSTRAINT poison CHECK (source <> 'poison')",
                 // Class 22, as text that the server cannot keep.
-                "ALTER TABLE sekali.events DROP CONSTRAINT poison;
+                "ALTER TABLE sekali.stored_events DROP CONSTRAINT poison;
                  CREATE FUNCTION poison() RETURNS trigger LANGUAGE plpgsql AS
                  $$ BEGIN RAISE EXCEPTION 'poison' USING ERRCODE = '22P05'; END $$;
-                 CREATE TRIGGER poison BEFORE INSERT ON sekali.events FOR EACH ROW
+                 CREATE TRIGGER poison BEFORE INSERT ON sekali.stored_events FOR EACH ROW
                  WHEN (NEW.source = 'poison') EXECUTE FUNCTION poison()",
             ],
         };
@@ -695,7 +756,7 @@ fn a_group_that_the_database_cannot_keep_is_rejected_and_leaves_nothing() {
                 bench.reconnect().await;
             }
         }
-        assert_eq!(bench.store.event("poison", Some("poisoned")).await.unwrap(), None);
+        assert_eq!(bench.store.reads.event(&bench.ledger, "poison", Some("poisoned")).await.unwrap(), None);
         bench.append(&Given::of([("t", "a"), ("new", "b")]).known(["t"])).await;
         bench.assert_as_modelled().await;
     });
@@ -718,7 +779,10 @@ fn a_database_that_another_one_keeps_locked_is_unavailable_until_it_lets_go() {
             Engine::Postgres => {
                 let mut other = sqlx::PgConnection::connect(&bench.database.url).await.unwrap();
                 let mut lock = other.begin().await.unwrap();
-                sqlx::query("SELECT id FROM sekali.ledger FOR UPDATE").execute(&mut *lock).await.unwrap();
+                sqlx::query("SELECT ledger_id FROM sekali.ledgers FOR UPDATE")
+                    .execute(&mut *lock)
+                    .await
+                    .unwrap();
                 let answer = bench.send_next(&given).await;
                 lock.rollback().await.unwrap();
                 answer
@@ -784,14 +848,14 @@ async fn live_through(bench: &mut Bench, steps: &[Step]) {
 }
 
 async fn assert_reads_as_modelled(bench: &Bench) {
-    let Bench { store, model, .. } = bench;
+    let Bench { store, ledger, model, .. } = bench;
     let end = model.events.len() as u64;
     for topic in [None, Some("t0"), Some("unknown")] {
         for before in [None, Some(1), Some(end * 2 / 3 + 1)] {
             for after in [None, Some(0), Some(end / 3)] {
                 for limit in [1, 4, 1_000] {
                     let query = PageQuery { topic: topic.map(str::to_owned), before, after, limit };
-                    let page = store.page(&query).await.unwrap();
+                    let page = store.reads.page(ledger, &query).await.unwrap();
                     let (expected, more) = model.page(&query);
                     assert_eq!((page.events.len(), page.more), (expected.len(), more), "{query:?}");
                     for (stored, (seq, event)) in page.events.iter().zip(expected) {
@@ -802,7 +866,7 @@ async fn assert_reads_as_modelled(bench: &Bench) {
         }
     }
     for (seq, event) in (1..).zip(&model.events) {
-        let stored = store.event(event.event_id(), Some(event.topic())).await.unwrap().unwrap();
+        let stored = store.reads.event(ledger, event.event_id(), Some(event.topic())).await.unwrap().unwrap();
         assert_is(&stored, seq, event);
     }
     for (before, limit) in [(u64::MAX, 1_000), (end, 5), (end / 2 + 1, 3), (1, 10)] {
@@ -814,7 +878,7 @@ async fn assert_reads_as_modelled(bench: &Bench) {
             event_id: event.event_id().to_string(),
         };
         let expected: Vec<StoredId> = expected.into_iter().map(identity).collect();
-        assert_eq!(store.newest_ids(before, limit).await.unwrap(), expected);
+        assert_eq!(store.reads.newest_ids(ledger, before, limit).await.unwrap(), expected);
     }
 }
 
@@ -849,7 +913,7 @@ fn a_table_that_grew_in_one_session_is_still_looked_up_by_its_index() {
     block_on(async {
         const BOUND: Duration = Duration::from_millis(10);
         let mut bench = Bench::new(Engine::Postgres, DedupScope::EventId).await;
-        for table in ["events", "topics", "commits"] {
+        for table in ["identities", "stored_events", "topics", "commits"] {
             let quiet = format!("ALTER TABLE sekali.{table} SET (autovacuum_enabled = off)");
             bench.database.execute(&quiet).await;
         }

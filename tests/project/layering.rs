@@ -247,7 +247,7 @@ fn a_floor_may_use_itself_and_those_to_its_right() {
     assert_passes("src/main.rs", "fn main() { sekali::cli::run(sekali::config::read()) }");
     assert_passes("src/cli/publish.rs", "use crate::{client::Client, event::Event};");
     assert_passes("src/app.rs", "use crate::{actors, config::Config, http, store};");
-    assert_passes("src/actors/writer.rs", "use crate::actors::stats; use crate::store::EventStore;");
+    assert_passes("src/actors/writer.rs", "use crate::actors::stats; use crate::store::ReadStore;");
     assert_passes("src/store/mod.rs", "pub(crate) struct S; pub(in crate::store) struct T;");
 }
 
@@ -256,7 +256,7 @@ fn the_way_round_through_super_is_seen() {
     assert_refused("src/store/sqlite.rs", "use super::super::http::Error;", "`store` must not use `http`");
     assert_refused("src/store/mod.rs", "use super::http::Error;", "`store` must not use `http`");
     assert_refused("src/event.rs", "use super::{store, http2};", "`event` must not use `store`");
-    assert_passes("src/store/sqlite.rs", "use super::EventStore; use super::config::Pragma;");
+    assert_passes("src/store/sqlite.rs", "use super::ReadStore; use super::config::Pragma;");
 }
 
 #[test]

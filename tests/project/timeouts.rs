@@ -27,7 +27,7 @@ enum Time {
 use Time::{Const, Default, Fixed};
 
 /// Each pair of sums: the first is less than the second, for this reason.
-const ORDERS: [(&[Time], &[Time], &str); 22] = [
+const ORDERS: [(&[Time], &[Time], &str); 23] = [
     (
         &[Const("src/actors/writer/commit.rs", "APPEND_DEADLINE")],
         &[Default("publish-timeout")],
@@ -65,9 +65,14 @@ const ORDERS: [(&[Time], &[Time], &str); 22] = [
         "a reader learns that the connections are in use",
     ),
     (
-        &[Const("src/actors/stats/actor.rs", "LOAD_TIMEOUT")],
+        &[Const("src/store/postgres/mod.rs", "READ_ACQUIRE_TIMEOUT")],
         &[Const("src/service/mod.rs", "STATS_TIMEOUT")],
-        "who asks for the counters waits until reading them has failed",
+        "who asks for the counters learns that the connections are in use",
+    ),
+    (
+        &[Const("src/service/mod.rs", "STATS_TIMEOUT")],
+        &[Const("src/service/mod.rs", "REPORT_TIMEOUT")],
+        "a read of the counters that fails is told as that",
     ),
     (
         &[Const("src/service/mod.rs", "PING_TIMEOUT")],

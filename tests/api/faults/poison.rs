@@ -16,7 +16,7 @@ async fn fail_at_costly(database: &Database) {
         .execute(match database.engine {
             // It is a value that SQLite cannot make.
             Engine::Sqlite => {
-                "CREATE TRIGGER costly BEFORE INSERT ON events WHEN NEW.event_id LIKE 'costly%'
+                "CREATE TRIGGER costly BEFORE INSERT ON stored_events WHEN NEW.event_id LIKE 'costly%'
                  BEGIN SELECT zeroblob(2000000000); END"
             }
             Engine::Postgres => {
@@ -27,7 +27,7 @@ async fn fail_at_costly(database: &Database) {
                      END IF;
                      RETURN NEW;
                  END $$;
-                 CREATE TRIGGER costly BEFORE INSERT ON sekali.events
+                 CREATE TRIGGER costly BEFORE INSERT ON sekali.stored_events
                  FOR EACH ROW EXECUTE FUNCTION sekali.costly()"
             }
         })
@@ -39,7 +39,7 @@ async fn break_at_broken(database: &Database) {
     database
         .execute(match database.engine {
             Engine::Sqlite => {
-                "CREATE TRIGGER broken BEFORE INSERT ON events WHEN NEW.event_id LIKE 'broken%'
+                "CREATE TRIGGER broken BEFORE INSERT ON stored_events WHEN NEW.event_id LIKE 'broken%'
                  BEGIN SELECT json('{'); END"
             }
             Engine::Postgres => {
@@ -48,7 +48,7 @@ async fn break_at_broken(database: &Database) {
                      IF NEW.event_id LIKE 'broken%' THEN PERFORM * FROM missing; END IF;
                      RETURN NEW;
                  END $$;
-                 CREATE TRIGGER broken BEFORE INSERT ON sekali.events
+                 CREATE TRIGGER broken BEFORE INSERT ON sekali.stored_events
                  FOR EACH ROW EXECUTE FUNCTION sekali.broken()"
             }
         })
@@ -60,11 +60,11 @@ async fn object_to_poison(database: &Database) {
     database
         .execute(match database.engine {
             Engine::Sqlite => {
-                "CREATE TRIGGER no_poison BEFORE INSERT ON events WHEN NEW.event_id LIKE 'poison%'
+                "CREATE TRIGGER no_poison BEFORE INSERT ON stored_events WHEN NEW.event_id LIKE 'poison%'
                  BEGIN SELECT RAISE(ABORT, 'poison is not kept here'); END"
             }
             Engine::Postgres => {
-                "ALTER TABLE sekali.events ADD CONSTRAINT no_poison CHECK (event_id NOT LIKE 'poison%')"
+                "ALTER TABLE sekali.stored_events ADD CONSTRAINT no_poison CHECK (event_id NOT LIKE 'poison%')"
             }
         })
         .await;

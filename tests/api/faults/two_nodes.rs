@@ -2,8 +2,14 @@
 
 use std::time::{Duration, Instant};
 
+use sqlx::{ConnectOptions, postgres::PgConnectOptions};
+use tokio::net::TcpListener;
+
 use super::{serve, serve_with};
-use crate::harness::{Database, Engine, block_on, event, eventually, producers::Producers, random::Random};
+use crate::harness::{
+    Database, Engine, block_on, event, events, eventually, pooler::forward_narrowly, producers::Producers,
+    random::Random,
+};
 
 /// Within this time the other node must publish again.
 const GOES_ON_WITHIN: Duration = Duration::from_secs(10);
@@ -56,23 +62,33 @@ fn a_node_that_is_frozen_at_any_moment_holds_up_no_other_and_is_right_when_it_wa
     });
 }
 
-/// An answer larger than what the sockets between a server and a client that does not read can hold.
-const TOPICS: usize = 30_000;
+/// So many that their `seq` do not fit into the sockets between the server and a client that does not read.
+const REPEATS: usize = 100_000;
+
+/// The same database over sockets that hold little.
+async fn narrow_way_to(url: &str) -> String {
+    let options: PgConnectOptions = url.parse().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    forward_narrowly(listener, options.get_port());
+    options.host("127.0.0.1").port(port).to_url_lossy().to_string()
+}
 
 #[test]
 fn a_node_that_is_frozen_with_the_ledger_in_its_hands_loses_it_to_the_other_within_ten_seconds() {
     block_on(async {
         let database = Database::create(Engine::Postgres).await;
-        let freezes = serve_with(&database.url, &["--batch-events-max", "30000"]).await;
-        let stays = serve(&database.url).await;
+        // The answer to an append has the `seq` of each event that only the store knew: a client that does not read it
+        // keeps its server from ending the transaction.
+        let batch = ["--batch-events-max", "100000", "--events-in-flight-max", "300000"];
+        let arguments = [&batch[..], &["--window-ids", "0"]].concat();
+        let freezes = serve_with(&narrow_way_to(&database.url).await, &arguments).await;
+        let stays = serve_with(&database.url, &arguments).await;
+        let ids: Vec<String> = (0..REPEATS).map(|id| format!("frozen {id}")).collect();
+        let body = events("t", ids.iter().map(String::as_str)).to_string();
+        let stored = stays.client.publish_ok(&*body).await;
         let producers = Producers::start(&[&stays.client], 4);
         producers.progress(50).await;
-
-        // The answer to an append names each new topic: a client that does not read it keeps its server from
-        // ending the transaction.
-        let ids: Vec<String> = (0..TOPICS).map(|id| format!("frozen {id}")).collect();
-        let new_topics: Vec<_> = ids.iter().map(|id| event(&format!("{id:y<240}"), id)).collect();
-        let body = serde_json::Value::from(new_topics).to_string();
         let pause = producers.pause().await;
         let held = database.hold_ledger().await;
         let publishing = tokio::spawn({
@@ -100,10 +116,13 @@ fn a_node_that_is_frozen_with_the_ledger_in_its_hands_loses_it_to_the_other_with
         let answer = publishing.await.unwrap().unwrap();
         let answer = if answer.status == 200 { answer } else { freezes.client.publish(&body).await };
         assert_eq!(answer.status, 200, "{}", answer.text.chars().take(300).collect::<String>());
-        let results = answer.json()["results"].as_array().unwrap().clone();
         {
             let mut record = producers.record();
-            for (id, result) in ids.iter().zip(&results) {
+            let seqs = |results: &[serde_json::Value]| -> Vec<Option<u64>> {
+                results.iter().map(|result| result["seq"].as_u64()).collect()
+            };
+            assert_eq!(seqs(answer.json()["results"].as_array().unwrap()), seqs(&stored));
+            for (id, result) in ids.iter().zip(&stored) {
                 record.adopt(id, result["seq"].as_u64().unwrap());
             }
         }

@@ -4,9 +4,10 @@
 
 use std::path::Path;
 
+use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, copy_bidirectional},
-    net::{TcpListener, TcpStream, UnixListener},
+    net::{TcpListener, TcpSocket, TcpStream, UnixListener},
 };
 
 /// What becomes of the settings that a client asks for, as PgBouncer is configured.
@@ -35,6 +36,24 @@ pub fn forward_socket(folder: &Path, port: u16) {
     tokio::spawn(async move {
         while let Ok((client, _)) = listener.accept().await {
             tokio::spawn(pass(client, port, StartUp::Kept));
+        }
+    });
+}
+
+/// The same over sockets that hold little: a server feels soon that a client does not read its answer.
+pub fn forward_narrowly(listener: TcpListener, port: u16) {
+    const BYTES: u32 = 4_096;
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            SockRef::from(&client).set_send_buffer_size(BYTES as usize).unwrap();
+            let socket = TcpSocket::new_v4().unwrap();
+            socket.set_recv_buffer_size(BYTES).unwrap();
+            // The system makes the server's own buffer so many segments long, up to a thousand or so.
+            SockRef::from(&socket).set_tcp_mss(300).unwrap();
+            tokio::spawn(async move {
+                let Ok(mut server) = socket.connect(([127, 0, 0, 1], port).into()).await else { return };
+                let _ = copy_bidirectional(&mut client, &mut server).await;
+            });
         }
     });
 }
