@@ -9,6 +9,7 @@ mod licences;
 mod settings;
 mod sizes;
 mod source;
+mod sql;
 mod timeouts;
 mod version;
 

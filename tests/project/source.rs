@@ -1,14 +1,30 @@
-//! Just enough of Rust's lexis to find the paths that a source file names.
+//! Just enough of Rust's lexis to find the paths that a source file names, and the texts that it holds.
 
-/// A word, a number or a punctuation mark (`::` is one mark), with the line it stands on.
+/// A word, a number, a punctuation mark (`::` is one mark) or a literal of text, with the line it begins on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Token {
     pub text: String,
     pub line: usize,
 }
 
+impl Token {
+    /// What a literal of text says, as far as SQL needs it.
+    pub fn literal(&self) -> Option<String> {
+        let (open, close) = (self.text.find('"')?, self.text.rfind('"')?);
+        let inside = self.text.get(open + 1..close)?;
+        Some(if open == 0 { inside.replace("\\\"", "\"") } else { inside.to_owned() })
+    }
+}
+
 /// The tokens of `source` without comments, literals of text, lifetimes and `#[cfg(test)]` items.
 pub fn tokens_outside_tests(source: &str) -> Vec<Token> {
+    let mut tokens = tokens_and_texts_outside_tests(source);
+    tokens.retain(|token| token.literal().is_none());
+    tokens
+}
+
+/// The same with the literals of text.
+pub fn tokens_and_texts_outside_tests(source: &str) -> Vec<Token> {
     without_test_items(tokens(source))
 }
 
@@ -27,10 +43,12 @@ fn tokens(source: &str) -> Vec<Token> {
             i = end_of_block_comment(&chars, i);
         } else if c == '"' {
             i = end_of_text(&chars, i);
+            text = chars[start..i.min(chars.len())].iter().collect();
         } else if c == '\'' {
             i = end_of_char_or_lifetime(&chars, i);
         } else if let Some(end) = end_of_raw_text(&chars, i) {
             i = end;
+            text = chars[start..i].iter().collect();
         } else if c.is_ascii_digit() {
             let fraction = |i: usize| at(i) == '.' && at(i + 1).is_ascii_digit();
             while is_word(at(i)) || fraction(i) {
@@ -176,6 +194,14 @@ fn comments_and_literals_name_nothing() {
         x("crate::e \" crate::f", r#"crate::g " crate::h"#, b"crate::i", br"crate::j", 'k', '\'', '"', b'"');
     "####;
     assert_eq!(texts(source).concat(), "x(,,,,,,,);");
+}
+
+#[test]
+fn literals_say_what_stands_in_them() {
+    let source = r####"x("a \"b\"", 'c', r#"d "e""#); // "f""####;
+    let said = |token: &Token| token.literal();
+    let said: Vec<String> = tokens_and_texts_outside_tests(source).iter().filter_map(said).collect();
+    assert_eq!(said, ["a \"b\"", "d \"e\""]);
 }
 
 #[test]
