@@ -32,13 +32,15 @@ use crate::{
     http::{Gate, Limits, Server, ServerConfig, ServerError},
     redact::redacted,
     service::{LinesLost, Service, ServiceLimits},
-    store::{DEFAULT_NAMESPACE, LedgerRecord, OpenError, Store},
+    store::{DEFAULT_NAMESPACE, OpenError, Store},
 };
 
 /// How long the workers of the HTTP server may take to end without answering.
 const SERVER_ABORT_TIMEOUT: Duration = Duration::from_secs(1);
 /// What answers get at least to reach their clients, once nothing is in flight any more.
 const ANSWERS_TIMEOUT_MIN: Duration = Duration::from_secs(1);
+/// How long the service waits for the namespace `default` before it serves.
+const DEFAULT_OPEN_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long an attempt to open the database may go on after a stop was asked for.
 const OPEN_STOP_TIMEOUT: Duration = Duration::from_secs(6);
 /// How long the threads of the runtime may take to end, a look-up of a name for instance.
@@ -151,11 +153,12 @@ async fn run(config: Config, hooks: Hooks, mut stops: Stops) -> Result<(), AppEr
         None => store,
     };
     let limits = service_limits(&config, hooks.restarts);
-    let ledger = default_ledger(&config, &store).await?;
-    let scope = ledger.scope;
-    let service = Service::start(store, ledger, limits, hooks.log_lines_lost).map_err(AppError::Runtime)?;
+    let service = Service::start(store, limits, hooks.log_lines_lost).map_err(AppError::Runtime)?;
+    // The first request to `default` then finds it open, with warm windows. One that cannot be opened yet is asked for
+    // again by whoever needs it.
+    let _ = timeout(DEFAULT_OPEN_TIMEOUT, service.ledger(DEFAULT_NAMESPACE)).await;
     gate.open(service.clone());
-    welcome(&config, &addresses, scope);
+    welcome(&config, &addresses);
     if let Some(ready) = hooks.ready {
         let _ = ready.send(service.clone());
     }
@@ -237,17 +240,6 @@ async fn drain(config: &Config, gate: &Gate, service: &Service, server: &Server)
     Ok(())
 }
 
-/// The ledger that was found or created when the database was opened.
-async fn default_ledger(config: &Config, store: &Store) -> Result<LedgerRecord, AppError> {
-    let found = store.control.ledger(DEFAULT_NAMESPACE).await;
-    let source = match found {
-        Ok(Some(ledger)) => return Ok(ledger),
-        Ok(None) => OpenError::Unsuitable("the namespace default was deleted".to_owned()),
-        Err(error) => OpenError::Unsuitable(error.to_string()),
-    };
-    Err(AppError::Database { url: redacted(&config.database_url), source })
-}
-
 fn server_config(config: &Config, connections_max: usize) -> ServerConfig {
     ServerConfig {
         listen: config.listen.clone(),
@@ -271,21 +263,24 @@ fn service_limits(config: &Config, restarts: RestartPolicy) -> ServiceLimits {
     ServiceLimits {
         shards: config.shards,
         window_ids: config.window_ids,
+        write_connections: config.write_connections,
+        batch_events_max: config.batch_events_max,
         events_in_flight_max: config.events_in_flight_max,
         bytes_in_flight_max: config.bytes_in_flight_max,
         body_bytes_max: config.body_bytes_max,
         peer_share_exempt: config.peer_share_exempt.clone(),
         group_events_max: config.group_events_max,
         group_bytes_max: config.group_bytes_max,
+        topics_max: config.topics_max,
         // Who waits for an unavailable store is told so before its own timeout.
         store_patience: (config.publish_timeout / 2).min(STORE_PATIENCE_MAX),
         restarts,
     }
 }
 
-fn welcome(config: &Config, addresses: &[SocketAddr], scope: DedupScope) {
+fn welcome(config: &Config, addresses: &[SocketAddr]) {
     let address = addresses.first().map(ToString::to_string).unwrap_or_default();
-    info!("ready; data lies in {} (dedup scope: {scope})", redacted(&config.database_url));
+    info!("ready; data lies in {}", redacted(&config.database_url));
     info!(
         "try: curl -sS http://{address}/publish -H 'content-type: application/json' -d '{{\"topic\":\"demo\",\"event_id\":\"1\",\"timestamp\":\"2026-01-01T00:00:00Z\",\"source\":\"me\",\"payload\":{{}}}}'"
     );

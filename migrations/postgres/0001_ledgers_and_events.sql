@@ -146,6 +146,7 @@ $$;
 --   restored   the ledger lacks the commit that the caller has seen (`p_seen_…`): nothing was done, and the answer is
 --              the newest one
 --   gone       the number belongs to another ledger, or to none: nothing was done
+--   topics     the ledger would have more than `p_topics_max` topics: nothing was done
 -- Rows that are missing (a TRUNCATE, a trigger or rule that drops them) raise XX001 (data_corrupted) instead.
 --
 -- Arrays are unnested in the select list, which costs a tenth less than in FROM. On a Citus cluster a call goes as a
@@ -168,6 +169,7 @@ CREATE FUNCTION sekali.append(
     p_count_new bigint[],
     p_count_duplicates bigint[],
     p_received bigint,
+    p_topics_max integer,
     OUT o_status text,
     OUT o_commit_no bigint,
     OUT o_writer_id uuid,
@@ -317,12 +319,15 @@ BEGIN
         SELECT (SELECT t.topic_no FROM sekali.topics t WHERE t.namespace_no = p_namespace_no AND t.topic = c.topic)
         FROM unnest(p_count_topics) WITH ORDINALITY AS c (topic, ordinal) ORDER BY c.ordinal);
     IF array_position(v_topic_nos, NULL) IS NOT NULL THEN
+        o_topics_total := v_last.topics_total + cardinality(array_positions(v_topic_nos, NULL));
+        IF o_topics_total > p_topics_max THEN
+            o_status := 'topics';
+            RETURN;
+        END IF;
         INSERT INTO sekali.topics (namespace_no, topic, topic_no)
         SELECT p_namespace_no, c.topic, v_last.topics_total + row_number() OVER (ORDER BY c.ordinal)
         FROM unnest(p_count_topics, v_topic_nos) WITH ORDINALITY AS c (topic, topic_no, ordinal)
         WHERE c.topic_no IS NULL;
-        GET DIAGNOSTICS v_rows = ROW_COUNT;
-        o_topics_total := v_last.topics_total + v_rows;
         v_topic_nos := ARRAY(
             SELECT (SELECT t.topic_no FROM sekali.topics t WHERE t.namespace_no = p_namespace_no AND t.topic = c.topic)
             FROM unnest(p_count_topics) WITH ORDINALITY AS c (topic, ordinal) ORDER BY c.ordinal);

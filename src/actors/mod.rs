@@ -1,18 +1,18 @@
 //! The actors: each owns a part of the state, and passes whole requests on.
 //!
 //! ```text
-//! Service (the handle) ── Dedup ──► DedupActor 0 … n ── Enqueue ──► WriterActor ──► store
+//! Ledger (the handle) ── Dedup ──► DedupActor 0 … n ── Enqueue ──► WriterActor 0 … w ──► store
 //!      ▲    ▲                              ▲  ▲                         │   │
 //!      │    │                              │  └───────── Learn ─────────┘   │
 //!      │    └── the reply, by oneshot ─────┼────────────────────────────────┤
 //!      └──────────── Ask ──► StatsActor ◄──┼──────── GroupCommitted ────────┘
 //!                                          │
-//!                                 Poller ──┴ WarmUp: tasks that read the store beside the actors
+//!                                       WarmUp: a task that reads the store beside the actors
 //! ```
 //!
 //! Liveness, a task too, finds what died in spite of its supervision.
 //!
-//! Only the writer writes. A window may say "stored", never "new": the store's unique key is the judge. All
+//! Shards and writers serve all ledgers that are open. Only writers write. A window may say "stored", never "new": the store's unique key is the judge. All
 //! actors run under supervision and share one thread (an arbiter) of their own.
 
 mod actor_health;
@@ -22,13 +22,12 @@ mod request;
 mod dedup;
 mod writer;
 mod stats;
-mod poller;
 mod liveness;
 
 use std::{
     io,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -42,13 +41,12 @@ use tokio::{
 
 use self::{
     actor_health::ActorHealth,
-    dedup::{Dedup, DedupActor, DedupWindow, ShardGauges, Source, WarmUp},
+    dedup::{Dedup, DedupActor, DedupWindow, ShardGauges, Shards, Source, WarmUp},
     liveness::{ActorConnection, Liveness},
-    poller::Poller,
     stats::{Ask, Read, StatsActor},
     supervision::SupervisedActor,
     tasks::Tasks,
-    writer::{Close, GroupLimits, WriterActor, WriterLimits},
+    writer::{Close, GroupLimits, Introduce, WriteConnections, WriterActor, WriterParts, Writers},
 };
 pub use self::{
     actor_health::{ActorExit, ActorReport, ExitCounts, InHand},
@@ -57,8 +55,8 @@ pub use self::{
     supervision::{CRASH_INJECTED, Crash, RestartPolicy},
 };
 use crate::{
-    ledger::{LedgerPosition, StoreHealth},
-    store::{LedgerKey, LedgerRecord, Store, Totals},
+    ledger::{OpenLedger, StoreHealth},
+    store::{LedgerKey, Store, Totals},
 };
 
 /// How long the tasks may take to end when the service stops.
@@ -73,10 +71,14 @@ pub struct ActorLimits {
     pub shards: usize,
     /// Ids that all windows together remember.
     pub window_ids: usize,
+    /// WriterActors, and connections that append, at least 1; fewer where the store has fewer.
+    pub write_connections: usize,
     /// Events in one group; a larger request is a group alone.
     pub group_events_max: usize,
     /// Bytes of events in one group; a larger request is a group alone.
     pub group_bytes_max: usize,
+    /// Topics that a namespace may have.
+    pub topics_max: u32,
     /// How long a publish waits for a store that is unavailable.
     pub store_patience: Duration,
     /// How actors that crash are restarted.
@@ -87,8 +89,6 @@ pub struct ActorLimits {
 #[derive(Clone)]
 pub struct Shared {
     pub store: Store,
-    pub ledger: LedgerRecord,
-    pub position: Arc<LedgerPosition>,
     pub store_health: Arc<StoreHealth>,
 }
 
@@ -96,14 +96,18 @@ pub struct Shared {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ActorName {
     Shard(usize),
-    Writer,
+    Writer(usize),
     Stats,
 }
 
+/// A shard, and what is shown of it.
+type Shard = (Addr<DedupActor>, Arc<ShardGauges>);
+
 /// The running actors. All methods return at once; replies come by oneshot channel.
 pub struct Actors {
-    shards: Vec<(Addr<DedupActor>, Arc<ShardGauges>)>,
-    writer: (Addr<WriterActor>, Arc<ActorHealth>),
+    shards: Vec<Shard>,
+    writers: Writers,
+    warm_up: Arc<WarmUp>,
     stats: (Addr<StatsActor>, Arc<ActorHealth>),
     arbiter: Arbiter,
     tasks: Tasks,
@@ -120,25 +124,19 @@ impl Actors {
         let tasks = Tasks::new(lost.clone());
         let starting = Starting { shared, limits, arbiter: Arbiter::try_new()?, tasks, lost };
         let (stats, stats_health) = starting.stats();
-        let (writer, writer_health) = starting.writer(&stats);
-        let shards = starting.shards(&writer, &writer_health);
-        let Starting { shared, arbiter, tasks, lost, .. } = starting;
-        let poller = Poller {
-            store: shared.store.reads,
-            ledger: shared.ledger,
-            position: shared.position,
-            writer: writer.clone(),
-        };
-        tasks.keep_running("poller", poller.run());
+        let writers = starting.writers(&stats);
+        let (shards, warm_up) = starting.shards(&writers);
+        let Starting { arbiter, tasks, lost, .. } = starting;
         let liveness = Liveness {
-            actors: connections(&shards, (&writer, &writer_health), (&stats, &stats_health)),
+            actors: connections(&shards, &writers, (&stats, &stats_health)),
             thread: arbiter.handle(),
             lost,
         };
         tasks.keep_running("liveness", liveness.run());
         Ok(Self {
             shards,
-            writer: (writer, writer_health),
+            writers,
+            warm_up,
             stats: (stats, stats_health),
             arbiter,
             tasks,
@@ -146,10 +144,20 @@ impl Actors {
         })
     }
 
+    /// Has the newest ids of a ledger that was just opened remembered, soon.
+    pub fn warm(&self, ledger: &Arc<OpenLedger>) {
+        self.warm_up.warm_ledger(ledger);
+    }
+
     /// Runs `task` to its end on the runtime that the store's readers belong to, whether or not the result is
     /// waited for. The result is `None` if it panicked or if the service stopped first.
     pub async fn run<T: Send + 'static>(&self, task: impl Future<Output = T> + Send + 'static) -> Option<T> {
         self.tasks.run(task).await
+    }
+
+    /// Runs a task that ends only with the service. Any other end of it ends the service.
+    pub fn keep_running(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.keep_running(name, task);
     }
 
     /// Sends each shard its part of the request; the reply comes to the receiver that was made with the request.
@@ -182,11 +190,16 @@ impl Actors {
         self.shards.iter().map(|(_, gauges)| report(gauges)).collect()
     }
 
+    /// Each writer's record.
+    pub fn writers(&self) -> Vec<ActorReport> {
+        self.writers.0.iter().map(|(_, health)| health.report()).collect()
+    }
+
     /// What is known of an actor, whatever state it and the others are in.
     pub fn report(&self, actor: ActorName) -> ActorReport {
         match actor {
             ActorName::Shard(shard) => self.shards[shard].1.health.report(),
-            ActorName::Writer => self.writer.1.report(),
+            ActorName::Writer(writer) => self.writers.0[writer].1.report(),
             ActorName::Stats => self.stats.1.report(),
         }
     }
@@ -208,7 +221,7 @@ impl Actors {
     pub fn crash(&self, actor: ActorName, crash: Crash) {
         match actor {
             ActorName::Shard(shard) => self.shards[shard].0.do_send(crash),
-            ActorName::Writer => self.writer.0.do_send(crash),
+            ActorName::Writer(writer) => self.writers.0[writer].0.do_send(crash),
             ActorName::Stats => self.stats.0.do_send(crash),
         }
     }
@@ -216,27 +229,27 @@ impl Actors {
     /// Ends the tasks, closes the writer's connection and ends the actors. What is in flight is lost to its
     /// clients. True if nothing holds a connection to the store any more.
     pub async fn stop(&self) -> bool {
-        let (tasks_ended, writer_closed) =
-            tokio::join!(self.tasks.stop(TASKS_STOP_TIMEOUT), self.close_writer());
+        let (tasks_ended, writers_closed) =
+            tokio::join!(self.tasks.stop(TASKS_STOP_TIMEOUT), self.close_writers());
         self.arbiter.stop();
         self.health().for_each(|actor| actor.note_exit(ActorExit::Stopped));
-        tasks_ended && writer_closed
+        tasks_ended && writers_closed
     }
 
-    /// True if it is closed in time. A writer that is gone for good took its connection along.
-    async fn close_writer(&self) -> bool {
-        let (address, health) = &self.writer;
-        if health.is_over() {
-            return true;
-        }
-        let (closed, is_closed) = oneshot::channel();
-        address.do_send(Close(closed));
-        timeout(WRITER_CLOSE_TIMEOUT, is_closed).await.is_ok()
+    /// True if all connections are closed in time. A writer that is gone for good took its own along.
+    async fn close_writers(&self) -> bool {
+        let closing = self.writers.0.iter().filter(|(_, health)| !health.is_over()).map(|(address, _)| {
+            let (closed, is_closed) = oneshot::channel();
+            address.do_send(Close(closed));
+            timeout(WRITER_CLOSE_TIMEOUT, is_closed)
+        });
+        futures::future::join_all(closing).await.iter().all(Result::is_ok)
     }
 
     fn health(&self) -> impl Iterator<Item = &Arc<ActorHealth>> {
         let shards = self.shards.iter().map(|(_, gauges)| &gauges.health);
-        shards.chain([&self.writer.1, &self.stats.1])
+        let writers = self.writers.0.iter().map(|(_, health)| health);
+        shards.chain(writers).chain([&self.stats.1])
     }
 }
 
@@ -264,29 +277,36 @@ impl Starting {
         (self.supervise(actor), health)
     }
 
-    fn writer(&self, stats: &Addr<StatsActor>) -> (Addr<WriterActor>, Arc<ActorHealth>) {
-        let health = self.health("writer".to_owned());
-        let limits = WriterLimits {
-            group: GroupLimits { events: self.limits.group_events_max, bytes: self.limits.group_bytes_max },
-            store_patience: self.limits.store_patience,
+    fn writers(&self, stats: &Addr<StatsActor>) -> Writers {
+        let appends = &self.shared.store.appends;
+        let writers = appends.connections_max().unwrap_or(self.limits.write_connections).max(1);
+        let connections = WriteConnections::new(Arc::clone(appends), writers);
+        let limits = GroupLimits {
+            events: self.limits.group_events_max,
+            bytes: self.limits.group_bytes_max,
+            groups: appends.groups_max(),
+            topics: self.limits.topics_max,
         };
-        let shared = self.shared.clone();
-        let actor = WriterActor::new(shared, stats.clone(), self.limits.shards, limits, Arc::clone(&health));
-        (self.supervise(actor), health)
+        let start = |writer: usize| {
+            let parts = WriterParts {
+                stats: stats.clone(),
+                store_health: Arc::clone(&self.shared.store_health),
+                health: self.health(format!("writer {writer}")),
+            };
+            let health = Arc::clone(&parts.health);
+            let patience = self.limits.store_patience;
+            (self.supervise(WriterActor::new(parts, Arc::clone(&connections), limits, patience)), health)
+        };
+        Writers((0..writers).map(start).collect())
     }
 
-    fn shards(
-        &self,
-        writer: &Addr<WriterActor>,
-        writer_health: &Arc<ActorHealth>,
-    ) -> Vec<(Addr<DedupActor>, Arc<ShardGauges>)> {
+    fn shards(&self, writers: &Writers) -> (Vec<Shard>, Arc<WarmUp>) {
         let window_ids = self.limits.window_ids / self.limits.shards;
+        let addresses = Arc::new(OnceLock::new());
         let (warm_up, warming_up) = WarmUp::new(Source {
             store: Arc::clone(&self.shared.store.reads),
-            ledger: self.shared.ledger.clone(),
-            position: Arc::clone(&self.shared.position),
-            shards: self.limits.shards,
-            shard_ids_max: window_ids / 2,
+            shards: Arc::clone(&addresses),
+            window_ids,
         });
         self.tasks.keep_running("warm-up", warming_up);
         let start = |shard: usize| {
@@ -295,21 +315,25 @@ impl Starting {
             let actor = DedupActor {
                 shard,
                 window: DedupWindow::new(window_ids),
-                epoch: 0,
-                writer: writer.clone(),
-                writer_health: Arc::clone(writer_health),
+                writers: writers.clone(),
                 warm_up: Arc::clone(&warm_up),
                 gauges: Arc::clone(&gauges),
             };
             (self.supervise(actor), gauges)
         };
-        (0..self.limits.shards).map(start).collect()
+        let shards: Vec<_> = (0..self.limits.shards).map(start).collect();
+        let introduced = Shards(shards.iter().map(|(address, _)| address.clone()).collect());
+        for (writer, _) in writers.0.iter() {
+            writer.do_send(Introduce(introduced.clone()));
+        }
+        let _ = addresses.set(introduced);
+        (shards, warm_up)
     }
 }
 
 fn connections(
-    shards: &[(Addr<DedupActor>, Arc<ShardGauges>)],
-    writer: (&Addr<WriterActor>, &Arc<ActorHealth>),
+    shards: &[Shard],
+    writers: &Writers,
     stats: (&Addr<StatsActor>, &Arc<ActorHealth>),
 ) -> Vec<ActorConnection> {
     fn connection<A: SupervisedActor>(address: &Addr<A>, health: &Arc<ActorHealth>) -> ActorConnection {
@@ -317,5 +341,6 @@ fn connections(
         (Arc::clone(health), Box::new(move || address.connected()))
     }
     let shards = shards.iter().map(|(address, gauges)| connection(address, &gauges.health));
-    shards.chain([connection(writer.0, writer.1), connection(stats.0, stats.1)]).collect()
+    let writers = writers.0.iter().map(|(address, health)| connection(address, health));
+    shards.chain(writers).chain([connection(stats.0, stats.1)]).collect()
 }

@@ -1,7 +1,10 @@
 //! One publish on its way through the actors: its events, what the shards know of them, and who waits.
 
 use std::{
-    sync::atomic::{AtomicU64, AtomicUsize, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
     time::Instant,
 };
 
@@ -9,8 +12,8 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use crate::{
-    event::{Digest, Digester, Event, Outcome},
-    ledger::{Overloaded, Permits},
+    event::{Digest, Event, Outcome},
+    ledger::{Admitted, Epoch, OpenLedger, Overloaded, Permits},
 };
 
 /// Why a publish was not acknowledged. All but [`Refused`](Self::Refused),
@@ -32,6 +35,12 @@ pub enum PublishError {
     /// The database is there, and cannot be written as it is.
     #[error("the database cannot be written; the log says why")]
     StoreBroken,
+    /// What is stored of the namespace is damaged; other namespaces go on.
+    #[error("the namespace is damaged; the log says how")]
+    LedgerBroken,
+    /// The namespace was deleted, or the database was restored to a copy without it; nothing was stored.
+    #[error("the namespace is gone")]
+    Gone,
     /// The database cannot keep these events, and never will.
     #[error("the database cannot store these events: {0}")]
     Refused(String),
@@ -53,14 +62,15 @@ pub type Reply = Result<Vec<Outcome>, PublishError>;
 /// Whatever drops it unanswered (an actor that died with the last part) thereby replies
 /// [`PublishError::Interrupted`]: the sender of the reply goes with it, and so do its permits.
 pub struct PublishRequest {
+    pub(super) ledger: Admitted,
     pub(super) events: Vec<Event>,
     /// Bytes of all events.
     pub(super) event_bytes: usize,
     pub(super) digests: Vec<Digest>,
     /// The `seq` of each event that a shard knows to be stored, else 0.
     known_seqs: Vec<AtomicU64>,
-    /// The epoch in which it was admitted: what shards knew before a later one does not count.
-    pub(super) epoch: u64,
+    /// The ledger's epoch in which it was admitted: what shards know in this one does not count in another.
+    pub(super) epoch: Epoch,
     pub(super) admitted_at: Instant,
     unfinished_parts: AtomicUsize,
     reply: Mutex<Option<oneshot::Sender<Reply>>>,
@@ -69,20 +79,21 @@ pub struct PublishRequest {
 
 impl PublishRequest {
     pub fn new(
+        ledger: &Arc<OpenLedger>,
         events: Vec<Event>,
-        digester: &Digester,
-        epoch: u64,
         permits: Permits,
     ) -> (Self, oneshot::Receiver<Reply>) {
         let (reply, answer) = oneshot::channel();
+        let digester = &ledger.record.digester;
         let digests = events.iter().map(|event| digester.digest(event.topic(), event.event_id())).collect();
         let known_seqs = events.iter().map(|_| AtomicU64::new(0)).collect();
         let request = Self {
+            epoch: ledger.position.epoch(),
+            ledger: ledger.admit(),
             event_bytes: events.iter().map(Event::bytes).sum(),
             events,
             digests,
             known_seqs,
-            epoch,
             admitted_at: Instant::now(),
             unfinished_parts: AtomicUsize::new(0),
             reply: Mutex::new(Some(reply)),
@@ -105,6 +116,11 @@ impl PublishRequest {
         }
         self.unfinished_parts.store(parts.len(), Ordering::Relaxed);
         parts
+    }
+
+    /// What windows remember the event at `place` by.
+    pub(super) fn window_key(&self, place: u32) -> Digest {
+        self.digests[place as usize].salted(self.epoch.salt())
     }
 
     /// Notes that the event at `place` is stored under `seq`.

@@ -53,7 +53,8 @@ fn raise(soft: u64, hard: u64, wanted: u64) -> io::Result<u64> {
 
 /// The open files of the service with so many client connections.
 fn files(config: &Config, connections_max: usize) -> u64 {
-    let store = (config.read_connections as u64 + OTHER_STORE_CONNECTIONS) * FILES_PER_STORE_CONNECTION;
+    let store = (config.read_connections as u64 + config.write_connections as u64 + OTHER_STORE_CONNECTIONS)
+        * FILES_PER_STORE_CONNECTION;
     let workers = config.http_workers as u64 * FILES_PER_WORKER;
     OWN_FILES + workers + store + client_sockets_max(connections_max, config.http_workers) as u64
 }

@@ -65,10 +65,25 @@ pub struct ServeArgs {
     #[arg(value_name = "SIZE", default_value = "8MiB")]
     group_bytes_max: String,
 
-    /// Connections to the database for reading, 1 to 64; the writer has its own
+    /// Connections to Postgres that append, 1 to 64; namespaces share them. SQLite has one
+    #[arg(long, env = "SEKALI_WRITE_CONNECTIONS", hide_env_values = true)]
+    #[arg(value_name = "N", default_value = "4")]
+    write_connections: String,
+
+    /// Connections to the database for reading, 1 to 64; those that append come on top
     #[arg(long, env = "SEKALI_READ_CONNECTIONS", hide_env_values = true)]
     #[arg(value_name = "N", default_value = "4")]
     read_connections: String,
+
+    /// Namespaces that the database may have, 1 to 100000
+    #[arg(long, env = "SEKALI_NAMESPACES_MAX", hide_env_values = true)]
+    #[arg(value_name = "N", default_value = "10000")]
+    namespaces_max: String,
+
+    /// Topics that a namespace may have, 1 to 100000000
+    #[arg(long, env = "SEKALI_TOPICS_MAX", hide_env_values = true)]
+    #[arg(value_name = "N", default_value = "1000000")]
+    topics_max: String,
 
     /// Client connections over all HTTP workers, 1 to 1000000; one client address has half of them at most
     #[arg(long, env = "SEKALI_CONNECTIONS_MAX", hide_env_values = true)]
@@ -132,6 +147,9 @@ impl ServeArgs {
             group_events_max: values::whole("group-events-max", &self.group_events_max, 1..=100_000)?,
             group_bytes_max: values::size("group-bytes-max", &self.group_bytes_max, KIB..=256 * MIB)?,
             read_connections: values::whole("read-connections", &self.read_connections, 1..=64)?,
+            namespaces_max: values::whole("namespaces-max", &self.namespaces_max, 1..=100_000)?,
+            topics_max: values::whole("topics-max", &self.topics_max, 1..=100_000_000)? as u32,
+            write_connections: values::whole("write-connections", &self.write_connections, 1..=64)?,
             connections_max: values::whole("connections-max", &self.connections_max, 1..=1_000_000)?,
             peer_share_exempt: values::networks("peer-share-exempt", self.peer_share_exempt.as_deref())?,
             cors_origins: values::origins("cors-origin", self.cors_origin.as_deref())?,

@@ -46,6 +46,12 @@ pub struct Config {
     pub group_bytes_max: usize,
     /// Connections to the database for reading; the writer has its own.
     pub read_connections: usize,
+    /// Topics that a namespace may have; an event with another one is refused.
+    pub topics_max: u32,
+    /// Namespaces that the database may have; another one is refused.
+    pub namespaces_max: usize,
+    /// Connections that append to Postgres, and writers. SQLite has one.
+    pub write_connections: usize,
     /// Client connections over all HTTP workers; one client address has half of them at most.
     pub connections_max: usize,
     /// The addresses of proxies, which may have all client connections.

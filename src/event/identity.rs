@@ -73,6 +73,11 @@ impl Digest {
         Uuid::from_u64_pair(self.high, self.low)
     }
 
+    /// What it is remembered by where `salt` holds. The shard stays the same.
+    pub fn salted(self, salt: u64) -> Self {
+        Self { low: self.low ^ salt, ..self }
+    }
+
     /// The shard, of `shards`, whose key range holds this digest; each shard owns an equal part.
     pub fn shard(self, shards: usize) -> usize {
         ((u128::from(self.high) * shards as u128) >> 64) as usize

@@ -8,7 +8,10 @@ use futures::StreamExt;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{Limits, gate::Gate, peer::peer, problem::Problem};
-use crate::{ledger::BytesPermit, service::Service};
+use crate::{
+    ledger::BytesPermit,
+    service::{Ledger, Service},
+};
 
 /// A body must come at this pace, and may be behind it by the body's timeout.
 const PACE_BYTES_PER_SECOND: u64 = 64 * 1024;
@@ -62,12 +65,13 @@ pub(super) async fn read(
     limits: &Limits,
     gate: &Gate,
     service: &Service,
+    ledger: &Ledger,
 ) -> Result<(Bytes, BytesPermit), Problem> {
     let declared = declared_bytes(request);
     if declared.is_some_and(|bytes| bytes > limits.body_bytes_max as u64) {
         return Err(over_limit(limits));
     }
-    service.expect_body(declared.unwrap_or_default())?;
+    ledger.expect_body(declared.unwrap_or_default())?;
     let bytes_max = declared.map_or(limits.body_bytes_max, |bytes| bytes as usize);
     let permit = service.body_permit(peer(request));
     let mut body = Body { bytes_max, first: Bytes::new(), rest: Vec::new(), permit };

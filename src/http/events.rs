@@ -3,11 +3,12 @@
 use actix_web::{HttpRequest, HttpResponse, http::header, web};
 use percent_encoding::percent_decode_str;
 
-use super::{gate::Gate, metered_body::MeteredBody, peer::peer, problem::Problem, query::Parameters};
+use super::{
+    gate::Gate, metered_body::MeteredBody, namespace, peer::peer, problem::Problem, query::Parameters,
+};
 use crate::{
     event::{DedupScope, check_name},
-    ledger::Peer,
-    service::{Loaded, Service},
+    service::{Ledger, Loaded},
     store::{PageQuery, StoredEvent},
 };
 
@@ -23,15 +24,15 @@ pub(super) async fn page(request: HttpRequest, gate: web::Data<Gate>) -> Result<
     let parameters =
         Parameters::parse(request.query_string(), &["topic", "limit", "before", "after", "event_id"])?;
     if let Some(event_id) = parameters.text("event_id") {
-        return event_as_page(&gate, &parameters, event_id, peer(&request)).await;
+        return event_as_page(&request, &gate, &parameters, event_id).await;
     }
     let query = page_query(&parameters)?;
     let service = gate.pass()?;
-    let page = service.page(query.clone()).await?;
+    let page = namespace::ledger(&request, service).await?.page(query.clone()).await?;
     let mut response = HttpResponse::Ok();
     response.content_type("application/json");
     if let Some(last) = page.events.last().filter(|_| page.more) {
-        response.insert_header((header::LINK, next_link(query, last.seq)));
+        response.insert_header((header::LINK, next_link(request.path(), query, last.seq)));
     }
     let permit = service.admit_answer(peer(&request), json_bytes(&page.events))?;
     Ok(response.body(MeteredBody::build(service, permit, move || page_json(&page.events)).await?))
@@ -39,10 +40,10 @@ pub(super) async fn page(request: HttpRequest, gate: web::Data<Gate>) -> Result<
 
 /// An array of one event or none, for the ids that clients cannot send in a path, as `.` and `..`.
 async fn event_as_page(
+    request: &HttpRequest,
     gate: &Gate,
     parameters: &Parameters,
     event_id: &str,
-    peer: Peer,
 ) -> Result<HttpResponse, Problem> {
     if let Some(other) = ["limit", "before", "after"].into_iter().find(|name| parameters.text(name).is_some())
     {
@@ -52,8 +53,9 @@ async fn event_as_page(
     }
     check_name(event_id).map_err(|fault| Problem::invalid_parameter(format!("`event_id` {fault}")))?;
     let service = gate.pass()?;
-    let found = find(service, Some(event_id.to_owned()), topic_of(parameters)?).await?;
-    let permit = service.admit_answer(peer, json_bytes(one_or_none(&found)))?;
+    let topic = topic_of(parameters)?;
+    let found = find(&namespace::ledger(request, service).await?, Some(event_id.to_owned()), topic).await?;
+    let permit = service.admit_answer(peer(request), json_bytes(one_or_none(&found)))?;
     let body = MeteredBody::build(service, permit, move || page_json(one_or_none(&found))).await?;
     Ok(HttpResponse::Ok().content_type("application/json").body(body))
 }
@@ -67,7 +69,8 @@ pub(super) async fn event(request: HttpRequest, gate: web::Data<Gate>) -> Result
     let parameters = Parameters::parse(request.query_string(), &["topic"])?;
     let topic = topic_of(&parameters)?;
     let service = gate.pass()?;
-    let found = find(service, event_id_in(request.path()), topic).await?;
+    let ledger = namespace::ledger(&request, service).await?;
+    let found = find(&ledger, event_id_in(namespace::path_within(&request)), topic).await?;
     let Some(event) = found else { return Err(Problem::not_found("no event with this id is stored")) };
     let bytes = json_bytes(std::slice::from_ref(&*event));
     let permit = service.admit_answer(peer(&request), bytes)?;
@@ -82,17 +85,17 @@ pub(super) async fn event(request: HttpRequest, gate: web::Data<Gate>) -> Result
 
 /// The event with this id, if there can be one.
 async fn find(
-    service: &Service,
+    ledger: &Ledger,
     event_id: Option<String>,
     topic: Option<String>,
 ) -> Result<Option<Loaded<StoredEvent>>, Problem> {
-    if service.scope() == DedupScope::Topic && topic.is_none() {
+    if ledger.scope() == DedupScope::Topic && topic.is_none() {
         return Err(Problem::invalid_parameter(
-            "`topic` must be given: in this database an event is known by its topic and its event_id",
+            "`topic` must be given: in this namespace an event is known by its topic and its event_id",
         ));
     }
     match event_id.filter(|event_id| check_name(event_id).is_ok()) {
-        Some(event_id) => Ok(service.event(event_id, topic).await?),
+        Some(event_id) => Ok(ledger.event(event_id, topic).await?),
         None => Ok(None),
     }
 }
@@ -119,7 +122,7 @@ fn topic_of(parameters: &Parameters) -> Result<Option<String>, Problem> {
 }
 
 /// RFC 8288: the same question, from where this page ended.
-fn next_link(query: PageQuery, last_seq: u64) -> String {
+fn next_link(path: &str, query: PageQuery, last_seq: u64) -> String {
     let (before, after) = match query.after {
         Some(_) => (query.before, Some(last_seq)),
         None => (Some(last_seq), None),
@@ -134,7 +137,7 @@ fn next_link(query: PageQuery, last_seq: u64) -> String {
             parameters.append_pair(name, &seq.to_string());
         }
     }
-    format!("</events?{}>; rel=\"next\"", parameters.finish())
+    format!("<{path}?{}>; rel=\"next\"", parameters.finish())
 }
 
 /// About as many bytes as the JSON of these events has.

@@ -7,6 +7,7 @@ mod exchange;
 mod foreign_origin;
 mod routes;
 mod gate;
+mod namespace;
 mod query;
 mod body;
 mod publish;

@@ -13,7 +13,7 @@ use crate::{
     actors::PublishError,
     event::{BatchError, EventFault},
     ledger::Overloaded,
-    service::WorkInterrupted,
+    service::{LedgerError, WorkInterrupted},
     store::StoreError,
 };
 
@@ -219,7 +219,9 @@ impl From<PublishError> for Problem {
             PublishError::Refused(_) => Kind::Refused,
             PublishError::TooLargeForStore(_) => Kind::TooLarge,
             PublishError::Quarantined => Kind::Quarantined,
-            PublishError::Overloaded(_)
+            PublishError::LedgerBroken
+            | PublishError::Gone
+            | PublishError::Overloaded(_)
             | PublishError::TimedOut
             | PublishError::Interrupted
             | PublishError::StoreUnavailable
@@ -241,16 +243,31 @@ impl From<Overloaded> for Problem {
     }
 }
 
+impl From<LedgerError> for Problem {
+    fn from(error: LedgerError) -> Self {
+        match error {
+            LedgerError::NoNamespace(name) => Self::not_found(format!(
+                "there is no namespace {name}: create it with PUT /namespaces/{name}"
+            )),
+            LedgerError::Store(error) => error.into(),
+        }
+    }
+}
+
 /// The service has logged what a reader cannot mend by asking again.
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         tracing::debug!(error = &error as &dyn std::error::Error, "a read failed");
         let kind = match error {
-            StoreError::Damaged(_) | StoreError::Broken(_) | StoreError::Rejected(_) => Kind::Unreadable,
+            StoreError::Damaged(_)
+            | StoreError::Broken(_)
+            | StoreError::Rejected(_)
+            | StoreError::TooManyTopics(_) => Kind::Unreadable,
             StoreError::Unavailable(_)
             | StoreError::TimedOut(_)
             | StoreError::Exhausted(_)
             | StoreError::Detached(_)
+            | StoreError::Locked(_)
             | StoreError::Gone => Kind::Unavailable,
         };
         Self::new(kind, error.to_string())

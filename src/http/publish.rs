@@ -9,6 +9,7 @@ use super::{
     Limits, body,
     gate::Gate,
     metered_body::{MeteredBody, meter},
+    namespace,
     peer::peer,
     problem::Problem,
     unread_guard::UnreadGuard,
@@ -51,9 +52,10 @@ async fn store(
     gate: &Gate,
     limits: &Limits,
 ) -> Result<HttpResponse, Problem> {
-    body::check_headers(request)?;
     let service = gate.pass()?;
-    let (body, bytes) = body::read(request, payload, limits, gate, service).await?;
+    let ledger = namespace::ledger(request, service).await?;
+    body::check_headers(request)?;
+    let (body, bytes) = body::read(request, payload, limits, gate, service, &ledger).await?;
     // From here on: a body has time limits of its own, and a slow one must leave time for its answer.
     let begun = Instant::now();
     let events_max = limits.batch_events_max;
@@ -67,7 +69,7 @@ async fn store(
         if minimal { Vec::new() } else { events.iter().map(|event| event.event_id().clone()).collect() };
     let permit = service.admit_answer(peer(request), answer_bytes(&event_ids))?;
     let time_left = limits.publish_timeout.saturating_sub(begun.elapsed());
-    let outcomes = service.publish(events, bytes, time_left).await?;
+    let outcomes = ledger.publish(events, bytes, time_left).await?;
     let answer =
         MeteredBody::build(service, permit, move || answer_json(&outcomes, &event_ids, minimal)).await?;
     let mut response = HttpResponse::Ok();

@@ -10,6 +10,20 @@ pub(super) const PROBES: [&str; 3] = ["/livez", "/readyz", "/health"];
 /// All routes.
 pub(super) fn routes(service: &mut web::ServiceConfig) {
     service
+        .configure(ledger)
+        .service(web::scope("/namespaces/{namespace}").configure(ledger))
+        .service(reading("/health", health::health))
+        .service(reading("/livez", health::live))
+        .service(reading("/readyz", health::ready))
+        .default_service(
+            web::to(|| async { Err::<String, _>(Problem::not_found("there is no such address")) })
+                .wrap(from_fn(leave_unread)),
+        );
+}
+
+/// What every namespace has: `default` at the root, any by its name.
+fn ledger(service: &mut web::ServiceConfig) {
+    service
         .service(
             web::resource("/publish").route(web::post().to(publish::publish)).default_service(
                 web::to(|| async { Err::<String, _>(Problem::method_not_allowed("POST")) })
@@ -18,14 +32,7 @@ pub(super) fn routes(service: &mut web::ServiceConfig) {
         )
         .service(reading("/events", events::page))
         .service(reading("/events/{event_id:.*}", events::event))
-        .service(reading("/stats", stats::stats))
-        .service(reading("/health", health::health))
-        .service(reading("/livez", health::live))
-        .service(reading("/readyz", health::ready))
-        .default_service(
-            web::to(|| async { Err::<String, _>(Problem::not_found("there is no such address")) })
-                .wrap(from_fn(leave_unread)),
-        );
+        .service(reading("/stats", stats::stats));
 }
 
 /// An address to read from, with GET and HEAD.

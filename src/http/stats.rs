@@ -5,11 +5,11 @@ use std::time::Duration;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Serialize, Serializer, ser::SerializeMap};
 
-use super::{Limits, gate::Gate, metered_body::MeteredBody, peer::peer, problem::Problem};
+use super::{Limits, gate::Gate, metered_body::MeteredBody, namespace, peer::peer, problem::Problem};
 use crate::{
     actors::{ActorReport, ExitCounts},
     ledger::StoreReport,
-    service::NodeReport,
+    service::LedgerReport,
     store::TopicTotal,
 };
 
@@ -25,7 +25,7 @@ pub(super) async fn stats(
     limits: web::Data<Limits>,
 ) -> Result<HttpResponse, Problem> {
     let service = gate.pass()?;
-    let report = service.report().await?;
+    let report = namespace::ledger(&request, service).await?.report().await?;
     let bytes = answer_bytes(&report);
     let permit = service.admit_answer(peer(&request), bytes)?;
     let uptime = limits.started.elapsed();
@@ -40,10 +40,10 @@ pub(super) async fn stats(
 }
 
 /// About as many bytes as the answer has.
-fn answer_bytes(report: &NodeReport) -> usize {
+fn answer_bytes(report: &LedgerReport) -> usize {
     let topics = report.totals.topics.iter();
     ANSWER_BYTES
-        + report.shards.len() * SHARD_BYTES
+        + (report.node.shards.len() + report.node.writers.len()) * SHARD_BYTES
         + topics.map(|total| 2 * total.topic.len() + TOPIC_BYTES).sum::<usize>()
 }
 
@@ -66,7 +66,7 @@ struct Stats<'a> {
 struct Node<'a> {
     version: &'static str,
     shards: Vec<Shard<'a>>,
-    writer: Actor<'a>,
+    writers: Vec<Actor<'a>>,
     stats: Actor<'a>,
     restarts: u64,
     store: Store,
@@ -77,6 +77,9 @@ struct Node<'a> {
     in_flight: InFlight,
     database_restored: u64,
     log_lines_lost: u64,
+    ledgers_open: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    namespace_trouble: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -136,7 +139,7 @@ struct InFlight {
 }
 
 impl<'a> Stats<'a> {
-    fn new(report: &'a NodeReport, uptime: Duration) -> Self {
+    fn new(report: &'a LedgerReport, uptime: Duration) -> Self {
         let totals = &report.totals;
         let (received, unique) = (totals.head.received, totals.head.last_seq);
         let duplicates = received - unique;
@@ -157,17 +160,18 @@ impl<'a> Stats<'a> {
 }
 
 impl<'a> Node<'a> {
-    fn new(report: &'a NodeReport) -> Self {
-        let metrics = &report.metrics;
+    fn new(ledger: &'a LedgerReport) -> Self {
+        let LedgerReport { metrics, trouble, node: report, .. } = ledger;
         let shard = |(actor, window_ids): &'a (ActorReport, usize)| Shard {
             actor: Actor::new(actor),
             window_ids: *window_ids,
         };
-        let service = report.shards.iter().map(|(actor, _)| actor).chain([&report.writer, &report.stats]);
+        let service =
+            report.shards.iter().map(|(actor, _)| actor).chain(&report.writers).chain([&report.stats]);
         Self {
             version: env!("CARGO_PKG_VERSION"),
             shards: report.shards.iter().map(shard).collect(),
-            writer: Actor::new(&report.writer),
+            writers: report.writers.iter().map(Actor::new).collect(),
             stats: Actor::new(&report.stats),
             restarts: service.map(|actor| actor.restarts).sum(),
             store: Store::new(&report.store),
@@ -187,8 +191,10 @@ impl<'a> Node<'a> {
                 bytes: report.bytes_in_flight,
                 answer_bytes: report.answer_bytes_in_flight,
             },
-            database_restored: report.restored,
+            database_restored: report.store.restored,
             log_lines_lost: report.log_lines_lost,
+            ledgers_open: report.ledgers,
+            namespace_trouble: trouble.as_deref(),
         }
     }
 }

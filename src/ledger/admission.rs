@@ -1,12 +1,12 @@
 //! Limits on what is in flight: a full one is an answer, not a growing queue.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 use ipnet::IpNet;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{
-    Peer,
+    OpenLedger, Peer,
     budget::{Budget, BudgetLimits, BytesPermit},
 };
 
@@ -19,6 +19,21 @@ pub struct Overloaded(pub &'static str);
 pub struct Permits {
     _bytes: BytesPermit,
     _events: OwnedSemaphorePermit,
+    _share: Share,
+}
+
+/// What an admitted request holds of its ledger's share.
+struct Share {
+    ledger: Arc<OpenLedger>,
+    events: usize,
+    bytes: usize,
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.ledger.events_in_flight.fetch_sub(self.events, Ordering::Relaxed);
+        self.ledger.bytes_in_flight.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
 }
 
 /// A body above this size is refused unread when less than this part of the capacity for events is left: it would
@@ -35,6 +50,8 @@ pub const SMALL_ANSWER_BYTES: usize = 4 * 1024;
 pub struct AdmissionLimits {
     /// Events accepted and not yet answered.
     pub events_max: usize,
+    /// Events of the largest request. One always fits into a ledger's share.
+    pub batch_events_max: usize,
     /// Bytes of bodies being read or not yet answered.
     pub bytes_max: usize,
     /// Bytes of the largest body, at most `bytes_max`. One always fits into a peer's share.
@@ -43,10 +60,13 @@ pub struct AdmissionLimits {
     pub share_exempt: Vec<IpNet>,
 }
 
-/// The limits of one service. One peer may hold half of each kind of memory.
+/// The limits of one service. One peer may hold half of each kind of memory. The requests of one ledger that are admitted
+/// may hold half of the events, and of the memory for bodies.
 pub struct Admission {
     events: Arc<Semaphore>,
     events_max: usize,
+    ledger_events_max: usize,
+    ledger_bytes_max: usize,
     bodies: Arc<Budget>,
     answers: Arc<Budget>,
     answer_bytes_max: usize,
@@ -56,12 +76,15 @@ impl Admission {
     pub fn new(limits: AdmissionLimits) -> Self {
         let exempt: Arc<[IpNet]> = limits.share_exempt.into();
         let answer_bytes_max = ANSWERS_BYTES_MAX / 2;
+        let body_share = (limits.bytes_max / 2).max(limits.body_bytes_max);
         Self {
             events: Arc::new(Semaphore::new(limits.events_max)),
             events_max: limits.events_max,
+            ledger_events_max: (limits.events_max / 2).max(limits.batch_events_max),
+            ledger_bytes_max: body_share,
             bodies: Budget::new(BudgetLimits {
                 bytes_max: limits.bytes_max,
-                peer_bytes_max: (limits.bytes_max / 2).max(limits.body_bytes_max),
+                peer_bytes_max: body_share,
                 exempt: Arc::clone(&exempt),
                 full: Overloaded("too many bytes are in flight"),
                 peer_full: Overloaded("too many bytes from this client's address are in flight"),
@@ -78,9 +101,19 @@ impl Admission {
     }
 
     /// Says at once that there is hardly any capacity for the events of a body of so many bytes.
-    pub fn expect_body(&self, bytes: u64) -> Result<(), Overloaded> {
-        let capacity_is_short = self.events.available_permits() < self.events_max / SPARED_FOR_SMALL_BODIES;
-        if capacity_is_short && bytes > LARGE_BODY_BYTES { Err(too_many_events()) } else { Ok(()) }
+    pub fn expect_body(&self, ledger: &OpenLedger, bytes: u64) -> Result<(), Overloaded> {
+        if bytes <= LARGE_BODY_BYTES {
+            return Ok(());
+        }
+        let of_ledger =
+            self.ledger_events_max.saturating_sub(ledger.events_in_flight.load(Ordering::Relaxed));
+        if of_ledger < self.ledger_events_max / SPARED_FOR_SMALL_BODIES {
+            Err(TOO_MANY_OF_LEDGER)
+        } else if self.events.available_permits() < self.events_max / SPARED_FOR_SMALL_BODIES {
+            Err(TOO_MANY)
+        } else {
+            Ok(())
+        }
     }
 
     /// A permit for the bytes of a body, to grow as they come.
@@ -96,12 +129,26 @@ impl Admission {
         self.answers.take(peer, counted)
     }
 
-    /// Takes capacity for `events`, or returns at once that there is none.
-    pub fn admit_events(&self, events: usize, bytes: BytesPermit) -> Result<Permits, Overloaded> {
+    /// Takes capacity for `events` of a ledger, or returns at once that there is none.
+    pub fn admit_events(
+        &self,
+        ledger: &Arc<OpenLedger>,
+        events: usize,
+        bytes: BytesPermit,
+    ) -> Result<Permits, Overloaded> {
+        let share = Share { ledger: Arc::clone(ledger), events, bytes: bytes.bytes() };
+        let events_held = ledger.events_in_flight.fetch_add(share.events, Ordering::Relaxed);
+        let bytes_held = ledger.bytes_in_flight.fetch_add(share.bytes, Ordering::Relaxed);
+        if events_held + share.events > self.ledger_events_max {
+            return Err(TOO_MANY_OF_LEDGER);
+        }
+        if bytes_held + share.bytes > self.ledger_bytes_max {
+            return Err(Overloaded("too many bytes of this namespace are in flight"));
+        }
         let permit = Arc::clone(&self.events)
             .try_acquire_many_owned(u32::try_from(events).unwrap_or(u32::MAX))
-            .map_err(|_| too_many_events())?;
-        Ok(Permits { _bytes: bytes, _events: permit })
+            .map_err(|_| TOO_MANY)?;
+        Ok(Permits { _bytes: bytes, _events: permit, _share: share })
     }
 
     pub fn events_in_flight(&self) -> usize {
@@ -117,6 +164,5 @@ impl Admission {
     }
 }
 
-fn too_many_events() -> Overloaded {
-    Overloaded("too many events are in flight")
-}
+const TOO_MANY: Overloaded = Overloaded("too many events are in flight");
+const TOO_MANY_OF_LEDGER: Overloaded = Overloaded("too many events of this namespace are in flight");

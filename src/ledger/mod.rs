@@ -1,13 +1,16 @@
 //! The state of a ledger on this node: plain values, shared by the service above and the actors.
 //!
+//! - `open_ledger`: a ledger that is open here.
 //! - `admission`: limits on what is in flight.
 //! - `peer`: a client, as the limits know it.
-//! - `position`: the last commit seen, and how a restored database is noticed.
-//! - `store_health`: whether the store takes writes.
+//! - `position`: the last commit seen, and what follows from a restored database.
+//! - `ledger_health`, `store_health`: whether one ledger, and whether the database takes writes.
 
 mod admission;
 mod budget;
 mod damage_log;
+mod ledger_health;
+mod open_ledger;
 mod peer;
 mod position;
 mod store_health;
@@ -16,7 +19,9 @@ pub use self::{
     admission::{Admission, AdmissionLimits, Overloaded, Permits, SMALL_ANSWER_BYTES},
     budget::BytesPermit,
     damage_log::DamageLog,
+    ledger_health::LedgerHealth,
+    open_ledger::{Admitted, OpenLedger},
     peer::Peer,
-    position::{LedgerPosition, PolledHead},
+    position::{Epoch, LedgerPosition},
     store_health::{StoreHealth, StoreLoss, StoreReport},
 };

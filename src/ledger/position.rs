@@ -1,91 +1,61 @@
-//! What this node has seen of the ledger: the measure by which a restored database is noticed.
-
-use std::{
-    sync::atomic::{AtomicU64, Ordering},
-    time::{Duration, Instant},
-};
+//! What this node has seen of a ledger, and what it does when the database turns out to be an older copy.
+//!
+//! All that the actors know of stored ids comes from commits up to the one that was seen last. Each append names that
+//! commit, and the store refuses the append where the ledger lacks it. Then a new epoch begins: what was known in an
+//! earlier one counts no more. Nobody has to be told, since the windows' keys are mixed with the epoch.
 
 use parking_lot::Mutex;
-use tokio::sync::watch;
 
-use crate::store::{Head, LedgerMark, LedgerRecord, ReadStore, StoreError};
+use crate::store::{Head, LedgerMark};
 
-/// Written by the writer alone; read by the watch, the warm-up and the handle.
-///
-/// All that the actors know of stored ids is of commits up to the one that was seen. Each append makes sure that
-/// the ledger still holds that one; so the writer moves on only from it to a commit that is known to follow.
-#[derive(Default)]
-pub struct LedgerPosition {
-    /// `None` until the first look or commit.
-    head: watch::Sender<Option<Head>>,
-    epoch: AtomicU64,
-    restored: AtomicU64,
-    /// When the store last answered a look.
-    polled_at: Mutex<Option<Instant>>,
-}
+/// Tells apart what was learned before a ledger was opened or found to be restored, and after. Random, so that no two
+/// are the same, of whatever ledger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Epoch(u64);
 
-/// Where the ledger ended, when it was looked at by one that had seen some of it.
-pub enum PolledHead {
-    /// It went on from `seen`.
-    GoesOn { seen: LedgerMark, head: Head },
-    /// It lacked what had been seen in this epoch.
-    Restored { found: Head, epoch: u64 },
-}
-
-impl LedgerPosition {
-    /// The newest commit that this node has seen.
-    pub fn seen(&self) -> LedgerMark {
-        self.head.borrow().map(|head| head.mark).unwrap_or_default()
+impl Epoch {
+    fn new() -> Self {
+        Self(fastrand::u64(..))
     }
 
-    /// The same with its totals, as soon as there is one.
-    pub async fn head(&self) -> Head {
-        let mut heads = self.head.subscribe();
-        let head = heads.wait_for(Option::is_some).await.map(|head| *head);
-        // The sender is this struct's own.
-        head.ok().flatten().unwrap_or_default()
+    /// What a window's keys are mixed with.
+    pub fn salt(self) -> u64 {
+        self.0
+    }
+}
+
+/// Written by the ledger's writer alone; read by whoever admits requests.
+pub struct LedgerPosition(Mutex<(Head, Epoch)>);
+
+impl LedgerPosition {
+    /// The position of a ledger that is opened, and ends here.
+    pub fn new(head: Head) -> Self {
+        Self(Mutex::new((head, Epoch::new())))
+    }
+
+    /// The newest commit that this node has seen, and the epoch in which it saw it.
+    pub fn seen(&self) -> (LedgerMark, Epoch) {
+        let (head, epoch) = *self.0.lock();
+        (head.mark, epoch)
+    }
+
+    /// The same with its totals.
+    pub fn head(&self) -> Head {
+        self.0.lock().0
+    }
+
+    /// What was known in an earlier epoch does not count.
+    pub fn epoch(&self) -> Epoch {
+        self.0.lock().1
     }
 
     /// Moves on to a commit that is known to follow on the one that was seen.
     pub fn move_on(&self, head: Head) {
-        self.head.send_replace(Some(head));
+        self.0.lock().0 = head;
     }
 
-    /// Looks where the ledger ends now.
-    pub async fn look(&self, store: &dyn ReadStore, ledger: &LedgerRecord) -> Result<PolledHead, StoreError> {
-        let epoch = self.epoch();
-        let seen = self.seen();
-        // What was seen before the question must be in the answer.
-        let head = store.head(ledger).await?;
-        *self.polled_at.lock() = Some(Instant::now());
-        let goes_on =
-            head.mark == seen || (!head.mark.rules_out(&seen) && store.holds(ledger, &seen).await?);
-        Ok(if goes_on {
-            PolledHead::GoesOn { seen, head }
-        } else {
-            PolledHead::Restored { found: head, epoch }
-        })
-    }
-
-    /// Whether the store answered a look within this time.
-    pub fn was_polled_within(&self, age: Duration) -> bool {
-        self.polled_at.lock().is_some_and(|polled_at| polled_at.elapsed() < age)
-    }
-
-    /// How often the shards forgot what they knew; what they knew in an earlier epoch does not count.
-    pub fn epoch(&self) -> u64 {
-        self.epoch.load(Ordering::Acquire)
-    }
-
-    /// Starts over with another ledger. The shards must have been told to forget before.
-    pub fn start_over(&self, epoch: u64, found: Head) {
-        self.move_on(found);
-        self.restored.fetch_add(1, Ordering::Relaxed);
-        self.epoch.store(epoch, Ordering::Release);
-    }
-
-    /// Times that the database proved to be restored to an older copy.
-    pub fn restored(&self) -> u64 {
-        self.restored.load(Ordering::Relaxed)
+    /// Starts over with another ledger, which ends here.
+    pub fn start_over(&self, found: Head) {
+        *self.0.lock() = (found, Epoch::new());
     }
 }

@@ -7,7 +7,7 @@
 use std::{
     error::Error,
     fmt,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
     time::{Duration, Instant},
 };
 
@@ -28,7 +28,7 @@ pub enum StoreLoss {
 impl fmt::Display for StoreLoss {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            StoreLoss::Unavailable => "store lost: it is away",
+            StoreLoss::Unavailable => "store lost: it is unavailable",
             StoreLoss::Unwritable => "store lost: it cannot be written",
         })
     }
@@ -44,12 +44,17 @@ pub struct StoreReport {
     pub last_loss: Option<StoreLoss>,
     /// How long the store was lost, from the first write that failed, when it last took one again.
     pub last_recovery: Option<Duration>,
+    /// Times that a ledger proved to be restored to an older copy.
+    pub restored: u64,
 }
 
 /// Shared by the writer and the handle.
 #[derive(Default)]
 pub struct StoreHealth {
     lost: AtomicBool,
+    /// When the store last answered anything.
+    answered_at: Mutex<Option<Instant>>,
+    restored: AtomicU64,
     history: Mutex<History>,
 }
 
@@ -65,6 +70,16 @@ impl StoreHealth {
     /// Whether the last write failed for the store's sake.
     pub fn is_lost(&self) -> bool {
         self.lost.load(Ordering::Relaxed)
+    }
+
+    /// Notes that the store answered.
+    pub fn note_answered(&self) {
+        *self.answered_at.lock() = Some(Instant::now());
+    }
+
+    /// Whether the store answered within this time.
+    pub fn has_answered_within(&self, age: Duration) -> bool {
+        self.answered_at.lock().is_some_and(|answered_at| answered_at.elapsed() < age)
     }
 
     /// Notes that a write failed for the store's sake. What is known already is not logged again.
@@ -85,13 +100,16 @@ impl StoreHealth {
         self.lost.store(true, Ordering::Relaxed);
         drop(history);
         match loss {
-            StoreLoss::Unavailable => warn!(ending = %loss, error = cause, "the store is away; trying on"),
+            StoreLoss::Unavailable => {
+                warn!(ending = %loss, error = cause, "the store is unavailable; the writer tries again")
+            }
             StoreLoss::Unwritable => error!(ending = %loss, error = cause, "the store cannot be written"),
         }
     }
 
     /// Notes that the store took a write.
     pub fn note_taken(&self) {
+        self.note_answered();
         if !self.is_lost() {
             return;
         }
@@ -104,6 +122,11 @@ impl StoreHealth {
         info!(recovery_ms = recovery.as_millis() as u64, "the store takes writes again");
     }
 
+    /// Notes that a ledger proved to be restored to an older copy.
+    pub fn note_restored(&self) {
+        self.restored.fetch_add(1, Ordering::Relaxed);
+    }
+
     pub fn report(&self) -> StoreReport {
         let history = self.history.lock();
         StoreReport {
@@ -111,6 +134,7 @@ impl StoreHealth {
             losses: history.losses,
             last_loss: history.last_loss,
             last_recovery: history.last_recovery,
+            restored: self.restored.load(Ordering::Relaxed),
         }
     }
 }

@@ -1,6 +1,9 @@
 //! What HTTP sees: plain async methods on a handle, no mailbox and no SQL.
 
+mod directory;
+mod ledger;
 mod large_work;
+mod tasks;
 
 use std::{
     io,
@@ -11,29 +14,28 @@ use std::{
     time::Duration,
 };
 
-use self::large_work::LargeWork;
 use ipnet::IpNet;
 
-pub use self::large_work::{Loaded, WorkInterrupted};
+use self::{directory::Directory, large_work::LargeWork};
+pub use self::{
+    large_work::{Loaded, WorkInterrupted},
+    ledger::{Ledger, LedgerError, LedgerReport},
+};
 use crate::{
-    actors::{
-        ActorLimits, ActorName, ActorReport, Actors, CountersReport, Crash, MetricsReport, PublishError,
-        PublishRequest, RestartPolicy, Shared,
-    },
-    event::{DedupScope, Event, Outcome},
+    actors::{ActorLimits, ActorName, ActorReport, Actors, Crash, RestartPolicy, Shared},
     ledger::{
-        Admission, AdmissionLimits, BytesPermit, DamageLog, LedgerPosition, Overloaded, Peer, StoreHealth,
+        Admission, AdmissionLimits, BytesPermit, DamageLog, OpenLedger, Overloaded, Peer, StoreHealth,
         StoreReport,
     },
-    store::{LedgerRecord, Page, PageQuery, Store, StoreError, StoredEvent, Totals},
+    store::{Store, StoreError},
 };
 
 /// How long a reader waits for the store.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a probe waits for the store.
 const PROBE_TIMEOUT: Duration = Duration::from_millis(200);
-/// For a probe that has waited in vain, this old an answer to the poller counts too.
-const POLLED_AGE_MAX: Duration = Duration::from_secs(1);
+/// For a probe that has waited in vain, this old an answer counts too.
+const ANSWER_AGE_MAX: Duration = Duration::from_secs(1);
 /// How long the store may take to prove that it answers.
 const PING_TIMEOUT: Duration = Duration::from_millis(900);
 /// How long the store may take to close its connections when nothing is in flight any more.
@@ -50,6 +52,10 @@ pub struct ServiceLimits {
     pub shards: usize,
     /// Ids that all windows together remember.
     pub window_ids: usize,
+    /// WriterActors, and connections that append, at least 1; fewer where the store has fewer.
+    pub write_connections: usize,
+    /// Events of the largest request.
+    pub batch_events_max: usize,
     /// Events accepted and not yet answered.
     pub events_in_flight_max: usize,
     /// Bytes of bodies being read or not yet answered.
@@ -62,6 +68,8 @@ pub struct ServiceLimits {
     pub group_events_max: usize,
     /// Bytes of events in one group; a larger request is a group alone.
     pub group_bytes_max: usize,
+    /// Topics that a namespace may have.
+    pub topics_max: u32,
     /// How long a publish waits for a store that is unavailable.
     pub store_patience: Duration,
     /// How actors that crash are restarted.
@@ -74,6 +82,7 @@ pub struct Service(Arc<Parts>);
 
 struct Parts {
     shared: Shared,
+    directory: Directory,
     admission: Admission,
     actors: Actors,
     damage_log: DamageLog,
@@ -114,18 +123,16 @@ pub enum NotReady {
 /// This node, as `/stats` shows it.
 #[derive(Clone, Debug)]
 pub struct NodeReport {
-    pub totals: Arc<Totals>,
-    pub metrics: MetricsReport,
     /// Each shard's record, and how many ids its window holds.
     pub shards: Vec<(ActorReport, usize)>,
-    pub writer: ActorReport,
+    pub writers: Vec<ActorReport>,
     pub stats: ActorReport,
     pub store: StoreReport,
+    /// Ledgers that are open.
+    pub ledgers: usize,
     pub events_in_flight: usize,
     pub bytes_in_flight: usize,
     pub answer_bytes_in_flight: usize,
-    /// Times that the database proved to be restored to an older copy.
-    pub restored: u64,
     /// Lines of the log that could not be written.
     pub log_lines_lost: u64,
 }
@@ -135,50 +142,68 @@ impl Service {
     ///
     /// To be called within an `actix::System` on a multi-threaded tokio runtime, which the readers of the store use.
     /// An error where the system gives no thread for the actors.
-    pub fn start(
-        store: Store,
-        ledger: LedgerRecord,
-        limits: ServiceLimits,
-        log_lines_lost: LinesLost,
-    ) -> io::Result<Self> {
-        let shared = Shared {
-            store,
-            ledger,
-            position: Arc::new(LedgerPosition::default()),
-            store_health: Arc::new(StoreHealth::default()),
-        };
+    pub fn start(store: Store, limits: ServiceLimits, log_lines_lost: LinesLost) -> io::Result<Self> {
+        let shared = Shared { store, store_health: Arc::new(StoreHealth::default()) };
         let actor_limits = ActorLimits {
             shards: limits.shards,
             window_ids: limits.window_ids,
+            write_connections: limits.write_connections,
             group_events_max: limits.group_events_max,
             group_bytes_max: limits.group_bytes_max,
+            topics_max: limits.topics_max,
             store_patience: limits.store_patience,
             restarts: limits.restarts,
         };
         let admission_limits = AdmissionLimits {
             events_max: limits.events_in_flight_max,
+            batch_events_max: limits.batch_events_max,
             bytes_max: limits.bytes_in_flight_max,
             body_bytes_max: limits.body_bytes_max,
             share_exempt: limits.peer_share_exempt,
         };
-        Ok(Self(Arc::new(Parts {
+        let service = Self(Arc::new(Parts {
+            directory: Directory::default(),
             admission: Admission::new(admission_limits),
             actors: Actors::start(shared.clone(), actor_limits)?,
             damage_log: DamageLog::default(),
             log_lines_lost,
             large_work: LargeWork::default(),
             shared,
-        })))
+        }));
+        let parts = Arc::downgrade(&service.0);
+        service.0.actors.keep_running("pulse", tasks::feel_pulse(parts.clone()));
+        service.0.actors.keep_running("closing idle ledgers", tasks::close_idle_ledgers(parts));
+        Ok(service)
     }
 
-    /// Which events are the same one.
-    pub fn scope(&self) -> DedupScope {
-        self.0.shared.ledger.scope
+    /// The ledger of this namespace, which is opened where it is not open yet.
+    pub async fn ledger(&self, namespace: &str) -> Result<Ledger, LedgerError> {
+        let open = self.0.directory.get_or_open(namespace, self.open_ledger(namespace)).await?;
+        open.note_used();
+        Ok(Ledger::new(self.clone(), open))
     }
 
-    /// Refuses a large body early when the capacity for events is nearly used up.
-    pub fn expect_body(&self, bytes: u64) -> Result<(), Overloaded> {
-        self.0.admission.expect_body(bytes)
+    async fn open_ledger(&self, namespace: &str) -> Result<Arc<OpenLedger>, LedgerError> {
+        let name = namespace.to_owned();
+        let found = self.ask_store(READ_TIMEOUT, async move |store| {
+            let Some(record) = store.control.ledger(&name).await? else { return Ok(None) };
+            let head = store.reads.head(&record).await?;
+            Ok(Some((record, head)))
+        });
+        let found = match found.await {
+            // It was deleted between the two questions.
+            Err(StoreError::Gone) => None,
+            found => found?,
+        };
+        let (record, head) = found.ok_or_else(|| LedgerError::NoNamespace(namespace.to_owned()))?;
+        let open = Arc::new(OpenLedger::new(record, head));
+        self.0.actors.warm(&open);
+        Ok(open)
+    }
+
+    /// Closes the ledgers that nobody has used for so long.
+    pub fn close_idle_ledgers(&self, age: Duration) {
+        self.0.directory.close_idle(age);
     }
 
     /// A permit for the bytes of a body of `peer`, which grows as they come.
@@ -202,70 +227,26 @@ impl Service {
         self.0.large_work.run(bytes, work).await
     }
 
-    /// Stores the events of one request, all or none, and returns an outcome each, in order.
-    ///
-    /// Once admitted, the request runs to its end, whether or not the answer is still waited for; after
-    /// `timeout` the result is [`PublishError::TimedOut`].
-    pub async fn publish(
-        &self,
-        events: Vec<Event>,
-        bytes: BytesPermit,
-        timeout: Duration,
-    ) -> Result<Vec<Outcome>, PublishError> {
-        let permits = self.0.admission.admit_events(events.len(), bytes)?;
-        let Shared { ledger, position, .. } = &self.0.shared;
-        let (request, answer) = PublishRequest::new(events, &ledger.digester, position.epoch(), permits);
-        self.0.actors.publish(request);
-        match tokio::time::timeout(timeout, answer).await {
-            Ok(Ok(reply)) => reply,
-            Ok(Err(_dropped)) => Err(PublishError::Interrupted),
-            Err(_elapsed) => Err(PublishError::TimedOut),
-        }
-    }
-
-    /// One page of events.
-    pub async fn page(&self, query: PageQuery) -> Result<Loaded<Page>, StoreError> {
-        let reads = self.0.large_work.reads();
-        self.read(READ_TIMEOUT, move |store, ledger| async move {
-            reads.load(store.reads.page(&ledger, &query)).await
-        })
-        .await
-    }
-
-    /// The event with this id, and in scope `topic` this topic.
-    pub async fn event(
-        &self,
-        event_id: String,
-        topic: Option<String>,
-    ) -> Result<Option<Loaded<StoredEvent>>, StoreError> {
-        let reads = self.0.large_work.reads();
-        let read = async move |store: Store, ledger: LedgerRecord| {
-            reads.load(store.reads.event(&ledger, &event_id, topic.as_deref())).await
-        };
-        self.read(READ_TIMEOUT, read).await.map(Loaded::found)
-    }
-
-    /// Whether the store answers, or has just answered the poller. Takes a fifth of a second at most.
+    /// Whether the store answers, or has just answered. Takes a fifth of a second at most.
     pub async fn ping(&self) -> Result<(), StoreError> {
-        let ping = self
-            .read(PING_TIMEOUT, |store, ledger| async move { store.reads.head(&ledger).await.map(|_| ()) });
+        let ping = self.ask_store(PING_TIMEOUT, async move |store| store.control.ping().await);
         match tokio::time::timeout(PROBE_TIMEOUT, ping).await {
-            Ok(answer) => answer,
+            Ok(answer) => answer.inspect(|()| self.0.shared.store_health.note_answered()),
             Err(_) if self.has_just_answered() => Ok(()),
             Err(_) => Err(StoreError::TimedOut(PROBE_TIMEOUT)),
         }
     }
 
-    /// Whether the store has just answered the poller, and no write has failed since.
+    /// Whether the store has just answered, and no write has failed since.
     fn has_just_answered(&self) -> bool {
-        let Shared { position, store_health, .. } = &self.0.shared;
-        position.was_polled_within(POLLED_AGE_MAX) && !store_health.is_lost()
+        let store_health = &self.0.shared.store_health;
+        store_health.has_answered_within(ANSWER_AGE_MAX) && !store_health.is_lost()
     }
 
-    async fn read<T, F>(
+    async fn ask_store<T, F>(
         &self,
         timeout: Duration,
-        question: impl FnOnce(Store, LedgerRecord) -> F,
+        question: impl FnOnce(Store) -> F,
     ) -> Result<T, StoreError>
     where
         T: Send + 'static,
@@ -273,56 +254,27 @@ impl Service {
     {
         // The limit lies within the task: the store gets to see that nobody waits any more. The task outlives
         // whoever asked, since a read that is cut off costs its connection.
-        let reading = tokio::time::timeout(
-            timeout,
-            question(self.0.shared.store.clone(), self.0.shared.ledger.clone()),
-        );
+        let reading = tokio::time::timeout(timeout, question(self.0.shared.store.clone()));
         match self.0.actors.run(reading).await {
             Some(Ok(answer)) => answer.inspect_err(|error| self.0.damage_log.note(error)),
             Some(Err(_)) | None => Err(StoreError::TimedOut(timeout)),
         }
     }
 
-    /// The counters, which include all that this node has acknowledged.
-    pub async fn report(&self) -> Result<Loaded<NodeReport>, StoreError> {
-        let reports = self.0.large_work.reports();
-        let report = tokio::time::timeout(REPORT_TIMEOUT, reports.load(self.load_report())).await;
-        report.unwrap_or(Err(StoreError::TimedOut(REPORT_TIMEOUT)))
-    }
-
-    async fn load_report(&self) -> Result<NodeReport, StoreError> {
-        let Parts { actors, admission, shared, .. } = &*self.0;
-        // What is acknowledged before this is in the counters of this head.
-        let head =
-            self.read(STATS_TIMEOUT, |store, ledger| async move { store.reads.head(&ledger).await }).await?;
-        let key = shared.ledger.key;
-        let counters = tokio::time::timeout(STATS_TIMEOUT, actors.counters(key)).await;
-        let Ok(Ok(CountersReport { totals, metrics })) = counters else {
-            return Err(StoreError::TimedOut(STATS_TIMEOUT));
-        };
-        let totals = match totals.filter(|totals| totals.head.mark == head.mark) {
-            Some(totals) => totals,
-            None => {
-                let read =
-                    |store: Store, ledger: LedgerRecord| async move { store.reads.totals(&ledger).await };
-                let totals = Arc::new(self.read(STATS_TIMEOUT, read).await?);
-                actors.keep_counters(key, Arc::clone(&totals));
-                totals
-            }
-        };
-        Ok(NodeReport {
-            totals,
-            metrics,
+    /// What this node tells of itself.
+    pub fn node(&self) -> NodeReport {
+        let Parts { actors, admission, shared, directory, .. } = &*self.0;
+        NodeReport {
             shards: actors.shards(),
-            writer: actors.report(ActorName::Writer),
+            writers: actors.writers(),
             stats: actors.report(ActorName::Stats),
             store: shared.store_health.report(),
+            ledgers: directory.len(),
             events_in_flight: admission.events_in_flight(),
             bytes_in_flight: admission.bytes_in_flight(),
             answer_bytes_in_flight: admission.answer_bytes_in_flight(),
-            restored: shared.position.restored(),
             log_lines_lost: self.0.log_lines_lost.count(),
-        })
+        }
     }
 
     /// Whether every actor runs and the store takes what it is given.

@@ -11,6 +11,12 @@ use crate::event::{Digest, Event};
 /// A database that is appended to.
 #[async_trait]
 pub trait AppendStore: Send + Sync {
+    /// How many groups, each of another ledger, one transaction takes.
+    fn groups_max(&self) -> usize;
+
+    /// How many connections may append at once; `None` leaves it to the caller.
+    fn connections_max(&self) -> Option<usize>;
+
     /// A new connection for appending.
     async fn open_writer(&self) -> Result<Box<dyn StoreWriter>, StoreError>;
 }
@@ -18,24 +24,32 @@ pub trait AppendStore: Send + Sync {
 /// A connection that appends. After an error it is of no further use; open another.
 #[async_trait]
 pub trait StoreWriter: Send {
-    /// Stores a group in one transaction: durable when this returns [`AppendOutcome::Committed`].
+    /// Stores groups of different ledgers in one transaction, at most [`AppendStore::groups_max`]: durable where this
+    /// returns [`AppendOutcome::Committed`]. Each group has a result; one that the store refuses leaves the others. An
+    /// error of the whole call leaves open whether anything was stored.
     ///
     /// The same group (writer, number and contents) may be sent again after an error or a lost answer: it is
     /// stored and counted once, and the outcome is the same.
-    async fn append(&mut self, group: &AppendGroup<'_>) -> Result<AppendOutcome, StoreError>;
+    async fn append_all(&mut self, groups: &[AppendGroup<'_>]) -> Result<Vec<GroupResult>, StoreError>;
 
     /// Ends the connection. When this returns, its files and its socket are closed. Dropping a connection closes
     /// them as well, but at a later time that nobody can wait for.
     async fn close(self: Box<Self>) -> Result<(), StoreError>;
 }
 
+/// What became of one group of a call.
+pub type GroupResult = Result<AppendOutcome, StoreError>;
+
 /// Whole requests, stored together.
+#[derive(Clone, Copy)]
 pub struct AppendGroup<'a> {
     pub ledger: LedgerKey,
     /// The writer; new with each start of a service.
     pub writer_id: Uuid,
     /// Its number for this group, higher than all before.
     pub group_no: u64,
+    /// Topics that the ledger may have.
+    pub topics_max: u32,
     /// The newest commit that the caller has seen: a ledger without it is another one.
     pub seen: LedgerMark,
     /// The events that may be new, in the order in which they get their `seq`. No two are the same one.
@@ -95,6 +109,8 @@ pub enum AppendOutcome {
     Restored(Head),
     /// The number belongs to another ledger by now, or to none. Nothing was stored.
     Gone,
+    /// The ledger would have more topics than `topics_max`. Nothing was stored.
+    TooManyTopics,
 }
 
 /// A stored group.

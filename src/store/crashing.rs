@@ -10,7 +10,7 @@ use std::{
 
 use async_trait::async_trait;
 
-use super::{AppendGroup, AppendOutcome, AppendStore, Store, StoreError, StoreWriter};
+use super::{AppendGroup, AppendStore, GroupResult, Store, StoreError, StoreWriter};
 
 /// How long after its start an append is interrupted: it has reached the store by then, and few have ended.
 const CRASH_AFTER: Duration = Duration::from_micros(200);
@@ -51,9 +51,9 @@ struct CrashingWriter {
 
 #[async_trait]
 impl StoreWriter for CrashingWriter {
-    async fn append(&mut self, group: &AppendGroup<'_>) -> Result<AppendOutcome, StoreError> {
-        let append = self.writer.append(group);
-        if !self.trigger.is_armed() || group.counts.is_empty() {
+    async fn append_all(&mut self, groups: &[AppendGroup<'_>]) -> Result<Vec<GroupResult>, StoreError> {
+        let append = self.writer.append_all(groups);
+        if !self.trigger.is_armed() || groups.iter().all(AppendGroup::is_probe) {
             return append.await;
         }
         let begun = Instant::now();
@@ -80,6 +80,14 @@ impl StoreWriter for CrashingWriter {
 
 #[async_trait]
 impl AppendStore for CrashingAppends {
+    fn groups_max(&self) -> usize {
+        self.appends.groups_max()
+    }
+
+    fn connections_max(&self) -> Option<usize> {
+        self.appends.connections_max()
+    }
+
     async fn open_writer(&self) -> Result<Box<dyn StoreWriter>, StoreError> {
         let writer = self.appends.open_writer().await?;
         Ok(Box::new(CrashingWriter { writer, trigger: self.trigger.clone() }))

@@ -8,6 +8,9 @@ pub enum StoreError {
     /// It is unavailable, or too busy: the same call may succeed later.
     #[error("the database is not available")]
     Unavailable(#[source] sqlx::Error),
+    /// The ledger is locked, by another node most likely; others are not.
+    #[error("the namespace is locked by another node")]
+    Locked(#[source] sqlx::Error),
     /// It did not answer in time: the call may have been carried out, or may yet be.
     #[error("the database did not answer within {0:?}")]
     TimedOut(std::time::Duration),
@@ -17,6 +20,9 @@ pub enum StoreError {
     /// It cannot keep the data of this call, and never will.
     #[error("the database refuses the data")]
     Rejected(#[source] sqlx::Error),
+    /// The namespace may not have another topic.
+    #[error("the namespace has {0} topics, and may not have more")]
+    TooManyTopics(u32),
     /// Something that no retry mends: a missing table or right.
     #[error("the database cannot be used as it is")]
     Broken(#[source] sqlx::Error),

@@ -18,8 +18,11 @@ mod sqlite;
 use std::sync::Arc;
 
 pub use self::{
-    append::{AppendGroup, AppendOutcome, AppendStore, Committed, StoreWriter, TopicCount},
-    control::{ControlStore, DEFAULT_NAMESPACE, LedgerKey, LedgerRecord},
+    append::{AppendGroup, AppendOutcome, AppendStore, Committed, GroupResult, StoreWriter, TopicCount},
+    control::{
+        ControlStore, CreateOutcome, DEFAULT_NAMESPACE, LedgerKey, LedgerRecord, NamespaceInfo,
+        NamespaceQuery, Swept, check_namespace,
+    },
     crashing::{CRASHED_IN_APPEND, CrashTrigger},
     error::{Damage, OpenError, StoreError},
     open::{OpenOptions, migrate, open},

@@ -1,6 +1,6 @@
 //! Opening a database of either engine, and what both check.
 
-use super::{LedgerRecord, OpenError, Store, postgres, sqlite};
+use super::{CreateOutcome, LedgerRecord, OpenError, Store, postgres, sqlite};
 use crate::event::DedupScope;
 
 /// How to open a database.
@@ -80,6 +80,14 @@ pub(super) fn check_version(
         Err(OpenError::TooOld { found, known })
     } else {
         Ok(found == known)
+    }
+}
+
+/// The ledger of the namespace `default` once that was created, by this service or another one.
+pub(super) fn default_of(outcome: CreateOutcome) -> LedgerRecord {
+    match outcome {
+        CreateOutcome::Created(default) | CreateOutcome::There(default) => default.ledger,
+        CreateOutcome::Full => unreachable!("`default` is created without a limit"),
     }
 }
 

@@ -5,8 +5,8 @@ use sqlx::{ColumnIndex, Database, Decode, FromRow, Row, Type};
 use uuid::Uuid;
 
 use super::{
-    Damage, Head, LedgerKey, LedgerMark, LedgerRecord, Page, StoreError, StoredEvent, StoredId, TopicTotal,
-    Totals,
+    Damage, Head, LedgerKey, LedgerMark, LedgerRecord, NamespaceInfo, Page, StoreError, StoredEvent,
+    StoredId, TopicTotal, Totals,
 };
 use crate::event::{DedupScope, IDENTITY_KEY_BYTES, Timestamp};
 
@@ -65,6 +65,29 @@ where
     Ok(LedgerRecord::new(key, namespace, scope, identity_key))
 }
 
+/// Of a row with `name`, `created_at`, [`LEDGER_COLUMNS`] and [`HEAD_COLUMNS`]; these are null where nothing was
+/// committed yet.
+impl<'r, R: Row> FromRow<'r, R> for NamespaceInfo
+where
+    &'static str: ColumnIndex<R>,
+    i32: Column<'r, R::Database>,
+    i64: Column<'r, R::Database>,
+    Option<i64>: Column<'r, R::Database>,
+    Uuid: Column<'r, R::Database>,
+    String: Column<'r, R::Database>,
+    Vec<u8>: Column<'r, R::Database>,
+{
+    fn from_row(row: &'r R) -> sqlx::Result<Self> {
+        let name: String = row.try_get("name")?;
+        let commit_no: Option<i64> = row.try_get("commit_no")?;
+        Ok(NamespaceInfo {
+            ledger: ledger(&name, row)?,
+            created_at: moment("created_at", row)?,
+            head: commit_no.map(|_| Head::from_row(row)).transpose()?.unwrap_or_default(),
+        })
+    }
+}
+
 /// A secret for the digests of a new ledger.
 pub(super) fn new_identity_key() -> sqlx::Result<[u8; IDENTITY_KEY_BYTES]> {
     let mut key = [0; IDENTITY_KEY_BYTES];
@@ -98,21 +121,25 @@ where
     i64: Column<'r, R::Database>,
     String: Column<'r, R::Database>,
 {
-    let moment = |column| -> sqlx::Result<Timestamp> {
-        Timestamp::from_unix_micros(row.try_get(column)?)
-            .map_err(|fault| sqlx::Error::Decode(Box::new(fault)))
-    };
     let payload: String = row.try_get("payload")?;
     check_payload(&payload)?;
     Ok(StoredEvent {
         seq,
         topic: row.try_get("topic")?,
         event_id: row.try_get("event_id")?,
-        timestamp: moment("timestamp")?,
+        timestamp: moment("timestamp", row)?,
         source: row.try_get("source")?,
         payload,
-        received_at: moment("received_at")?,
+        received_at: moment("received_at", row)?,
     })
+}
+
+fn moment<'r, R: Row>(column: &'static str, row: &'r R) -> sqlx::Result<Timestamp>
+where
+    &'static str: ColumnIndex<R>,
+    i64: Column<'r, R::Database>,
+{
+    Timestamp::from_unix_micros(row.try_get(column)?).map_err(|fault| sqlx::Error::Decode(Box::new(fault)))
 }
 
 /// A payload is written into an answer as it is, so it must be JSON. The check keeps nothing and builds nothing.

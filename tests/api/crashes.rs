@@ -64,13 +64,13 @@ fn assert_retryable(answer: &Answer) {
 
 fn restarts(report: &NodeReport) -> u64 {
     let shards = report.shards.iter().map(|(actor, _)| actor.restarts);
-    shards.sum::<u64>() + report.writer.restarts + report.stats.restarts
+    let writers = report.writers.iter().map(|actor| actor.restarts);
+    shards.chain(writers).sum::<u64>() + report.stats.restarts
 }
 
 async fn wait_for_restarts(service: &RunningService, wanted: u64) {
     eventually("all actors are back", async || {
-        let report = service.handle.report().await;
-        report.is_ok_and(|report| restarts(&report) == wanted) && service.handle.ready().await.is_ok()
+        restarts(&service.handle.node()) == wanted && service.handle.ready().await.is_ok()
     })
     .await;
 }
@@ -141,7 +141,7 @@ fn actors_die_under_load(actors: &[ActorName]) {
         const CRASHES: usize = 12;
         let sent = crash_under_load(&service, actors, CRASHES).await;
         wait_for_restarts(&service, (CRASHES * actors.len()) as u64).await;
-        if !actors.contains(&ActorName::Writer) {
+        if !actors.contains(&ActorName::Writer(0)) {
             let interrupted = sent.iter().map(|sent| sent.interrupted).sum::<usize>();
             assert_eq!(interrupted, 0, "only the writer holds requests while others run");
         }
@@ -164,7 +164,7 @@ fn the_other_shard_dies_no_worse() {
 
 #[test]
 fn a_writer_that_dies_under_load_loses_nothing_that_was_acknowledged() {
-    actors_die_under_load(&[ActorName::Writer]);
+    actors_die_under_load(&[ActorName::Writer(0)]);
 }
 
 #[test]
@@ -174,7 +174,12 @@ fn counters_that_die_under_load_are_exact_afterwards() {
 
 #[test]
 fn all_actors_may_die_at_once_under_load() {
-    actors_die_under_load(&[ActorName::Writer, ActorName::Shard(1), ActorName::Stats, ActorName::Shard(0)]);
+    actors_die_under_load(&[
+        ActorName::Writer(0),
+        ActorName::Shard(1),
+        ActorName::Stats,
+        ActorName::Shard(0),
+    ]);
 }
 
 #[test]
@@ -187,18 +192,20 @@ fn a_writer_that_dies_answers_what_it_had_in_hand_and_keeps_its_queue() {
             let client = client.clone();
             tokio::spawn(async move { client.publish(event("t", id)).await })
         };
-        let report = async || service.handle.report().await.unwrap();
+        let report = || service.handle.node();
         let in_hand = publish("in hand");
         eventually("the writer has the first in hand", async || {
-            let report = report().await;
-            (report.writer.queue, report.events_in_flight) == (0, 1)
+            let report = report();
+            (report.writers.iter().map(|writer| writer.queue).sum::<usize>(), report.events_in_flight)
+                == (0, 1)
                 && report.shards.iter().all(|(actor, _)| actor.queue == 0)
         })
         .await;
         let waiting = [publish("waits"), publish("waits too"), publish("before")];
-        eventually("the others wait", async || report().await.writer.queue == 3).await;
+        let queued = || report().writers.iter().map(|writer| writer.queue).sum::<usize>();
+        eventually("the others wait", async || queued() == 3).await;
 
-        service.handle.crash(ActorName::Writer, Crash::Now);
+        service.handle.crash(ActorName::Writer(0), Crash::Now);
         let interrupted = in_hand.await.unwrap();
         assert_retryable(&interrupted);
         lock.release().await;
@@ -237,7 +244,7 @@ fn a_thousand_crashes_leak_no_permit() {
     };
     on_both_stores_with(change, async |service| {
         const CRASHES: u64 = 1_000;
-        let actors = [ActorName::Writer, ActorName::Shard(0), ActorName::Shard(1), ActorName::Stats];
+        let actors = [ActorName::Writer(0), ActorName::Shard(0), ActorName::Shard(1), ActorName::Stats];
         let over = std::sync::atomic::AtomicBool::new(false);
         let publisher = async |publisher: usize| {
             let mut sent = Vec::new();
@@ -267,7 +274,7 @@ fn a_thousand_crashes_leak_no_permit() {
         assert_stored_once(&service, &sent).await;
 
         eventually("nothing is in flight", async || {
-            let report = service.handle.report().await.unwrap();
+            let report = service.handle.node();
             (report.events_in_flight, report.bytes_in_flight) == (0, 0)
         })
         .await;
@@ -278,8 +285,12 @@ fn a_thousand_crashes_leak_no_permit() {
         let answer = service.client.publish(&body).await;
         assert_eq!(answer.status, 200, "{}", answer.text);
         assert_eq!(answer.json()["unique"], json!(EVENTS));
-        let report = service.handle.report().await.unwrap();
-        let queues = report.shards.iter().map(|(actor, _)| actor.queue).chain([report.writer.queue]);
+        let report = service.handle.node();
+        let queues = report
+            .shards
+            .iter()
+            .map(|(actor, _)| actor.queue)
+            .chain(report.writers.iter().map(|writer| writer.queue));
         assert!(queues.into_iter().all(|queue| queue == 0), "{report:?}");
         service.database().assert_sound().await;
     });
@@ -287,7 +298,7 @@ fn a_thousand_crashes_leak_no_permit() {
 
 #[test]
 fn an_actor_that_keeps_dying_ends_the_service() {
-    for actor in [ActorName::Writer, ActorName::Shard(1), ActorName::Stats] {
+    for actor in [ActorName::Writer(0), ActorName::Shard(1), ActorName::Stats] {
         let change = |settings: &mut Settings| {
             settings.restarts = RestartPolicy { restarts_max: 3, ..tireless() };
         };
@@ -302,7 +313,7 @@ fn an_actor_that_keeps_dying_ends_the_service() {
             let actors = service.handle.clone();
             let name = match actor {
                 ActorName::Shard(shard) => format!("shard {shard}"),
-                ActorName::Writer => "writer".to_owned(),
+                ActorName::Writer(writer) => format!("writer {writer}"),
                 ActorName::Stats => "stats".to_owned(),
             };
             let (ended, database) = service.ended().await;
@@ -333,7 +344,7 @@ fn the_service_is_not_ready_while_an_actor_restarts_and_serves_what_waited_then(
         for (actor, name) in [
             (ActorName::Shard(0), "shard 0"),
             (ActorName::Shard(1), "shard 1"),
-            (ActorName::Writer, "writer"),
+            (ActorName::Writer(0), "writer 0"),
         ] {
             service.handle.crash(actor, Crash::Now);
             eventually("readiness fails", async || service.client.get("/readyz").await.status == 503).await;
@@ -357,12 +368,12 @@ fn stats_tell_of_restarts_with_their_cause_and_the_time_to_recover() {
         let node = async || service.client.stats().await["node"].clone();
         let fresh = node().await;
         assert_eq!(fresh["restarts"], json!(0));
-        for actor in [&fresh["writer"], &fresh["stats"], &fresh["shards"][0], &fresh["shards"][1]] {
+        for actor in [&fresh["writers"][0], &fresh["stats"], &fresh["shards"][0], &fresh["shards"][1]] {
             assert_eq!((&actor["running"], &actor["restarts"]), (&json!(true), &json!(0)));
             assert_eq!((&actor["last_ending"], &actor["last_recovery_ms"]), (&Value::Null, &Value::Null));
         }
         for (done, actor) in
-            (1..).zip([ActorName::Shard(1), ActorName::Writer, ActorName::Writer, ActorName::Stats])
+            (1..).zip([ActorName::Shard(1), ActorName::Writer(0), ActorName::Writer(0), ActorName::Stats])
         {
             service.handle.crash(actor, Crash::Now);
             wait_for_restarts(&service, done).await;
@@ -372,14 +383,14 @@ fn stats_tell_of_restarts_with_their_cause_and_the_time_to_recover() {
         let record = |actor: &Value| (actor["name"].clone(), actor["restarts"].clone());
         assert_eq!(record(&node["shards"][0]), (json!("shard 0"), json!(0)));
         assert_eq!(record(&node["shards"][1]), (json!("shard 1"), json!(1)));
-        assert_eq!(record(&node["writer"]), (json!("writer"), json!(2)));
+        assert_eq!(record(&node["writers"][0]), (json!("writer 0"), json!(2)));
         assert_eq!(record(&node["stats"]), (json!("stats"), json!(1)));
-        for actor in [&node["shards"][1], &node["writer"], &node["stats"]] {
+        for actor in [&node["shards"][1], &node["writers"][0], &node["stats"]] {
             assert_eq!(actor["running"], json!(true));
             assert_eq!(actor["last_ending"], json!("panicked: crash injected"));
             let endings = json!({"panicked": actor["restarts"], "given_up": 0, "died": 0, "stopped": 0});
             assert_eq!(actor["endings"], endings);
-            let pause = if actor["name"] == "writer" { 20.0 } else { 10.0 };
+            let pause = if actor["name"] == "writer 0" { 20.0 } else { 10.0 };
             assert!(actor["last_recovery_ms"].as_f64().unwrap() >= pause, "{actor}");
         }
     });
@@ -399,7 +410,7 @@ fn the_pause_before_a_restart_doubles_up_to_its_limit() {
         for (restart, pause_ms) in (1..).zip([20, 40, 80, 160, 160, 160, 160, 160]) {
             service.handle.crash(ActorName::Shard(0), Crash::Now);
             wait_for_restarts(&service, restart).await;
-            let recovery = service.handle.report().await.unwrap().shards[0].0.last_recovery.unwrap();
+            let recovery = service.handle.node().shards[0].0.last_recovery.unwrap();
             assert!(recovery >= Duration::from_millis(pause_ms), "restart {restart} took {recovery:?}");
         }
         // Without the limit the pauses alone would add up to five seconds.
@@ -445,7 +456,7 @@ fn a_window_that_was_lost_changes_no_answer() {
             wait_for_restarts(&service, restart).await;
         }
         eventually("the windows are filled again from the store", async || {
-            let report = service.handle.report().await.unwrap();
+            let report = service.handle.node();
             report.shards.iter().map(|(_, window_ids)| window_ids).sum::<usize>() >= 200
         })
         .await;

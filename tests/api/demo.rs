@@ -66,7 +66,7 @@ fn assert_shows_what_it_promises(report: &Value) {
 
     assert_eq!(crashed(shard), ["shard 0"]);
     assert_eq!(shard["crashes"][0]["in_hand"], 0);
-    assert_eq!(crashed(writer), ["writer"]);
+    assert_eq!(crashed(writer), ["writer 0"]);
     assert!(number(&writer["crashes"][0]["in_hand"]) >= 1);
     assert!(
         writer["crashes"][0]["in_hand_ms"].as_f64().unwrap() >= 0.2,
@@ -77,7 +77,7 @@ fn assert_shows_what_it_promises(report: &Value) {
     assert!(number(&asked["received"]) >= number(&asked["acknowledged"]), "{asked}");
     let mut actors = crashed(several);
     actors.sort_unstable();
-    assert_eq!(actors, ["shard 0", "shard 2", "stats", "writer"]);
+    assert_eq!(actors, ["shard 0", "shard 2", "stats", "writer 0"]);
     assert_eq!(crashed(again), ["shard 1"; 7]);
     for (crash, pause_ms) in
         array(&again["crashes"]).iter().zip([10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 640.0])
@@ -141,7 +141,7 @@ fn it_needs_no_set_up_tells_what_happens_and_leaves_nothing_behind() {
         "s  back    shard 0 is back after ",
         " told to try again (503: the request was interrupted",
         "s  again   request ",
-        "s  crash   writer panics with ",
+        "s  crash   writer 0 panics with ",
         ", in a transaction under way for ",
         "s  asked   GET /stats, asked as it died, answers after ",
         "s  proof   ",

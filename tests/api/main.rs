@@ -16,6 +16,7 @@ mod harness;
 mod identities;
 mod listing;
 mod memory;
+mod namespaces_store;
 mod odd_events;
 mod odd_requests;
 mod opening;

@@ -140,7 +140,11 @@ fn statistics_have_the_same_keys_and_types_at_every_call() {
             }
             assert!(stats["topics"].is_array() && stats["by_topic"].is_object() && stats["node"].is_object());
             let members = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
-            (members(&stats["node"]), members(&stats["node"]["writer"]), members(&stats["node"]["shards"][0]))
+            (
+                members(&stats["node"]),
+                members(&stats["node"]["writers"][0]),
+                members(&stats["node"]["shards"][0]),
+            )
         };
         let empty = check(client).await;
         client.publish_ok(events("t", ["a", "b"])).await;
@@ -208,7 +212,7 @@ fn health_and_observability_answer() {
         let node = &stats["node"];
         let shards = node["shards"].as_array().unwrap();
         assert_eq!(shards.len(), 2);
-        for actor in shards.iter().chain([&node["writer"], &node["stats"]]) {
+        for actor in shards.iter().chain([&node["writers"][0], &node["stats"]]) {
             assert_eq!((&actor["running"], &actor["restarts"]), (&json!(true), &json!(0)), "{actor}");
             assert!(actor["name"].is_string() && actor["queue"].is_u64(), "{actor}");
         }

@@ -53,7 +53,7 @@ pub async fn meet_nodes(
             "a node frozen"
         }
         _ => {
-            let actors = [ActorName::Writer, ActorName::Shard(0), ActorName::Shard(1), ActorName::Stats];
+            let actors = [ActorName::Writer(0), ActorName::Shard(0), ActorName::Shard(1), ActorName::Stats];
             for _ in 0..random.within(1..8) {
                 inside.handle.crash(*random.pick(&actors), Crash::Now);
                 a_while(random, 0..100).await;

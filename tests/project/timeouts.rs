@@ -29,24 +29,24 @@ use Time::{Const, Default, Fixed};
 /// Each pair of sums: the first is less than the second, for this reason.
 const ORDERS: [(&[Time], &[Time], &str); 23] = [
     (
-        &[Const("src/actors/writer/commit.rs", "APPEND_DEADLINE")],
+        &[Const("src/actors/writer/connections.rs", "APPEND_DEADLINE")],
         &[Default("publish-timeout")],
         "who publishes is answered after the first append has failed, not before",
     ),
     (
         // `statement_timeout` of the writer's session.
         &[Fixed(Duration::from_secs(6))],
-        &[Const("src/actors/writer/commit.rs", "APPEND_DEADLINE")],
+        &[Const("src/actors/writer/connections.rs", "APPEND_DEADLINE")],
         "the server gives a hanging append up before its connection is dropped",
     ),
     (
         &[Const("src/store/sqlite/connect.rs", "BUSY_TIMEOUT")],
-        &[Const("src/actors/writer/commit.rs", "APPEND_DEADLINE")],
+        &[Const("src/actors/writer/connections.rs", "APPEND_DEADLINE")],
         "a locked file is reported as locked",
     ),
     (
         &[Const("src/store/postgres/session.rs", "CONNECT_TIMEOUT")],
-        &[Const("src/actors/writer/commit.rs", "APPEND_DEADLINE")],
+        &[Const("src/actors/writer/connections.rs", "APPEND_DEADLINE")],
         "a server that takes no connection is reported as that",
     ),
     (
@@ -90,12 +90,12 @@ const ORDERS: [(&[Time], &[Time], &str); 23] = [
         "the time for a request includes connecting",
     ),
     (
-        &[Const("src/actors/poller.rs", "POLL_INTERVAL")],
-        &[Const("src/actors/poller.rs", "POLL_TIMEOUT")],
-        "a poll may take longer than the pause between two",
+        &[Const("src/service/tasks.rs", "PULSE_INTERVAL")],
+        &[Const("src/service/mod.rs", "ANSWER_AGE_MAX")],
+        "a store that answers is known to have answered just now",
     ),
     (
-        &[Const("src/actors/writer/commit.rs", "APPEND_DEADLINE")],
+        &[Const("src/actors/writer/connections.rs", "APPEND_DEADLINE")],
         &[Const("src/actors/liveness.rs", "THREAD_STUCK_MAX")],
         "a store that is slow is not taken for a thread that is stuck",
     ),

@@ -12,7 +12,7 @@ use crate::actors::{
     actor_health::ActorHealth,
     request::PublishRequest,
     supervision::{self, Crash, SupervisedActor, guarded},
-    writer::{Enqueue, Subscribe, WriterActor},
+    writer::Writers,
 };
 use crate::event::Digest;
 
@@ -25,33 +25,20 @@ pub(in crate::actors) struct Dedup {
     pub(in crate::actors) places: Vec<u32>,
 }
 
-/// Ids that have just been committed, with their `seq`.
+/// Ids that have just been committed, by what windows remember them by, with their `seq`.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(in crate::actors) struct Learn(pub(in crate::actors) Vec<(Digest, u64)>);
 
-/// Ids that were stored before this shard started, newest first.
+/// Ids that were stored before, newest first.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(in crate::actors) struct Warm {
-    pub(in crate::actors) ids: Vec<(Digest, u64)>,
-    /// The epoch in which they were read; of no use in a later one.
-    pub(in crate::actors) epoch: u64,
-}
-
-/// The database was restored to an older copy: nothing learned before `epoch` counts.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(in crate::actors) struct Forget {
-    pub(in crate::actors) epoch: u64,
-}
+pub(in crate::actors) struct Warm(pub(in crate::actors) Vec<(Digest, u64)>);
 
 pub(in crate::actors) struct DedupActor {
     pub(in crate::actors) shard: usize,
     pub(in crate::actors) window: DedupWindow,
-    pub(in crate::actors) epoch: u64,
-    pub(in crate::actors) writer: Addr<WriterActor>,
-    pub(in crate::actors) writer_health: Arc<ActorHealth>,
+    pub(in crate::actors) writers: Writers,
     pub(in crate::actors) warm_up: Arc<WarmUp>,
     pub(in crate::actors) gauges: Arc<ShardGauges>,
 }
@@ -82,8 +69,9 @@ impl SupervisedActor for DedupActor {
     }
 
     fn enter(&mut self, ctx: &mut Context<Self>) {
-        self.writer.do_send(Subscribe { shard: self.shard, address: ctx.address() });
-        self.warm_up.ask(self.shard, ctx.address());
+        if self.gauges.health.has_ended() {
+            self.warm_up.warm_shard(self.shard, ctx.address());
+        }
     }
 }
 
@@ -95,13 +83,12 @@ impl Handler<Dedup> for DedupActor {
         guarded(self, ctx, |shard, _| {
             let Dedup { request, places } = message;
             for place in places {
-                if let Some(seq) = shard.window.seq(request.digests[place as usize]) {
+                if let Some(seq) = shard.window.seq(request.window_key(place)) {
                     request.mark_known(place, seq);
                 }
             }
             if request.finish_part() {
-                shard.writer_health.queue.fetch_add(1, Ordering::Relaxed);
-                shard.writer.do_send(Enqueue(request));
+                shard.writers.enqueue(request);
             }
         });
     }
@@ -123,26 +110,11 @@ impl Handler<Learn> for DedupActor {
 impl Handler<Warm> for DedupActor {
     type Result = ();
 
-    fn handle(&mut self, warm: Warm, ctx: &mut Self::Context) {
+    fn handle(&mut self, Warm(ids): Warm, ctx: &mut Self::Context) {
         guarded(self, ctx, |shard, _| {
-            if warm.epoch < shard.epoch {
-                return;
-            }
-            for (digest, seq) in warm.ids {
+            for (digest, seq) in ids {
                 shard.window.warm(digest, seq);
             }
-            shard.show_window();
-        });
-    }
-}
-
-impl Handler<Forget> for DedupActor {
-    type Result = ();
-
-    fn handle(&mut self, forget: Forget, ctx: &mut Self::Context) {
-        guarded(self, ctx, |shard, _| {
-            shard.window.forget();
-            shard.epoch = forget.epoch;
             shard.show_window();
         });
     }

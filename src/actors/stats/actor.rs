@@ -2,7 +2,7 @@
 //!
 //! It is told of each commit of this process before the answers leave. Counters are read from the store, outside,
 //! and come back as a message with the commit that they belong to: whoever asks compares that with the ledger's head,
-//! and reads them again where another commit has followed. Its memory is one set of counters for each ledger.
+//! and reads them again where another commit has followed. Its memory is the counters of the ledgers asked for last.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -15,6 +15,9 @@ use crate::actors::{
     supervision::{self, Crash, SupervisedActor, guarded},
 };
 use crate::store::{LedgerKey, Totals};
+
+/// Ledgers whose counters are kept: each may name 1,000 topics.
+const LEDGERS_MAX: usize = 64;
 
 /// A commit of this process.
 #[derive(Message)]
@@ -98,6 +101,9 @@ impl Handler<Read> for StatsActor {
 
     fn handle(&mut self, read: Read, ctx: &mut Self::Context) {
         guarded(self, ctx, |stats, _| {
+            if stats.totals.len() >= LEDGERS_MAX && !stats.totals.contains_key(&read.ledger) {
+                stats.totals.clear();
+            }
             stats.totals.insert(read.ledger, read.totals);
         });
     }

@@ -1,134 +1,96 @@
-//! WriterActor: the only actor that writes. It gathers whole requests, and commits them in groups, one at a time.
+//! WriterActor: the only kind of actor that writes. It gathers whole requests by ledger, and commits them in groups.
 //!
-//! While one group commits, the next one gathers; an idle writer starts at once, and one whose store has a slow
-//! flush waits a moment for the clients it has just answered ([`Pace`]). Its memory is the queue, which admission
-//! bounds, and the ids of its last groups. It waits for no other actor.
-
-mod outcome;
+//! While one group of a ledger commits, the next one gathers; an idle ledger's group starts at once, and one whose
+//! store has a slow flush waits a moment for the clients that were just answered ([`Pace`](super::pace::Pace)). Its
+//! memory is the queues, which admission bounds. It waits for no other actor.
 
 use std::{
+    collections::HashMap,
     panic::AssertUnwindSafe,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
 use actix::prelude::*;
 use futures::FutureExt;
 use tokio::sync::oneshot;
-use tracing::{error, warn};
+use tracing::error;
 use uuid::Uuid;
 
 use super::{
-    blame::RefusedGroup,
-    commit::{AppendContext, CommitDone, Connection, GroupId, commit},
-    group::Group,
-    pace::Pace,
-    quarantine::Quarantine,
-    queue::{GroupLimits, WriterQueue},
-    shards::Shards,
+    commit::{Committing, GroupId, JobDone},
+    connections::WriteConnections,
+    lane::{GroupLimits, Lane},
+    queue::NextGroup,
+    settle::{Unanswered, WriterParts},
 };
 use crate::actors::{
-    Shared,
     actor_health::ActorHealth,
-    dedup::{DedupActor, DedupWindow},
+    dedup::Shards,
     request::{PublishError, PublishRequest},
-    stats::StatsActor,
     supervision::{self, Crash, SupervisedActor, guarded},
 };
-use crate::ledger::{LedgerPosition, PolledHead, StoreHealth};
-use crate::store::{AppendStore, LedgerKey};
+use crate::store::LedgerKey;
 
-/// Ids of the last groups that the writer itself remembers, for repeats that were in flight with their original.
-const RECENT_IDS_MAX: usize = 65_536;
-/// While the store is unavailable: how often the queue is searched for requests that have waited too long, and how
-/// often an idle writer asks whether it takes writes again.
+/// How often the queues are searched: while the store is unavailable, for requests that have waited too long; and for
+/// ledgers that were not used for long.
 const QUEUE_CHECK_INTERVAL: Duration = Duration::from_millis(500);
+/// A ledger that was not used for so long is forgotten, with what was learned of its clients' pace.
+const IDLE_LEDGER_TIME: Duration = Duration::from_secs(60);
 
 /// A whole request, from the shard that finished it last.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(in crate::actors) struct Enqueue(pub(in crate::actors) Arc<PublishRequest>);
 
-/// A shard that wants to learn what is committed of its key range.
+/// The shards, which learn what is committed; before the first request.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(in crate::actors) struct Subscribe {
-    pub(in crate::actors) shard: usize,
-    pub(in crate::actors) address: Addr<DedupActor>,
-}
+pub(in crate::actors) struct Introduce(pub(in crate::actors) Shards);
 
-/// Ends the writer's connection. No group starts after it; the sender is used when the connection is closed.
+/// Ends the connections. No transaction starts after it; the sender is used when those that are idle are closed.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(in crate::actors) struct Close(pub(in crate::actors) oneshot::Sender<()>);
 
-/// The ledger, as the watch saw it.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(in crate::actors) struct HeadPolled(pub(in crate::actors) PolledHead);
-
-/// What the writer is held to.
-pub(in crate::actors) struct WriterLimits {
-    pub(in crate::actors) group: GroupLimits,
-    /// How long a request waits for a store that is unavailable.
-    pub(in crate::actors) store_patience: Duration,
-}
+/// Which lane: that of one ledger, or that of all.
+type LaneKey = Option<LedgerKey>;
 
 pub(in crate::actors) struct WriterActor {
-    store: Arc<dyn AppendStore>,
-    ledger: LedgerKey,
-    stats: Addr<StatsActor>,
+    parts: WriterParts,
+    connections: Arc<WriteConnections>,
     shards: Shards,
-    position: Arc<LedgerPosition>,
-    store_health: Arc<StoreHealth>,
+    limits: GroupLimits,
     store_patience: Duration,
-    health: Arc<ActorHealth>,
-    queue: WriterQueue,
-    pace: Pace,
-    recent: DedupWindow,
-    connection: Connection,
+    lanes: HashMap<LaneKey, Lane>,
     /// Of the last group that was taken in hand.
     last_group: GroupId,
-    committing: bool,
-    /// The requests of the group that is being committed, answered and forgotten.
-    in_hand: Vec<Arc<PublishRequest>>,
-    /// The last group, which the store refused, until an empty one tells whose failure it was.
-    refused: Option<RefusedGroup>,
-    quarantine: Quarantine,
+    /// The ledger whose group failed last for the store's sake.
+    probed: Option<LedgerKey>,
     /// Set for good by [`Close`].
     is_closing: bool,
-    /// Who waits for the connection to be closed.
+    /// Who waits for the connections to be closed.
     closed: Option<oneshot::Sender<()>>,
 }
 
 impl WriterActor {
     pub(in crate::actors) fn new(
-        shared: Shared,
-        stats: Addr<StatsActor>,
-        shards: usize,
-        limits: WriterLimits,
-        health: Arc<ActorHealth>,
+        parts: WriterParts,
+        connections: Arc<WriteConnections>,
+        limits: GroupLimits,
+        store_patience: Duration,
     ) -> Self {
         Self {
-            connection: None,
+            parts,
+            connections,
+            shards: Shards(Vec::new()),
+            limits,
+            store_patience,
+            lanes: HashMap::new(),
             last_group: GroupId { writer_id: Uuid::new_v4(), group_no: 0 },
-            committing: false,
-            in_hand: Vec::new(),
-            refused: None,
-            quarantine: Quarantine::default(),
+            probed: None,
             is_closing: false,
             closed: None,
-            store: shared.store.appends,
-            ledger: shared.ledger.key,
-            stats,
-            shards: Shards::new(shards),
-            position: shared.position,
-            store_health: shared.store_health,
-            store_patience: limits.store_patience,
-            queue: WriterQueue::new(limits.group, Arc::clone(&health)),
-            pace: Pace::default(),
-            health,
-            recent: DedupWindow::new(RECENT_IDS_MAX),
         }
     }
 }
@@ -142,35 +104,24 @@ impl Actor for WriterActor {
 }
 
 impl Supervised for WriterActor {
-    /// The group in hand went with the future that committed it, and so did the connection. The queue stays.
+    /// The groups in hand went with the futures that committed them, and so did their connections. The queues stay.
     fn restarting(&mut self, _ctx: &mut Self::Context) {
-        let in_hand = std::mem::take(&mut self.in_hand);
-        // A handler that panicked while a group was under way had nothing to do with the group.
-        if !self.committing {
-            let digests: Vec<_> = in_hand.iter().map(|request| &request.digests[..]).collect();
-            self.quarantine.note_crash(&digests, Instant::now());
-        }
-        self.connection = None;
-        self.committing = false;
-        self.refused = None;
-        self.pace.stop_waiting();
-        self.recent.forget();
+        let now = Instant::now();
+        self.lanes.values_mut().for_each(|lane| lane.start_again(now));
     }
 }
 
 impl SupervisedActor for WriterActor {
     fn health(&self) -> &Arc<ActorHealth> {
-        &self.health
+        &self.parts.health
     }
 
     fn enter(&mut self, ctx: &mut Context<Self>) {
         ctx.run_interval(QUEUE_CHECK_INTERVAL, |writer, ctx| {
-            guarded(writer, ctx, |writer, ctx| {
-                writer.answer_the_impatient();
-                writer.probe_store(ctx);
-            });
+            guarded(writer, ctx, |writer, ctx| writer.look_after_queues(ctx));
         });
-        self.commit_next(ctx);
+        let lanes: Vec<LaneKey> = self.lanes.keys().copied().collect();
+        lanes.into_iter().for_each(|lane| self.commit_next(lane, ctx));
         self.close_if_asked(ctx);
     }
 }
@@ -180,34 +131,23 @@ impl Handler<Enqueue> for WriterActor {
 
     fn handle(&mut self, Enqueue(request): Enqueue, ctx: &mut Self::Context) {
         guarded(self, ctx, |writer, ctx| {
-            writer.queue.push(request);
-            writer.commit_next(ctx);
+            if request.ledger.is_gone() {
+                writer.parts.health.queue.fetch_sub(1, Ordering::Relaxed);
+                return request.answer(Err(PublishError::Gone));
+            }
+            let lane = writer.lane_of(request.ledger.key());
+            let limits = writer.limits;
+            writer.lanes.entry(lane).or_insert_with(|| Lane::new(limits)).push(request);
+            writer.commit_next(lane, ctx);
         });
     }
 }
 
-impl Handler<Subscribe> for WriterActor {
+impl Handler<Introduce> for WriterActor {
     type Result = ();
 
-    fn handle(&mut self, subscribe: Subscribe, ctx: &mut Self::Context) {
-        guarded(self, ctx, |writer, _| writer.shards.subscribe(subscribe.shard, subscribe.address));
-    }
-}
-
-impl Handler<HeadPolled> for WriterActor {
-    type Result = ();
-
-    fn handle(&mut self, HeadPolled(look): HeadPolled, ctx: &mut Self::Context) {
-        guarded(self, ctx, |writer, _| match look {
-            // A group under way moves on by itself, and from what was seen when it was formed.
-            PolledHead::GoesOn { seen, head } if !writer.committing && seen == writer.position.seen() => {
-                writer.position.move_on(head);
-            }
-            PolledHead::Restored { found, epoch } if epoch == writer.position.epoch() => {
-                writer.start_over(found)
-            }
-            PolledHead::GoesOn { .. } | PolledHead::Restored { .. } => {}
-        });
+    fn handle(&mut self, Introduce(shards): Introduce, ctx: &mut Self::Context) {
+        guarded(self, ctx, |writer, _| writer.shards = shards);
     }
 }
 
@@ -232,109 +172,97 @@ impl Handler<Crash> for WriterActor {
 }
 
 impl WriterActor {
-    /// Takes the next group in hand, if there is one, none is, and nothing is waited for.
-    fn commit_next(&mut self, ctx: &mut Context<Self>) {
-        if self.committing || self.is_closing || !self.may_start() {
-            return;
-        }
-        if self.refused.is_some() || self.quarantine.wants_proof() {
-            return self.commit(Vec::new(), ctx);
-        }
+    /// Where a transaction holds groups of several ledgers, all of them share a lane.
+    fn lane_of(&self, ledger: LedgerKey) -> LaneKey {
+        (self.limits.groups == 1).then_some(ledger)
+    }
+
+    /// Takes the next groups of a lane in hand, if there are some, none are, and nothing is waited for.
+    fn commit_next(&mut self, lane_key: LaneKey, ctx: &mut Context<Self>) {
         let now = Instant::now();
-        while let Some(requests) = self.queue.next_group(|next| self.quarantine.isolates(&next.digests, now))
-        {
-            if !self.refuse_quarantined(&requests, now) {
-                return self.commit(requests, ctx);
+        let Some(lane) = self.lanes.get_mut(&lane_key) else { return };
+        while !self.is_closing && lane.may_start(now) {
+            let groups = match lane.group_that_proves() {
+                Some(proof) => vec![proof],
+                None => lane.next_groups(now),
+            };
+            if groups.is_empty() {
+                return;
+            }
+            let fresh = groups.iter().filter(|(_, group)| !group.is_retry);
+            let fresh = fresh.map(|(_, group)| group.requests.len()).sum();
+            self.parts.health.queue.fetch_sub(fresh, Ordering::Relaxed);
+            if !refuse_quarantined(lane, &groups, now) {
+                return self.commit(lane_key, groups, ctx);
             }
         }
     }
 
-    /// Answers a request that is quarantined; such a request makes a group alone.
-    fn refuse_quarantined(&mut self, requests: &[Arc<PublishRequest>], now: Instant) -> bool {
-        let [request] = requests else { return false };
-        let Some(refusal) = self.quarantine.refuse(&request.digests, now) else { return false };
-        let first = request.events.first();
-        if !refusal.is_repeated {
-            error!(
-                events = request.events.len(),
-                first_topic = first.map(|event| &**event.topic()),
-                first_event_id = first.map(|event| &**event.event_id()),
-                "a request crashed the writer twice by itself; it is quarantined"
-            );
+    fn commit(&mut self, lane_key: LaneKey, groups: Vec<(LedgerKey, NextGroup)>, ctx: &mut Context<Self>) {
+        let Some(lane) = self.lanes.get_mut(&lane_key) else { return };
+        let mut jobs = Vec::with_capacity(groups.len());
+        for (key, group) in groups {
+            let Some(queue) = lane.ledger(key) else { continue };
+            self.last_group.group_no += 1;
+            jobs.push(queue.job(group.requests, self.last_group, self.limits.topics));
         }
-        request.answer(Err(PublishError::Quarantined));
-        true
-    }
-
-    fn may_start(&mut self) -> bool {
-        let (queued, fills_a_group) = (self.queue.len(), self.queue.fills_a_group());
-        let waits_for_nobody = self.queue.has_first() || self.refused.is_some();
-        waits_for_nobody || self.pace.lets_start(queued, fills_a_group, Instant::now())
-    }
-
-    /// A store that failed is ready again only when it has taken a write, and a service that is not ready may
-    /// be sent none: so an idle writer commits an empty group.
-    fn probe_store(&mut self, ctx: &mut Context<Self>) {
-        if self.store_health.is_lost() && !self.committing && !self.is_closing {
-            self.commit(Vec::new(), ctx);
+        if jobs.is_empty() {
+            return;
         }
-    }
-
-    fn commit(&mut self, requests: Vec<Arc<PublishRequest>>, ctx: &mut Context<Self>) {
-        self.last_group.group_no += 1;
-        let refused = self.refused.as_ref().map_or(0, |group| group.requests.len());
-        self.health.note_in_hand(requests.len() + refused);
-        self.in_hand.clone_from(&requests);
-        let group = Group::form(requests, self.position.epoch(), &mut self.recent);
-        self.committing = true;
-        let context = AppendContext {
-            ledger: self.ledger,
-            id: self.last_group,
-            seen: self.position.seen(),
-            epoch: self.position.epoch(),
+        lane.is_committing = true;
+        self.parts.health.note_in_hand(self.lanes.values_mut().map(Lane::requests_in_hand).sum());
+        let committing = Committing {
+            connections: Arc::clone(&self.connections),
+            store_health: Arc::clone(&self.parts.store_health),
             store_patience: self.store_patience,
         };
-        let (store, store_health) = (Arc::clone(&self.store), Arc::clone(&self.store_health));
-        let committing = commit(self.connection.take(), group, context, store, store_health);
-        let committing = AssertUnwindSafe(committing).catch_unwind().into_actor(self);
-        ctx.spawn(committing.map(|done, writer: &mut Self, ctx| match done {
-            Ok(done) => guarded(writer, ctx, |writer, ctx| writer.finish(done, ctx)),
+        let committing = AssertUnwindSafe(committing.commit(jobs)).catch_unwind().into_actor(self);
+        ctx.spawn(committing.map(move |done, writer: &mut Self, ctx| match done {
+            Ok(done) => guarded(writer, ctx, |writer, ctx| writer.finish(lane_key, done, ctx)),
             Err(panic) => {
-                writer.committing = false;
+                if let Some(lane) = writer.lanes.get_mut(&lane_key) {
+                    lane.is_committing = false;
+                }
                 supervision::end(writer, ctx, panic);
             }
         }));
     }
 
-    fn finish(&mut self, done: CommitDone, ctx: &mut Context<Self>) {
-        self.connection = done.connection;
-        self.committing = false;
-        self.health.note_in_hand(0);
-        match done.result {
-            Ok(committed) => self.settle(&done.group, committed, ctx),
-            Err(failure) => {
-                self.in_hand.clear();
-                self.fail(done.group, failure);
+    fn finish(&mut self, lane_key: LaneKey, done: Vec<JobDone>, ctx: &mut Context<Self>) {
+        let Some(lane) = self.lanes.get_mut(&lane_key) else { return };
+        lane.is_committing = false;
+        let pace = lane.pace_after(&done);
+        let mut unanswered: Vec<Unanswered> = Vec::with_capacity(done.len());
+        for done in done {
+            let key = done.job.ledger.key();
+            match self.parts.settle(lane, done) {
+                Some(committed) => unanswered.push(committed),
+                None => self.probed = Some(key),
             }
         }
-        self.commit_next(ctx);
+        self.parts.health.note_in_hand(self.lanes.values_mut().map(Lane::requests_in_hand).sum());
+        // Without a wait the next groups are on their way to the store before the clients of these are answered.
+        self.commit_next(lane_key, ctx);
+        for committed in unanswered {
+            self.shards.teach(&committed.learned);
+            committed.answer();
+        }
+        if let Some(wait) = pace {
+            ctx.run_later(wait, move |writer, ctx| {
+                guarded(writer, ctx, |writer, ctx| writer.commit_next(lane_key, ctx));
+            });
+        }
         self.close_if_asked(ctx);
     }
 
-    /// Closes the connection for the one who asked, once no group is under way.
+    /// Closes the connections for the one who asked, once no transaction is under way.
     fn close_if_asked(&mut self, ctx: &mut Context<Self>) {
-        if self.committing {
+        if self.lanes.values().any(|lane| lane.is_committing) {
             return;
         }
         let Some(closed) = self.closed.take() else { return };
-        let connection = self.connection.take();
-        let closing = async move {
-            if let Some(connection) = connection
-                && let Err(error) = connection.close().await
-            {
-                warn!(error = &error as &dyn std::error::Error, "the writer's connection did not close well");
-            }
-        };
+        let connections = Arc::clone(&self.connections);
+        let closing = async move { connections.close().await };
         let closing = AssertUnwindSafe(closing).catch_unwind().into_actor(self);
         ctx.spawn(closing.map(|closing, writer: &mut Self, ctx| {
             // Nobody waits any more only when the time for stopping is over.
@@ -346,10 +274,47 @@ impl WriterActor {
     }
 
     /// While the store is unavailable, a request waits no longer than the store's patience, in hand or in the queue.
-    fn answer_the_impatient(&mut self) {
-        if !self.store_health.is_lost() {
-            return;
+    fn look_after_queues(&mut self, ctx: &mut Context<Self>) {
+        if self.parts.store_health.is_lost() {
+            let patience = self.store_patience;
+            let impatient = self.lanes.values_mut().map(|lane| lane.answer_the_impatient(patience)).sum();
+            self.parts.health.queue.fetch_sub(impatient, Ordering::Relaxed);
+            self.probe_store(ctx);
         }
-        self.queue.answer_the_impatient(self.store_patience);
+        // What failed last is probed until the store takes it.
+        if !self.parts.store_health.is_lost() {
+            self.lanes.retain(|_, lane| !lane.close_idle(IDLE_LEDGER_TIME));
+        }
     }
+
+    /// A store that failed is ready again only when it has taken a write, and a service that is not ready may be sent
+    /// none: so a writer whose group failed commits an empty one.
+    fn probe_store(&mut self, ctx: &mut Context<Self>) {
+        let Some(ledger) = self.probed.filter(|_| !self.is_closing) else { return };
+        let lane_key = self.lane_of(ledger);
+        if self.lanes.get(&lane_key).is_some_and(|lane| !lane.is_committing) {
+            let probe = NextGroup { requests: Vec::new(), is_retry: true, is_alone: true };
+            self.commit(lane_key, vec![(ledger, probe)], ctx);
+        }
+    }
+}
+
+/// Answers a request that is quarantined; such a request makes a transaction alone.
+fn refuse_quarantined(lane: &mut Lane, groups: &[(LedgerKey, NextGroup)], now: Instant) -> bool {
+    let [(key, group)] = groups else { return false };
+    let [request] = &group.requests[..] else { return false };
+    let Some(refusal) = lane.quarantine.refuse(&request.digests, now) else { return false };
+    let first = request.events.first();
+    if !refusal.is_repeated {
+        error!(
+            events = request.events.len(),
+            first_topic = first.map(|event| &**event.topic()),
+            first_event_id = first.map(|event| &**event.event_id()),
+            namespace = request.ledger.record.namespace,
+            "a request crashed the writer twice by itself; it is quarantined"
+        );
+    }
+    request.answer(Err(PublishError::Quarantined));
+    lane.note_ready(*key);
+    true
 }

@@ -39,12 +39,14 @@ pub(in crate::actors) fn blame(mut requests: Vec<Arc<PublishRequest>>, error: &S
 /// The answer to a request that makes the store fail with `error` although it takes others.
 fn answer_to_one(error: &StoreError) -> PublishError {
     match error {
-        StoreError::Rejected(_) => PublishError::Refused(innermost(error)),
+        StoreError::Rejected(_) | StoreError::TooManyTopics(_) => PublishError::Refused(innermost(error)),
         StoreError::Exhausted(_) => PublishError::TooLargeForStore(innermost(error)),
-        StoreError::Unavailable(_) | StoreError::TimedOut(_) | StoreError::Gone => {
+        StoreError::Unavailable(_) | StoreError::Locked(_) | StoreError::TimedOut(_) => {
             PublishError::StoreUnavailable
         }
-        StoreError::Broken(_) | StoreError::Damaged(_) | StoreError::Detached(_) => PublishError::StoreBroken,
+        StoreError::Gone => PublishError::Gone,
+        StoreError::Damaged(_) => PublishError::LedgerBroken,
+        StoreError::Broken(_) | StoreError::Detached(_) => PublishError::StoreBroken,
     }
 }
 

@@ -1,4 +1,4 @@
-//! One group's way into the store: connect, append, and try again where that helps.
+//! The way of a transaction's groups into the store: append, and try again where that helps.
 
 use std::{
     sync::Arc,
@@ -7,20 +7,16 @@ use std::{
 
 use uuid::Uuid;
 
-use super::group::{Group, Settled};
+use super::{
+    connections::WriteConnections,
+    group::{Group, Settled},
+};
 use crate::{
     actors::{PublishError, stats::GroupCommitted},
-    event::{Digest, Event},
-    ledger::{StoreHealth, StoreLoss},
-    store::{
-        AppendGroup, AppendOutcome, AppendStore, Committed, Head, LedgerKey, LedgerMark, StoreError,
-        StoreWriter, TopicCount,
-    },
+    ledger::{Epoch, OpenLedger, StoreHealth, StoreLoss},
+    store::{AppendGroup, AppendOutcome, Committed, Head, LedgerMark, StoreError, TopicCount},
 };
 
-/// After this long an append's connection is dropped and never used again; opening one counts, too. The store's own time limits for a
-/// statement end before it.
-const APPEND_DEADLINE: Duration = Duration::from_secs(8);
 const BACKOFF_MIN: Duration = Duration::from_millis(20);
 const BACKOFF_MAX: Duration = Duration::from_millis(500);
 
@@ -32,13 +28,21 @@ pub(in crate::actors) struct GroupId {
     pub(in crate::actors) group_no: u64,
 }
 
-/// The writer's connection, where one is open and in order.
-pub(in crate::actors) type Connection = Option<Box<dyn StoreWriter>>;
-
-/// A group that is through, and the connection, free for the next one.
-pub(in crate::actors) struct CommitDone {
-    pub(in crate::actors) connection: Connection,
+/// A group with what it is committed by, fixed when it is formed.
+pub(in crate::actors) struct Job {
+    pub(in crate::actors) ledger: Arc<OpenLedger>,
+    pub(in crate::actors) id: GroupId,
+    /// The newest commit that was seen when the group was judged.
+    pub(in crate::actors) seen: LedgerMark,
+    /// The epoch in which it was seen.
+    pub(in crate::actors) epoch: Epoch,
+    pub(in crate::actors) topics_max: u32,
     pub(in crate::actors) group: Group,
+}
+
+/// A group that is through.
+pub(in crate::actors) struct JobDone {
+    pub(in crate::actors) job: Job,
     pub(in crate::actors) result: Result<SettledGroup, CommitFailure>,
 }
 
@@ -50,129 +54,157 @@ pub(in crate::actors) struct SettledGroup {
 
 /// Why a group is not committed.
 pub(in crate::actors) enum CommitFailure {
-    /// The store was unavailable until nobody waited any more.
+    /// The store was unavailable, or the ledger locked, until nobody waited any more.
     Unavailable,
     /// The store answered with an error and stored nothing; it may be the fault of the store or of a request.
     Refused(StoreError),
     /// The store needs an operator.
     Broken(StoreError),
-    /// The store, whose newest commit this is, lacks what was seen of it in this epoch; nothing was stored.
-    Restored { found: Head, epoch: u64 },
+    /// The ledger, whose newest commit this is, lacks what was seen of it; nothing was stored.
+    Restored(Head),
+    /// The store has no such ledger any more; nothing was stored.
+    Gone,
     /// A later group of this writer is stored already, which only an abandoned call can meet.
     Overtaken,
 }
 
-/// What a group is committed by, fixed when it is formed.
-pub(in crate::actors) struct AppendContext {
-    pub(in crate::actors) ledger: LedgerKey,
-    pub(in crate::actors) id: GroupId,
-    /// The newest commit that was seen when the group was judged. A restored database that is noticed after
-    /// that must not make the judgement look like a newer one.
-    pub(in crate::actors) seen: LedgerMark,
-    /// The epoch in which it was seen.
-    pub(in crate::actors) epoch: u64,
+/// Commits groups of different ledgers in one transaction.
+pub(in crate::actors) struct Committing {
+    pub(in crate::actors) connections: Arc<WriteConnections>,
+    pub(in crate::actors) store_health: Arc<StoreHealth>,
     /// How long a request waits for a store that is unavailable.
     pub(in crate::actors) store_patience: Duration,
 }
 
-impl AppendContext {
-    fn append<'a>(
+impl Committing {
+    /// Commits each job under its id; the same id however often it is tried. Where the transaction as a whole is
+    /// refused, each job has one of its own.
+    pub(in crate::actors) async fn commit(self, jobs: Vec<Job>) -> Vec<JobDone> {
+        let results = match self.try_until_settled(&jobs).await {
+            Ok(results) => results,
+            Err(failure) if jobs.len() == 1 => vec![Err(failure)],
+            Err(_) => {
+                let mut results = Vec::with_capacity(jobs.len());
+                for job in &jobs {
+                    match self.try_until_settled(std::slice::from_ref(job)).await {
+                        Ok(alone) => results.extend(alone),
+                        Err(failure) => results.push(Err(failure)),
+                    }
+                }
+                results
+            }
+        };
+        jobs.into_iter().zip(results).map(|(job, result)| JobDone { job, result }).collect()
+    }
+
+    async fn try_until_settled(
         &self,
-        events: &'a [&'a Event],
-        digests: &'a [Digest],
+        jobs: &[Job],
+    ) -> Result<Vec<Result<SettledGroup, CommitFailure>>, CommitFailure> {
+        let contents: Vec<_> = jobs.iter().map(|job| (job.group.candidates(), job.group.counts())).collect();
+        let groups: Vec<AppendGroup<'_>> = jobs
+            .iter()
+            .zip(&contents)
+            .map(|(job, ((events, digests), counts))| job.append_group(events, digests, counts))
+            .collect();
+        let started = Instant::now();
+        let mut backoff = BACKOFF_MIN;
+        let mut was_locked = false;
+        loop {
+            match self.connections.append(&groups, was_locked).await {
+                Ok(outcomes) => {
+                    let settle = |(job, outcome): (&Job, _)| job.settle(outcome, started.elapsed());
+                    return Ok(jobs.iter().zip(outcomes).map(settle).collect());
+                }
+                Err(StoreError::Locked(error)) => {
+                    was_locked = true;
+                    let error = StoreError::Locked(error);
+                    jobs.iter().for_each(|job| job.ledger.note_trouble(&error));
+                }
+                Err(error @ (StoreError::Unavailable(_) | StoreError::TimedOut(_))) => {
+                    self.store_health.note_lost(StoreLoss::Unavailable, &error);
+                }
+                Err(error) => return Err(CommitFailure::of(error)),
+            }
+            if !self.anyone_waits(jobs) {
+                return Err(CommitFailure::Unavailable);
+            }
+            tokio::time::sleep(backoff).await;
+            backoff = (backoff * 2).min(BACKOFF_MAX);
+        }
+    }
+
+    /// Tells those whose patience is over to try again; true while there are others.
+    fn anyone_waits(&self, jobs: &[Job]) -> bool {
+        let requests = || jobs.iter().flat_map(|job| job.group.requests());
+        for request in requests() {
+            if request.admitted_at.elapsed() >= self.store_patience {
+                request.answer(Err(PublishError::StoreUnavailable));
+            }
+        }
+        requests().any(|request| !request.is_answered())
+    }
+}
+
+impl Job {
+    fn append_group<'a>(
+        &'a self,
+        events: &'a [&'a crate::event::Event],
+        digests: &'a [crate::event::Digest],
         counts: &'a [TopicCount<'a>],
     ) -> AppendGroup<'a> {
-        let GroupId { writer_id, group_no } = self.id;
-        AppendGroup { ledger: self.ledger, writer_id, group_no, seen: self.seen, events, digests, counts }
-    }
-}
-
-/// Commits `group` under its id; the same id however often it is tried.
-pub(in crate::actors) async fn commit(
-    mut connection: Connection,
-    group: Group,
-    context: AppendContext,
-    store: Arc<dyn AppendStore>,
-    store_health: Arc<StoreHealth>,
-) -> CommitDone {
-    let result = try_until_settled(&mut connection, &group, &context, &*store, &store_health).await;
-    CommitDone { connection, group, result }
-}
-
-async fn try_until_settled(
-    connection: &mut Connection,
-    group: &Group,
-    context: &AppendContext,
-    store: &dyn AppendStore,
-    store_health: &StoreHealth,
-) -> Result<SettledGroup, CommitFailure> {
-    let (events, digests) = group.candidates();
-    let counts = group.counts();
-    let append = context.append(&events, &digests, &counts);
-    let started = Instant::now();
-    let mut backoff = BACKOFF_MIN;
-    loop {
-        match try_once(connection, store, &append).await {
-            Ok(AppendOutcome::Committed(committed)) => {
-                return Ok(settle(group, &committed, started.elapsed()));
-            }
-            Ok(AppendOutcome::Restored(found)) => {
-                return Err(CommitFailure::Restored { found, epoch: context.epoch });
-            }
-            Ok(AppendOutcome::Overtaken) => return Err(CommitFailure::Overtaken),
-            Ok(AppendOutcome::Gone) => return Err(CommitFailure::Broken(StoreError::Gone)),
-            Err(error @ (StoreError::Unavailable(_) | StoreError::TimedOut(_))) => {
-                store_health.note_lost(StoreLoss::Unavailable, &error);
-            }
-            Err(error @ (StoreError::Detached(_) | StoreError::Gone)) => {
-                return Err(CommitFailure::Broken(error));
-            }
-            Err(
-                error @ (StoreError::Rejected(_)
-                | StoreError::Exhausted(_)
-                | StoreError::Broken(_)
-                | StoreError::Damaged(_)),
-            ) => return Err(CommitFailure::Refused(error)),
-        }
-        if !anyone_waits(group, context.store_patience) {
-            return Err(CommitFailure::Unavailable);
-        }
-        tokio::time::sleep(backoff).await;
-        backoff = (backoff * 2).min(BACKOFF_MAX);
-    }
-}
-
-/// A connection that has met an error is dropped: nothing of an unfinished append may reach the next one.
-async fn try_once(
-    connection: &mut Connection,
-    store: &dyn AppendStore,
-    append: &AppendGroup<'_>,
-) -> Result<AppendOutcome, StoreError> {
-    let attempt = async {
-        let mut open = match connection.take() {
-            Some(open) => open,
-            None => store.open_writer().await?,
-        };
-        let answer = open.append(append).await?;
-        *connection = Some(open);
-        Ok(answer)
-    };
-    let timed_out = StoreError::TimedOut(APPEND_DEADLINE);
-    tokio::time::timeout(APPEND_DEADLINE, attempt).await.unwrap_or(Err(timed_out))
-}
-
-/// Tells those whose patience is over to try again; true while there are others.
-fn anyone_waits(group: &Group, store_patience: Duration) -> bool {
-    for request in group.requests() {
-        if request.admitted_at.elapsed() >= store_patience {
-            request.answer(Err(PublishError::StoreUnavailable));
+        AppendGroup {
+            ledger: self.ledger.key(),
+            writer_id: self.id.writer_id,
+            group_no: self.id.group_no,
+            seen: self.seen,
+            topics_max: self.topics_max,
+            events,
+            digests,
+            counts,
         }
     }
-    group.requests().iter().any(|request| !request.is_answered())
+
+    fn settle(
+        &self,
+        outcome: Result<AppendOutcome, StoreError>,
+        latency: Duration,
+    ) -> Result<SettledGroup, CommitFailure> {
+        match outcome {
+            Ok(AppendOutcome::Committed(committed)) => Ok(self.settle_committed(&committed, latency)),
+            Ok(AppendOutcome::Restored(found)) => Err(CommitFailure::Restored(found)),
+            Ok(AppendOutcome::Gone) => Err(CommitFailure::Gone),
+            Ok(AppendOutcome::Overtaken) => Err(CommitFailure::Overtaken),
+            Ok(AppendOutcome::TooManyTopics) => {
+                Err(CommitFailure::Refused(StoreError::TooManyTopics(self.topics_max)))
+            }
+            Err(error) => Err(CommitFailure::of(error)),
+        }
+    }
+
+    fn settle_committed(&self, committed: &Committed, latency: Duration) -> SettledGroup {
+        let group_committed =
+            GroupCommitted { events: self.group.events(), exceptions: committed.repeats.len(), latency };
+        SettledGroup {
+            settled: self.group.settle(committed),
+            head: committed.head,
+            committed: group_committed,
+        }
+    }
 }
 
-fn settle(group: &Group, committed: &Committed, latency: Duration) -> SettledGroup {
-    let group_committed =
-        GroupCommitted { events: group.events(), exceptions: committed.repeats.len(), latency };
-    SettledGroup { settled: group.settle(committed), head: committed.head, committed: group_committed }
+impl CommitFailure {
+    /// What an error means that is not tried again.
+    fn of(error: StoreError) -> Self {
+        match error {
+            StoreError::Unavailable(_) | StoreError::TimedOut(_) | StoreError::Locked(_) => Self::Unavailable,
+            StoreError::Detached(_) => Self::Broken(error),
+            StoreError::Gone => Self::Gone,
+            StoreError::Rejected(_)
+            | StoreError::TooManyTopics(_)
+            | StoreError::Exhausted(_)
+            | StoreError::Broken(_)
+            | StoreError::Damaged(_) => Self::Refused(error),
+        }
+    }
 }

@@ -5,9 +5,11 @@
 
 use std::{collections::HashMap, sync::Arc};
 
+use super::recent::RecentIds;
 use crate::{
-    actors::{dedup::DedupWindow, request::PublishRequest},
+    actors::request::PublishRequest,
     event::{Digest, DigestMap, Event, Outcome},
+    ledger::Epoch,
     store::{Committed, TopicCount},
 };
 
@@ -38,8 +40,8 @@ impl Group {
     /// shards may have looked for before those were committed.
     pub(in crate::actors) fn form(
         requests: Vec<Arc<PublishRequest>>,
-        epoch: u64,
-        recent: &mut DedupWindow,
+        epoch: Epoch,
+        recent: &RecentIds,
     ) -> Self {
         let events = requests.iter().map(|request| request.events.len()).sum();
         let mut verdicts = Vec::with_capacity(events);

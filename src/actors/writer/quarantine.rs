@@ -78,6 +78,11 @@ impl Quarantine {
         self.last_crash = Some(Crash { alone });
     }
 
+    /// Whether anything is known of requests that crash the writer.
+    pub(in crate::actors) fn is_in_use(&self) -> bool {
+        self.last_crash.is_some() || !self.suspects.is_empty() || !self.crashes.is_empty()
+    }
+
     /// Whether the writer has to show that it commits anything else, because it crashed with requests in hand.
     pub(in crate::actors) fn wants_proof(&self) -> bool {
         self.last_crash.is_some()

@@ -1,166 +1,186 @@
-//! The requests that wait for the writer, and how many of them make a group.
+//! The requests of one ledger that wait for its writer, and what the writer knows of the ledger.
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-use crate::actors::{
-    actor_health::ActorHealth,
-    request::{PublishError, PublishRequest},
+use super::{
+    blame::RefusedGroup,
+    commit::{GroupId, Job},
+    group::Group,
+    recent::RecentIds,
+};
+use crate::{
+    actors::request::{PublishError, PublishRequest},
+    ledger::OpenLedger,
 };
 
-/// Steps in which the limit of a group rises from nothing to its full value.
-const GROUP_STEPS: usize = 32;
-
-/// The largest group that is made of several requests.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::actors) struct GroupLimits {
-    pub(in crate::actors) events: usize,
-    pub(in crate::actors) bytes: usize,
-}
-
-/// Admission bounds it.
-pub(in crate::actors) struct WriterQueue {
+/// One ledger, to its writer. Admission bounds the requests.
+pub(in crate::actors) struct LedgerQueue {
+    pub(in crate::actors) ledger: Arc<OpenLedger>,
     queue: VecDeque<Arc<PublishRequest>>,
-    /// Events and bytes of `queue`.
-    size: Size,
     /// Groups that are tried before the queue: parts of one that failed.
     first: VecDeque<Vec<Arc<PublishRequest>>>,
-    limits: GroupLimits,
-    /// Events that a group may have now. It is halved after a group that the store did not take in time, and rises by
-    /// a step with each group that reached it and was taken.
-    events_max: usize,
-    /// Whether the last group reached the limit.
-    reached: bool,
-    health: Arc<ActorHealth>,
+    pub(in crate::actors) recent: RecentIds,
+    /// The last group, which the store refused, until an empty one tells whose failure it was.
+    pub(in crate::actors) refused: Option<RefusedGroup>,
+    /// The requests of the group that is being committed, answered and forgotten.
+    pub(in crate::actors) in_hand: Vec<Arc<PublishRequest>>,
+    pub(in crate::actors) used_at: Instant,
+    /// Whether it stands in line for its turn.
+    pub(in crate::actors) is_in_line: bool,
 }
 
-impl WriterQueue {
-    pub(in crate::actors) fn new(limits: GroupLimits, health: Arc<ActorHealth>) -> Self {
+/// Requests of one ledger for one group; none makes a group that only proves that the store takes writes.
+pub(in crate::actors) struct NextGroup {
+    pub(in crate::actors) requests: Vec<Arc<PublishRequest>>,
+    /// Whether they were tried before, and so have left the queue before.
+    pub(in crate::actors) is_retry: bool,
+    /// Whether no other group may stand in the transaction.
+    pub(in crate::actors) is_alone: bool,
+}
+
+impl LedgerQueue {
+    pub(in crate::actors) fn new(ledger: Arc<OpenLedger>) -> Self {
         Self {
+            ledger,
             queue: VecDeque::new(),
-            size: Size::default(),
             first: VecDeque::new(),
-            limits,
-            events_max: limits.events,
-            reached: false,
-            health,
+            recent: RecentIds::default(),
+            refused: None,
+            in_hand: Vec::new(),
+            used_at: Instant::now(),
+            is_in_line: false,
         }
     }
 
     pub(in crate::actors) fn push(&mut self, request: Arc<PublishRequest>) {
-        self.size.add(&request);
+        self.used_at = Instant::now();
         self.queue.push_back(request);
     }
 
     /// Puts requests in front, to be a group of their own.
     pub(in crate::actors) fn retry_first(&mut self, requests: Vec<Arc<PublishRequest>>) {
-        self.first.push_front(requests);
+        if !requests.is_empty() {
+            self.first.push_front(requests);
+        }
+    }
+
+    /// Takes everything that waits in the queue.
+    pub(in crate::actors) fn take_queue(&mut self) -> Vec<Arc<PublishRequest>> {
+        self.queue.drain(..).collect()
+    }
+
+    /// Takes everything that was tried before.
+    pub(in crate::actors) fn take_tried(&mut self) -> Vec<Arc<PublishRequest>> {
+        let refused = self.refused.take().map(|refused| refused.requests).unwrap_or_default();
+        refused.into_iter().chain(self.first.drain(..).flatten()).collect()
+    }
+
+    /// Requests that were taken from the queue and are not answered.
+    pub(in crate::actors) fn requests_in_hand(&self) -> usize {
+        self.in_hand.len() + self.refused.as_ref().map_or(0, |refused| refused.requests.len())
     }
 
     /// Whether a group is to be tried before the queue.
     pub(in crate::actors) fn has_first(&self) -> bool {
-        !self.first.is_empty()
+        !self.first.is_empty() || self.refused.is_some()
     }
 
-    /// Requests in the queue.
-    pub(in crate::actors) fn len(&self) -> usize {
-        self.queue.len()
+    /// Whether there is something to commit.
+    pub(in crate::actors) fn has_work(&self) -> bool {
+        self.has_first() || !self.queue.is_empty()
     }
 
-    /// Whether the queue holds a group that cannot grow any more.
-    pub(in crate::actors) fn fills_a_group(&self) -> bool {
-        self.size.events >= self.events_max || self.size.bytes >= self.bytes_max()
-    }
-
-    /// Requests for one group: up to the limits in events and bytes, or a larger one alone. One that `isolates`
-    /// names is alone, too.
+    /// Takes the next group: within `left`, or a larger request alone where the transaction `is_empty`. One that
+    /// `isolates` names is alone. `None` where there is none, or none that fits.
     pub(in crate::actors) fn next_group(
         &mut self,
+        left: Size,
+        is_empty: bool,
         isolates: impl Fn(&PublishRequest) -> bool,
-    ) -> Option<Vec<Arc<PublishRequest>>> {
-        self.reached = false;
-        if let Some(first) = self.first.pop_front() {
-            return Some(first);
+    ) -> Option<NextGroup> {
+        if self.refused.is_some() {
+            return is_empty.then(|| NextGroup { requests: Vec::new(), is_retry: true, is_alone: true });
         }
-        let bytes_max = self.bytes_max();
+        if !self.first.is_empty() {
+            let requests = self.first.pop_front_if(|_| is_empty)?;
+            return Some(NextGroup { requests, is_retry: true, is_alone: true });
+        }
         let mut group = Size::default();
-        let mut taken: Vec<Arc<PublishRequest>> = Vec::new();
+        let mut requests: Vec<Arc<PublishRequest>> = Vec::new();
+        let mut alone = false;
         while let Some(request) = self.queue.front() {
-            group.add(request);
-            let full = group.events > self.events_max || group.bytes > bytes_max;
-            if full && !taken.is_empty() {
-                self.reached = true;
+            let is_first = is_empty && requests.is_empty();
+            let size = group.with(request);
+            alone = isolates(request);
+            if (alone || !size.fits(left)) && !is_first {
+                alone = false;
                 break;
             }
-            let alone = isolates(request);
-            if alone && !taken.is_empty() {
-                break;
-            }
-            self.size.subtract(request);
-            taken.extend(self.queue.pop_front());
+            group = size;
+            requests.extend(self.queue.pop_front());
             if alone {
                 break;
             }
         }
-        self.health.queue.fetch_sub(taken.len(), Ordering::Relaxed);
-        (!taken.is_empty()).then_some(taken)
+        (!requests.is_empty()).then_some(NextGroup { requests, is_retry: false, is_alone: alone })
     }
 
-    /// The limit in bytes shrinks with the one in events.
-    fn bytes_max(&self) -> usize {
-        self.limits.bytes / self.limits.events.div_ceil(self.events_max)
+    /// Takes these requests in hand, as the group of this number.
+    pub(in crate::actors) fn job(
+        &mut self,
+        requests: Vec<Arc<PublishRequest>>,
+        id: GroupId,
+        topics_max: u32,
+    ) -> Job {
+        self.in_hand.clone_from(&requests);
+        let (seen, epoch) = self.ledger.position.seen();
+        let group = Group::form(requests, epoch, &self.recent);
+        Job { ledger: Arc::clone(&self.ledger), id, seen, epoch, topics_max, group }
     }
 
-    /// The last group was taken by the store.
-    pub(in crate::actors) fn note_taken(&mut self) {
-        if self.reached {
-            let step = self.limits.events.div_ceil(GROUP_STEPS);
-            self.events_max = self.limits.events.min(self.events_max + step);
-        }
-    }
-
-    /// A group of so many events was not taken in time. One without any, which probes the store, tells nothing of sizes.
-    pub(in crate::actors) fn note_not_taken(&mut self, events: usize) {
-        if events > 0 {
-            self.events_max = self.events_max.min(events.div_ceil(2));
-        }
-    }
-
-    /// Answers those who have waited so long that the store is unavailable.
-    pub(in crate::actors) fn answer_the_impatient(&mut self, patience: Duration) {
+    /// Takes those who have waited for so long.
+    pub(in crate::actors) fn take_impatient(&mut self, patience: Duration) -> Vec<Arc<PublishRequest>> {
         let now = Instant::now();
-        let queued = self.queue.len();
-        let size = &mut self.size;
-        self.queue.retain(|request| {
-            let waits_on = now - request.admitted_at < patience;
-            if !waits_on {
-                size.subtract(request);
-                request.answer(Err(PublishError::StoreUnavailable));
-            }
-            waits_on
-        });
-        self.health.queue.fetch_sub(queued - self.queue.len(), Ordering::Relaxed);
+        let (impatient, others): (Vec<_>, Vec<_>) =
+            self.queue.drain(..).partition(|request| now - request.admitted_at >= patience);
+        self.queue = others.into();
+        impatient
     }
+}
+
+/// Answers each of them with this error.
+pub(in crate::actors) fn answer_all(requests: &[Arc<PublishRequest>], error: &PublishError) {
+    requests.iter().for_each(|request| request.answer(Err(error.clone())));
 }
 
 /// The sum over some requests.
-#[derive(Default)]
-struct Size {
-    events: usize,
-    bytes: usize,
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::actors) struct Size {
+    pub(in crate::actors) events: usize,
+    pub(in crate::actors) bytes: usize,
 }
 
 impl Size {
-    fn add(&mut self, request: &PublishRequest) {
-        self.events += request.events.len();
-        self.bytes += request.event_bytes;
+    pub(in crate::actors) fn of(requests: &[Arc<PublishRequest>]) -> Self {
+        requests.iter().fold(Self::default(), |sum, request| sum.with(request))
     }
 
-    fn subtract(&mut self, request: &PublishRequest) {
-        self.events -= request.events.len();
-        self.bytes -= request.event_bytes;
+    pub(in crate::actors) fn with(self, request: &PublishRequest) -> Self {
+        Self { events: self.events + request.events.len(), bytes: self.bytes + request.event_bytes }
+    }
+
+    pub(in crate::actors) fn fits(self, limit: Self) -> bool {
+        self.events <= limit.events && self.bytes <= limit.bytes
+    }
+
+    pub(in crate::actors) fn less(self, other: Self) -> Self {
+        Self {
+            events: self.events.saturating_sub(other.events),
+            bytes: self.bytes.saturating_sub(other.bytes),
+        }
     }
 }

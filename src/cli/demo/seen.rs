@@ -90,7 +90,7 @@ pub fn crash_in_words(actor: ActorName, report: &ActorReport) -> String {
         Some(hand) => format!("{} in hand", plural(hand.requests, "request")),
     };
     let transaction = match report.last_in_hand {
-        Some(hand) if actor == ActorName::Writer => {
+        Some(hand) if matches!(actor, ActorName::Writer(_)) => {
             format!(", in a transaction under way for {}", shown(hand.time))
         }
         _ => String::new(),
@@ -103,7 +103,7 @@ pub fn return_in_words(actor: ActorName, report: &ActorReport) -> String {
     let waited = plural(report.last_waited, "request");
     let goes_on = match actor {
         ActorName::Shard(_) => format!("takes up {waited} that waited in its mailbox"),
-        ActorName::Writer => format!("takes up {waited} that waited in its queue"),
+        ActorName::Writer(_) => format!("takes up {waited} that waited in its queue"),
         ActorName::Stats => "reads its counters from the store".to_owned(),
     };
     format!("{} is back after {} and {goes_on}", report.name, shown(report.last_recovery.unwrap_or_default()))

@@ -62,12 +62,12 @@ impl Show<'_> {
         match number {
             0 => self.crash_once("A DedupActor", &[Shard(0)], CrashKind::AtOnce).await,
             1 => {
-                self.crash_once("The WriterActor, with a transaction open", &[Writer], CrashKind::InAppend)
+                self.crash_once("The WriterActor, with a transaction open", &[Writer(0)], CrashKind::InAppend)
                     .await
             }
             2 => self.crash_the_counters("The StatsActor, while somebody asks for the counters").await,
             3 => {
-                let actors = [Shard(0), Shard(2), Writer, Stats];
+                let actors = [Shard(0), Shard(2), Writer(0), Stats];
                 let title = "Two DedupActors, the WriterActor and the StatsActor at once";
                 self.crash_once(title, &actors, CrashKind::AtOnce).await
             }
@@ -242,7 +242,7 @@ impl Show<'_> {
                 "{title}: {in_hand} requests were in hand, and {interrupted} were interrupted"
             ));
         }
-        let interrupts = |crash: &CrashSeen| crash.name == ActorName::Writer && crash.in_hand > 0;
+        let interrupts = |crash: &CrashSeen| crash.name == ActorName::Writer(0) && crash.in_hand > 0;
         if faults.is_empty() && crashes.iter().any(interrupts) {
             self.timeline.line("so", seen::fate_of_the_transaction(&told_to_retry))?;
         }

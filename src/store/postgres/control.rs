@@ -1,4 +1,4 @@
-//! Namespaces and their ledgers: finding and creating them.
+//! Namespaces and their ledgers: finding, creating and deleting them.
 
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use uuid::Uuid;
@@ -6,10 +6,23 @@ use uuid::Uuid;
 use crate::{
     event::DedupScope,
     store::{
-        LedgerRecord,
+        CreateOutcome, LedgerRecord, NamespaceInfo, NamespaceQuery,
         rows::{self, LEDGER_COLUMNS},
     },
 };
+
+/// Every namespace as it is shown. The newest commit is found by the primary key. It is joined to the ledger, and not to
+/// the namespace: Citus joins what is distributed alike on each node.
+const NAMESPACES: &str = "
+    SELECT name, (extract(epoch FROM created_at) * 1000000)::bigint AS created_at,
+        namespace_no, ledger_id, dedup_scope, identity_key,
+        commit_no, writer_id, group_no, last_seq, received, topics_total::bigint AS topics_total
+    FROM (SELECT namespace_no, name, created_at FROM sekali.namespaces) n
+    JOIN sekali.ledgers l USING (namespace_no)
+    LEFT JOIN LATERAL (
+        SELECT commit_no, writer_id, group_no, last_seq, received, topics_total
+        FROM sekali.commits c WHERE c.namespace_no = l.namespace_no ORDER BY commit_no DESC LIMIT 1
+    ) newest ON true";
 
 /// The ledger of the namespace of this name.
 pub(super) async fn find(
@@ -26,21 +39,55 @@ pub(super) async fn find(
     row.map(|row| rows::ledger(namespace, &row)).transpose()
 }
 
-/// Creates a namespace with its ledger; the one that is there where another node was faster, whatever its scope.
+/// The namespace of this name.
+pub(super) async fn show(
+    connection: &mut PgConnection,
+    namespace: &str,
+) -> sqlx::Result<Option<NamespaceInfo>> {
+    sqlx::query_as(AssertSqlSafe(format!("{NAMESPACES} WHERE name = $1")))
+        .bind(namespace)
+        .fetch_optional(connection)
+        .await
+}
+
+/// One page of namespaces, by name.
+pub(super) async fn list(
+    connection: &mut PgConnection,
+    query: &NamespaceQuery,
+) -> sqlx::Result<Vec<NamespaceInfo>> {
+    sqlx::query_as(AssertSqlSafe(format!(
+        "{NAMESPACES} WHERE name > $1 AND name >= $2 AND starts_with(name, $2) ORDER BY name LIMIT $3"
+    )))
+    .bind(&query.after)
+    .bind(&query.prefix)
+    .bind(query.limit as i64)
+    .fetch_all(connection)
+    .await
+}
+
+/// Creates a namespace with its ledger, where there is none of that name and room for it.
 pub(super) async fn create(
     connection: &mut PgConnection,
     namespace: &str,
     scope: DedupScope,
-) -> sqlx::Result<LedgerRecord> {
+    namespaces_max: usize,
+) -> sqlx::Result<CreateOutcome> {
     let mut transaction = connection.begin().await?;
-    // Whoever holds this row creates alone.
+    // Whoever holds this row creates alone, and the statements below see what was created before.
     let namespace_no: i32 = sqlx::query_scalar(
         "UPDATE sekali.counters SET last_no = last_no + 1 WHERE name = 'namespace' RETURNING last_no",
     )
     .fetch_one(&mut *transaction)
     .await?;
-    if let Some(there) = find(&mut transaction, namespace).await? {
-        return Ok(there);
+    if let Some(there) = show(&mut transaction, namespace).await? {
+        transaction.rollback().await?;
+        return Ok(CreateOutcome::There(there));
+    }
+    let namespaces: i64 =
+        sqlx::query_scalar("SELECT count(name) FROM sekali.namespaces").fetch_one(&mut *transaction).await?;
+    if namespaces as usize >= namespaces_max {
+        transaction.rollback().await?;
+        return Ok(CreateOutcome::Full);
     }
     sqlx::query("INSERT INTO sekali.namespaces (namespace_no, name, dedup_scope) VALUES ($1, $2, $3)")
         .bind(namespace_no)
@@ -48,16 +95,46 @@ pub(super) async fn create(
         .bind(scope.name())
         .execute(&mut *transaction)
         .await?;
-    let created = sqlx::query(AssertSqlSafe(format!(
-        "INSERT INTO sekali.ledgers ({LEDGER_COLUMNS}) VALUES ($1, $2, $3, $4) RETURNING {LEDGER_COLUMNS}"
+    sqlx::query(AssertSqlSafe(format!(
+        "INSERT INTO sekali.ledgers ({LEDGER_COLUMNS}) VALUES ($1, $2, $3, $4)"
     )))
     .bind(namespace_no)
     .bind(Uuid::new_v4())
     .bind(scope.name())
     .bind(&rows::new_identity_key()?[..])
-    .fetch_one(&mut *transaction)
+    .execute(&mut *transaction)
     .await?;
-    let created = rows::ledger(namespace, &created)?;
+    let created = show(&mut transaction, namespace).await?.ok_or(sqlx::Error::RowNotFound)?;
     transaction.commit().await?;
-    Ok(created)
+    Ok(CreateOutcome::Created(created))
+}
+
+/// Takes the name of a namespace from it, and then its ledger. False if there is none of that name.
+pub(super) async fn delete(connection: &mut PgConnection, namespace: &str) -> sqlx::Result<bool> {
+    let namespace_no: Option<i32> = sqlx::query_scalar(
+        "UPDATE sekali.namespaces SET name = NULL, state = 'deleting' WHERE name = $1 RETURNING namespace_no",
+    )
+    .bind(namespace)
+    .fetch_optional(&mut *connection)
+    .await?;
+    let Some(namespace_no) = namespace_no else { return Ok(false) };
+    delete_ledger(connection, namespace_no).await?;
+    Ok(true)
+}
+
+/// Waits for the append that holds the ledger. Whoever waits behind this finds that it is gone.
+pub(super) async fn delete_ledger(connection: &mut PgConnection, namespace_no: i32) -> sqlx::Result<()> {
+    sqlx::query("DELETE FROM sekali.ledgers WHERE namespace_no = $1")
+        .bind(namespace_no)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// Asks for a row that every database of this schema has.
+pub(super) async fn ping(connection: &mut PgConnection) -> sqlx::Result<()> {
+    let _: i32 = sqlx::query_scalar("SELECT last_no FROM sekali.counters WHERE name = 'namespace'")
+        .fetch_one(connection)
+        .await?;
+    Ok(())
 }

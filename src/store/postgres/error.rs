@@ -35,7 +35,8 @@ pub(super) fn store_error(error: sqlx::Error) -> StoreError {
         // A full disk takes small groups on for a while, and is no request's fault.
         (_, "53100" | "53300") => StoreError::Unavailable(error),
         ("53", _) => StoreError::Exhausted(error),
-        ("08" | "40" | "57" | "58", _) | (_, "55P03" | "25006") => StoreError::Unavailable(error),
+        (_, "55P03") => StoreError::Locked(error),
+        ("08" | "40" | "57" | "58", _) | (_, "25006") => StoreError::Unavailable(error),
         _ => StoreError::Broken(error),
     }
 }
@@ -46,11 +47,14 @@ pub(super) fn open_error(error: sqlx::Error) -> OpenError {
         return OpenError::Unsuitable(sentence);
     }
     match store_error(error) {
-        StoreError::Unavailable(error) | StoreError::Exhausted(error) => OpenError::Unavailable(error),
+        StoreError::Unavailable(error) | StoreError::Locked(error) | StoreError::Exhausted(error) => {
+            OpenError::Unavailable(error)
+        }
         StoreError::Rejected(error) | StoreError::Broken(error) => OpenError::Refused(error),
         StoreError::TimedOut(_) => OpenError::Unavailable(sqlx::Error::PoolTimedOut),
         StoreError::Damaged(damage) => OpenError::Damaged(damage),
         StoreError::Detached(reason) => OpenError::Unsuitable(reason),
+        error @ StoreError::TooManyTopics(_) => OpenError::Unsuitable(error.to_string()),
         StoreError::Gone => OpenError::Unsuitable("the namespace default is missing".to_owned()),
     }
 }

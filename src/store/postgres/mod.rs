@@ -6,6 +6,7 @@ mod url;
 mod session;
 mod schema;
 mod control;
+mod sweep;
 mod writer;
 mod reads;
 mod lease;
@@ -15,6 +16,7 @@ mod error;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures::future::join_all;
 use sqlx::{Connection, PgConnection, PgPool, postgres::PgPoolOptions};
 
 use self::{
@@ -22,26 +24,35 @@ use self::{
     error::{open_error, store_error},
     lease::Lease,
     session::{Session, check_server},
+    sweep::Sweeper,
     writer::PostgresWriter,
 };
 use super::{
-    AppendStore, ControlStore, DEFAULT_NAMESPACE, Head, LedgerMark, LedgerRecord, OpenError, OpenOptions,
-    Page, PageQuery, ReadStore, StoreError, StoreWriter, StoredEvent, StoredId, Totals, open::check_scope,
+    AppendStore, ControlStore, CreateOutcome, DEFAULT_NAMESPACE, Head, LedgerMark, LedgerRecord,
+    NamespaceInfo, NamespaceQuery, OpenError, OpenOptions, Page, PageQuery, ReadStore, StoreError,
+    StoreWriter, StoredEvent, StoredId, Swept, Totals,
+    open::{check_scope, default_of},
     rows::or_gone,
 };
 use crate::event::DedupScope;
 
-/// How long a reader waits for a connection of the pool.
+/// How long a reader, or who changes namespaces, waits for a connection of a pool.
 const READ_ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How long the server may take for each step of opening, but for a migration.
 const OPEN_STEP_TIMEOUT: Duration = Duration::from_secs(10);
 /// One for the watch and one for the probes.
 const HEAD_CONNECTIONS: u32 = 2;
+/// One creates at a time; the other is for a deletion, which may wait for an append.
+const CONTROL_CONNECTIONS: u32 = 2;
 
-/// The readers' pools, and what the writer needs to open its own connection.
+/// The pools, and what writers need to open connections of their own.
 pub(super) struct PostgresStore {
     writer_session: Session,
+    /// For creating and deleting namespaces.
+    control_pool: PgPool,
+    sweeper: Sweeper,
+    /// For readers.
     pool: PgPool,
     /// For the ledger's head alone: whether the database answers must not depend on how long others read.
     head_pool: PgPool,
@@ -64,13 +75,20 @@ impl PostgresStore {
             let connection = session.connect().await.map_err(open_error)?;
             connection.close().await.map_err(open_error)?;
         }
-        let pool = reader_pool(&reader_session, options.read_connections);
-        let head_pool = reader_pool(&reader_session, HEAD_CONNECTIONS);
-        Ok(Self { writer_session, pool, head_pool, clock_check: ClockCheck::default() })
+        let control_session = Session::control(&connect_options, server);
+        Ok(Self {
+            control_pool: pool(&control_session, CONTROL_CONNECTIONS),
+            pool: pool(&reader_session, options.read_connections),
+            head_pool: pool(&reader_session, HEAD_CONNECTIONS),
+            sweeper: Sweeper::new(control_session),
+            clock_check: ClockCheck::default(),
+            writer_session,
+        })
     }
 }
 
-fn reader_pool(session: &Session, connections: u32) -> PgPool {
+/// Connections of this session, made when they are needed.
+fn pool(session: &Session, connections: u32) -> PgPool {
     let checked = session.clone();
     PgPoolOptions::new()
         .max_connections(connections)
@@ -88,11 +106,11 @@ async fn keep_default(
     asked: Option<DedupScope>,
 ) -> Result<LedgerRecord, OpenError> {
     let scope = asked.unwrap_or(DedupScope::EventId);
-    let default = match control::find(connection, DEFAULT_NAMESPACE).await.map_err(open_error)? {
-        Some(default) => default,
-        None => control::create(connection, DEFAULT_NAMESPACE, scope).await.map_err(open_error)?,
-    };
-    check_scope(default, asked)
+    if let Some(default) = control::find(connection, DEFAULT_NAMESPACE).await.map_err(open_error)? {
+        return check_scope(default, asked);
+    }
+    let created = control::create(connection, DEFAULT_NAMESPACE, scope, usize::MAX).await;
+    check_scope(default_of(created.map_err(open_error)?), asked)
 }
 
 /// A step of opening, within its time: a server that falls silent is one that is unavailable.
@@ -116,6 +134,15 @@ pub(super) async fn migrate(url: &str, scope: Option<DedupScope>) -> Result<i64,
 
 #[async_trait]
 impl AppendStore for PostgresStore {
+    /// Locks of several ledgers in one transaction could wait for each other in a circle.
+    fn groups_max(&self) -> usize {
+        1
+    }
+
+    fn connections_max(&self) -> Option<usize> {
+        None
+    }
+
     async fn open_writer(&self) -> Result<Box<dyn StoreWriter>, StoreError> {
         let writer = PostgresWriter::open(&self.writer_session).await.map_err(store_error)?;
         Ok(Box::new(writer))
@@ -168,7 +195,60 @@ impl ControlStore for PostgresStore {
         Ok(ledger)
     }
 
+    async fn namespace(&self, namespace: &str) -> Result<Option<NamespaceInfo>, StoreError> {
+        let mut lease = Lease::take(&self.pool).await.map_err(store_error)?;
+        let found = control::show(lease.connection(), namespace).await.map_err(store_error)?;
+        lease.give_back();
+        Ok(found)
+    }
+
+    async fn namespaces(&self, query: &NamespaceQuery) -> Result<Vec<NamespaceInfo>, StoreError> {
+        let mut lease = Lease::take(&self.pool).await.map_err(store_error)?;
+        let found = control::list(lease.connection(), query).await.map_err(store_error)?;
+        lease.give_back();
+        Ok(found)
+    }
+
+    async fn create(
+        &self,
+        namespace: &str,
+        scope: DedupScope,
+        namespaces_max: usize,
+    ) -> Result<CreateOutcome, StoreError> {
+        // Looking first spares the lock for what is there already.
+        if let Some(there) = self.namespace(namespace).await? {
+            return Ok(CreateOutcome::There(there));
+        }
+        let mut lease = Lease::take(&self.control_pool).await.map_err(store_error)?;
+        let created = control::create(lease.connection(), namespace, scope, namespaces_max).await;
+        let created = created.map_err(store_error)?;
+        lease.give_back();
+        Ok(created)
+    }
+
+    async fn delete(&self, namespace: &str) -> Result<bool, StoreError> {
+        if namespace == DEFAULT_NAMESPACE {
+            return Ok(false);
+        }
+        let mut lease = Lease::take(&self.control_pool).await.map_err(store_error)?;
+        let deleted = control::delete(lease.connection(), namespace).await.map_err(store_error)?;
+        lease.give_back();
+        Ok(deleted)
+    }
+
+    async fn sweep(&self, rows_max: usize) -> Result<Swept, StoreError> {
+        self.sweeper.sweep(&self.pool, rows_max).await.map_err(store_error)
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        let mut lease = Lease::take(&self.head_pool).await.map_err(store_error)?;
+        control::ping(lease.connection()).await.map_err(store_error)?;
+        lease.give_back();
+        Ok(())
+    }
+
     async fn close(&self) {
-        tokio::join!(self.pool.close(), self.head_pool.close());
+        let pools = [&self.control_pool, &self.pool, &self.head_pool].map(PgPool::close);
+        tokio::join!(self.sweeper.close(), join_all(pools));
     }
 }

@@ -24,11 +24,19 @@ const OPENING: [Setting; 3] = [
     ("default_transaction_isolation", "read committed"),
 ];
 
-/// A writer that hangs must not keep the ledger from the others: it gives up waiting for the lock, then its statement
-/// is cancelled, and its socket is closed under it; all before the caller's own deadline. `append` needs READ COMMITTED.
+/// A writer gives up waiting for a ledger's lock soon, so that a ledger which another node holds costs the others no
+/// more of its connection. One that hangs must not keep its own ledger from the others: its statement is cancelled, and its socket is closed under it; all before the caller's own deadline. `append` needs READ COMMITTED.
 const WRITER: [Setting; 4] = [
-    ("lock_timeout", "3s"),
+    ("lock_timeout", "500ms"),
     ("statement_timeout", "6s"),
+    ("idle_in_transaction_session_timeout", "6s"),
+    ("default_transaction_isolation", "read committed"),
+];
+
+/// Creating waits for others who create, deleting for the append that holds the ledger. A sweep's job is short.
+const CONTROL: [Setting; 4] = [
+    ("lock_timeout", "4s"),
+    ("statement_timeout", "8s"),
     ("idle_in_transaction_session_timeout", "6s"),
     ("default_transaction_isolation", "read committed"),
 ];
@@ -65,10 +73,19 @@ impl Session {
     }
 
     pub(super) fn writer(options: &PgConnectOptions, server: Server) -> Self {
+        Self::writing("writer", &WRITER, options, server)
+    }
+
+    /// For creating and deleting namespaces.
+    pub(super) fn control(options: &PgConnectOptions, server: Server) -> Self {
+        Self::writing("control", &CONTROL, options, server)
+    }
+
+    fn writing(name: &'static str, settings: &[Setting], options: &PgConnectOptions, server: Server) -> Self {
         let durable = ("synchronous_commit", server.synchronous_commit);
         let watch_client = server.can_watch_clients.then_some(WATCH_CLIENT);
-        let settings: Vec<Setting> = WRITER.into_iter().chain([durable]).chain(watch_client).collect();
-        Self::new("writer", &settings, &options.clone().options([TCP_USER_TIMEOUT]))
+        let settings: Vec<Setting> = settings.iter().copied().chain([durable]).chain(watch_client).collect();
+        Self::new(name, &settings, &options.clone().options([TCP_USER_TIMEOUT]))
     }
 
     /// For a pool, which must [`check`](Self::check) each connection.

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::{error::store_error, session::Session};
 use crate::store::{
-    AppendGroup, AppendOutcome, Committed, Damage, Head, LedgerMark, StoreError, StoreWriter,
+    AppendGroup, AppendOutcome, Committed, Damage, GroupResult, Head, LedgerMark, StoreError, StoreWriter,
     rows::{from_sql, to_sql},
 };
 
@@ -23,9 +23,13 @@ impl PostgresWriter {
 
 #[async_trait]
 impl StoreWriter for PostgresWriter {
-    async fn append(&mut self, group: &AppendGroup<'_>) -> Result<AppendOutcome, StoreError> {
-        let answer = call_append(&mut self.connection, group).await.map_err(store_error)?;
-        answer.into_outcome(group).map_err(store_error)
+    async fn append_all(&mut self, groups: &[AppendGroup<'_>]) -> Result<Vec<GroupResult>, StoreError> {
+        let mut results = Vec::with_capacity(groups.len());
+        for group in groups {
+            let answer = call_append(&mut self.connection, group).await.map_err(store_error)?;
+            results.push(answer.into_outcome(group).map_err(store_error));
+        }
+        Ok(results)
     }
 
     async fn close(self: Box<Self>) -> Result<(), StoreError> {
@@ -51,7 +55,7 @@ struct Answer {
 /// On a Citus cluster the first argument, `namespace_no`, tells which node the call is for.
 const CALL_APPEND: &str =
     "SELECT * FROM sekali.append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15,
-    $16, $17)";
+    $16, $17, $18)";
 
 async fn call_append(connection: &mut PgConnection, group: &AppendGroup<'_>) -> sqlx::Result<Answer> {
     let events = group.events;
@@ -84,6 +88,7 @@ async fn call_append(connection: &mut PgConnection, group: &AppendGroup<'_>) -> 
         .bind(count_new)
         .bind(count_duplicates)
         .bind(to_sql(group.received()))
+        .bind(i32::try_from(group.topics_max).unwrap_or(i32::MAX))
         .fetch_one(connection)
         .await
 }
@@ -93,6 +98,7 @@ impl Answer {
         Ok(match self.o_status.as_str() {
             "overtaken" => AppendOutcome::Overtaken,
             "gone" => AppendOutcome::Gone,
+            "topics" => AppendOutcome::TooManyTopics,
             "restored" => AppendOutcome::Restored(self.head()?),
             "committed" => AppendOutcome::Committed(self.into_committed(group)?),
             other => return Err(Damage::new(format!("sekali.append returned the status `{other}`")).into()),

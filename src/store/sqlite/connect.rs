@@ -23,7 +23,7 @@ const WRITER_CACHE_KIB: u32 = 32 * 1024;
 const CHECKPOINT_PAGES: u32 = 2_000;
 /// What the log is cut to when it starts over.
 const LOG_BYTES_KEPT: u64 = 16 * 1024 * 1024;
-/// How long a reader waits for a connection of the pool.
+/// How long a reader, or who changes namespaces, waits for a connection of a pool.
 const READ_ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
 /// One for the poller and one for the probes.
 const HEAD_CONNECTIONS: u32 = 2;
@@ -75,13 +75,25 @@ impl Connector {
 
     pub(super) async fn writer(&self) -> Result<SqliteConnection, StoreError> {
         self.file.check()?;
-        let options = self.options.clone().pragma("cache_size", format!("-{WRITER_CACHE_KIB}"));
-        let options = options.pragma("wal_autocheckpoint", CHECKPOINT_PAGES.to_string());
+        let options = self.writing().pragma("cache_size", format!("-{WRITER_CACHE_KIB}"));
         options.connect().await.map_err(store_error)
+    }
+
+    fn writing(&self) -> SqliteConnectOptions {
+        self.options.clone().pragma("wal_autocheckpoint", CHECKPOINT_PAGES.to_string())
     }
 
     /// Connections for reading, made when they are needed.
     pub(super) fn readers(&self, connections: u32) -> SqlitePool {
+        self.pool(connections, self.options.clone().pragma("query_only", "true"))
+    }
+
+    /// The connection that changes namespaces, made when it is needed.
+    pub(super) fn control(&self) -> SqlitePool {
+        self.pool(1, self.writing())
+    }
+
+    fn pool(&self, connections: u32, options: SqliteConnectOptions) -> SqlitePool {
         let file = Arc::clone(&self.file);
         let only_this_file =
             move || file.check().map(|_| ()).map_err(|error| sqlx::Error::Io(std::io::Error::other(error)));
@@ -89,7 +101,7 @@ impl Connector {
             .max_connections(connections)
             .acquire_timeout(READ_ACQUIRE_TIMEOUT)
             .after_connect(move |_, _| Box::pin(std::future::ready(only_this_file())))
-            .connect_lazy_with(self.options.clone().pragma("query_only", "true"))
+            .connect_lazy_with(options)
     }
 
     /// Connections for the ledger's head alone: whether the database answers must not depend on how long others

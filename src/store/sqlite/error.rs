@@ -66,12 +66,14 @@ pub(super) fn open_error(error: sqlx::Error) -> OpenError {
         // Waiting helps only against another program's lock.
         StoreError::Unavailable(error) if is_locked => OpenError::Unavailable(error),
         StoreError::Unavailable(error)
+        | StoreError::Locked(error)
         | StoreError::Exhausted(error)
         | StoreError::Rejected(error)
         | StoreError::Broken(error) => OpenError::Refused(error),
         StoreError::TimedOut(_) => OpenError::Unavailable(sqlx::Error::PoolTimedOut),
         StoreError::Damaged(damage) => OpenError::Damaged(damage),
         StoreError::Detached(reason) => OpenError::Unsuitable(reason),
+        error @ StoreError::TooManyTopics(_) => OpenError::Unsuitable(error.to_string()),
         StoreError::Gone => OpenError::Unsuitable("the namespace default is missing".to_owned()),
     }
 }

@@ -4,6 +4,8 @@ mod connect;
 mod file;
 mod schema;
 mod control;
+mod sweep;
+mod turn;
 mod writer;
 mod ledger;
 mod topics;
@@ -19,31 +21,41 @@ use std::{
 };
 
 use async_trait::async_trait;
-use sqlx::{Connection, SqliteConnection, SqlitePool};
+use futures::future::join_all;
+use sqlx::{Connection, Sqlite, SqliteConnection, SqlitePool, pool::PoolConnection};
 use tracing::warn;
 
 use self::{
     clock::ClockCheck,
     connect::Connector,
     error::{open_error, store_error},
+    turn::{Turn, WriteTurn},
     writer::SqliteWriter,
 };
 use super::{
-    AppendStore, ControlStore, DEFAULT_NAMESPACE, Head, LedgerMark, LedgerRecord, OpenError, OpenOptions,
-    Page, PageQuery, ReadStore, StoreError, StoreWriter, StoredEvent, StoredId, Totals, open::check_scope,
+    AppendStore, ControlStore, CreateOutcome, DEFAULT_NAMESPACE, Head, LedgerMark, LedgerRecord,
+    NamespaceInfo, NamespaceQuery, OpenError, OpenOptions, Page, PageQuery, ReadStore, StoreError,
+    StoreWriter, StoredEvent, StoredId, Swept, Totals,
+    open::{check_scope, default_of},
     rows::or_gone,
 };
 use crate::event::DedupScope;
 
-/// How long closing waits for readers, and then for connections that are still open, so that the log can be removed.
+/// How long closing waits for the readers, and then for connections that are still open, so that the log can be removed.
 const READERS_CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 const LOG_REMOVAL_TIMEOUT: Duration = Duration::from_millis(1_500);
+/// Groups in one transaction, which share one flush of the disk.
+const GROUPS_MAX: usize = 256;
 const CLOSE_POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 pub(super) struct SqliteStore {
     pool: SqlitePool,
     /// For the ledger's head alone.
     head_pool: SqlitePool,
+    /// For creating, deleting and sweeping namespaces.
+    control_pool: SqlitePool,
+    /// Shared by the writer and `control_pool`.
+    turn: Arc<WriteTurn>,
     clock_check: Arc<ClockCheck>,
     /// Holds the lock on the file, and so is dropped last.
     connector: Connector,
@@ -59,14 +71,28 @@ impl SqliteStore {
         clock_check.note(reads::received_at(&mut connection, &default).await.map_err(open_error)?);
         let head_pool = connector.head_readers().await?;
         connection.close().await.map_err(open_error)?;
-        let pool = connector.readers(options.read_connections);
-        Ok(Self { connector, pool, head_pool, clock_check: Arc::new(clock_check) })
+        Ok(Self {
+            pool: connector.readers(options.read_connections),
+            head_pool,
+            control_pool: connector.control(),
+            turn: Arc::new(WriteTurn::new(Arc::clone(connector.file()))),
+            clock_check: Arc::new(clock_check),
+            connector,
+        })
     }
 
     /// The readers' pool, unless the file was removed or replaced.
     fn pool(&self) -> Result<&SqlitePool, StoreError> {
         self.connector.file().check()?;
         Ok(&self.pool)
+    }
+
+    /// The connection that changes namespaces, and its turn.
+    async fn control(&self) -> Result<(PoolConnection<Sqlite>, Turn<'_>), StoreError> {
+        self.connector.file().check()?;
+        let mut connection = self.control_pool.acquire().await.map_err(store_error)?;
+        let turn = self.turn.take(&mut connection).await?;
+        Ok((connection, turn))
     }
 
     /// Removes the log. Connections that were dropped in the middle of a statement may take a moment to close.
@@ -94,11 +120,11 @@ async fn keep_default(
     asked: Option<DedupScope>,
 ) -> Result<LedgerRecord, OpenError> {
     let scope = asked.unwrap_or(DedupScope::EventId);
-    let default = match control::find(&mut *connection, DEFAULT_NAMESPACE).await.map_err(open_error)? {
-        Some(default) => default,
-        None => control::create(connection, DEFAULT_NAMESPACE, scope).await.map_err(open_error)?,
-    };
-    check_scope(default, asked)
+    if let Some(default) = control::find(&mut *connection, DEFAULT_NAMESPACE).await.map_err(open_error)? {
+        return check_scope(default, asked);
+    }
+    let created = control::create(connection, DEFAULT_NAMESPACE, scope, usize::MAX).await;
+    check_scope(default_of(created.map_err(open_error)?), asked)
 }
 
 /// Brings the schema up to date; returns its version. Refused while a service has the file.
@@ -116,10 +142,19 @@ pub(super) async fn migrate(url: &str, scope: Option<DedupScope>) -> Result<i64,
 
 #[async_trait]
 impl AppendStore for SqliteStore {
+    fn groups_max(&self) -> usize {
+        GROUPS_MAX
+    }
+
+    /// A file has one writer at a time.
+    fn connections_max(&self) -> Option<usize> {
+        Some(1)
+    }
+
     async fn open_writer(&self) -> Result<Box<dyn StoreWriter>, StoreError> {
         let connection = self.connector.writer().await?;
-        let (file, clock_check) = (Arc::clone(self.connector.file()), Arc::clone(&self.clock_check));
-        Ok(Box::new(SqliteWriter::new(connection, file, clock_check)))
+        let (turn, clock_check) = (Arc::clone(&self.turn), Arc::clone(&self.clock_check));
+        Ok(Box::new(SqliteWriter::new(connection, turn, clock_check)))
     }
 }
 
@@ -169,10 +204,61 @@ impl ControlStore for SqliteStore {
         control::find(self.pool()?, namespace).await.map_err(store_error)
     }
 
+    async fn namespace(&self, namespace: &str) -> Result<Option<NamespaceInfo>, StoreError> {
+        control::show(self.pool()?, namespace).await.map_err(store_error)
+    }
+
+    async fn namespaces(&self, query: &NamespaceQuery) -> Result<Vec<NamespaceInfo>, StoreError> {
+        control::list(self.pool()?, query).await.map_err(store_error)
+    }
+
+    async fn create(
+        &self,
+        namespace: &str,
+        scope: DedupScope,
+        namespaces_max: usize,
+    ) -> Result<CreateOutcome, StoreError> {
+        // Looking first spares the turn for what is there already.
+        if let Some(there) = self.namespace(namespace).await? {
+            return Ok(CreateOutcome::There(there));
+        }
+        let (mut connection, turn) = self.control().await?;
+        let created = control::create(&mut connection, namespace, scope, namespaces_max).await;
+        let created = created.map_err(store_error)?;
+        turn.end()?;
+        Ok(created)
+    }
+
+    async fn delete(&self, namespace: &str) -> Result<bool, StoreError> {
+        if namespace == DEFAULT_NAMESPACE {
+            return Ok(false);
+        }
+        let (mut connection, turn) = self.control().await?;
+        let deleted = control::delete(&mut connection, namespace).await.map_err(store_error)?;
+        turn.end()?;
+        Ok(deleted)
+    }
+
+    async fn sweep(&self, rows_max: usize) -> Result<Swept, StoreError> {
+        // There is rarely something to do.
+        if !sweep::is_any_deleted(self.pool()?).await.map_err(store_error)? {
+            return Ok(Swept::default());
+        }
+        let (mut connection, turn) = self.control().await?;
+        let swept = sweep::sweep(&mut connection, rows_max).await.map_err(store_error)?;
+        turn.end()?;
+        Ok(swept)
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        self.connector.file().check()?;
+        control::ping(&self.head_pool).await.map_err(store_error)
+    }
+
     /// After this the one file holds all events, without a log beside it.
     async fn close(&self) {
-        let readers = async { tokio::join!(self.pool.close(), self.head_pool.close()) };
-        if tokio::time::timeout(READERS_CLOSE_TIMEOUT, readers).await.is_err() {
+        let pools = join_all([&self.control_pool, &self.pool, &self.head_pool].map(SqlitePool::close));
+        if tokio::time::timeout(READERS_CLOSE_TIMEOUT, pools).await.is_err() {
             warn!("readers of the database could not be ended in time");
         }
         if self.connector.file().check().is_ok() {

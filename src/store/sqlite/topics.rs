@@ -8,14 +8,14 @@ use super::{insert::expect_rows, json::to_json, ledger::Ledger};
 use crate::store::{AppendGroup, Damage, TopicCount};
 
 /// The number of each topic of the group, in the order of its counts. New topics get the next numbers, and come into
-/// their table with their counts.
+/// their table with their counts; `None` where the ledger would have too many.
 pub(super) async fn number_topics(
     transaction: &mut Transaction<'_, Sqlite>,
     group: &AppendGroup<'_>,
     ledger: &Ledger,
-) -> sqlx::Result<Vec<i64>> {
+) -> sqlx::Result<Option<Vec<i64>>> {
     if group.counts.is_empty() {
-        return Ok(Vec::new());
+        return Ok(Some(Vec::new()));
     }
     let names: Vec<&str> = group.counts.iter().map(|count| count.topic).collect();
     let known: Vec<(String, i64)> = sqlx::query_as(
@@ -27,6 +27,10 @@ pub(super) async fn number_topics(
     .fetch_all(&mut **transaction)
     .await?;
     let known: HashMap<String, i64> = known.into_iter().collect();
+    let new = names.iter().filter(|name| !known.contains_key(**name)).count() as u64;
+    if new > 0 && ledger.topics_total() as u64 + new > u64::from(group.topics_max) {
+        return Ok(None);
+    }
     let mut next = ledger.topics_total();
     let number = |name: &str| {
         known.get(name).copied().unwrap_or_else(|| {
@@ -34,7 +38,7 @@ pub(super) async fn number_topics(
             next
         })
     };
-    Ok(names.into_iter().map(number).collect())
+    Ok(Some(names.into_iter().map(number).collect()))
 }
 
 /// Adds the group's counts to its topics, whose numbers these are, once `repeats` (places in its events) proved to be

@@ -57,8 +57,9 @@ impl Logging {
         let held = database.hold_ledger().await;
         let lost = self.client.publish(event("t", "while the store is lost"));
         let (answer, ()) = futures::future::join(lost, async {
-            eventually("the store is lost", async || {
-                self.client.stats().await["node"]["store"]["lost"] == true
+            eventually("the store or the namespace is lost", async || {
+                let node = self.client.stats().await["node"].clone();
+                node["store"]["lost"] == true || node["namespace_trouble"].is_string()
             })
             .await;
             held.release().await;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures::future::BoxFuture;
-use sekali::store::{AppendGroup, AppendOutcome, AppendStore, StoreError, StoreWriter};
+use sekali::store::{AppendGroup, AppendStore, GroupResult, StoreError, StoreWriter};
 
 /// What is done before an append of events with these ids; it may panic.
 pub type BeforeAppend = Arc<dyn Fn(&[&str]) -> BoxFuture<'static, ()> + Send + Sync>;
@@ -21,11 +21,12 @@ struct DecoratedWriter {
 
 #[async_trait]
 impl StoreWriter for DecoratedWriter {
-    async fn append(&mut self, group: &AppendGroup<'_>) -> Result<AppendOutcome, StoreError> {
-        let ids: Vec<&str> = group.events.iter().map(|event| &**event.event_id()).collect();
+    async fn append_all(&mut self, groups: &[AppendGroup<'_>]) -> Result<Vec<GroupResult>, StoreError> {
+        let events = groups.iter().flat_map(|group| group.events);
+        let ids: Vec<&str> = events.map(|event| &**event.event_id()).collect();
         let before = (self.before_append)(&ids);
         before.await;
-        self.writer.append(group).await
+        self.writer.append_all(groups).await
     }
 
     async fn close(self: Box<Self>) -> Result<(), StoreError> {
@@ -35,6 +36,14 @@ impl StoreWriter for DecoratedWriter {
 
 #[async_trait]
 impl AppendStore for DecoratedAppends {
+    fn groups_max(&self) -> usize {
+        self.appends.groups_max()
+    }
+
+    fn connections_max(&self) -> Option<usize> {
+        self.appends.connections_max()
+    }
+
     async fn open_writer(&self) -> Result<Box<dyn StoreWriter>, StoreError> {
         let (writer, before_append) = (self.appends.open_writer().await?, Arc::clone(&self.before_append));
         Ok(Box::new(DecoratedWriter { writer, before_append }))

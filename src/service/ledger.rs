@@ -1,0 +1,157 @@
+//! A ledger, as HTTP sees it: a handle without mailboxes.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{Loaded, NodeReport, READ_TIMEOUT, REPORT_TIMEOUT, STATS_TIMEOUT, Service};
+use crate::{
+    actors::{CountersReport, MetricsReport, PublishError, PublishRequest},
+    event::{DedupScope, Event, Outcome},
+    ledger::{BytesPermit, OpenLedger, Overloaded},
+    store::{LedgerRecord, Page, PageQuery, Store, StoreError, StoredEvent, Totals},
+};
+
+/// One ledger of a running service; a clone is the same one.
+#[derive(Clone)]
+pub struct Ledger {
+    service: Service,
+    open: Arc<OpenLedger>,
+}
+
+/// Why a ledger did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// There is no namespace of this name.
+    #[error("there is no namespace {0}")]
+    NoNamespace(String),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A ledger's counters, and what this node tells of itself.
+#[derive(Clone, Debug)]
+pub struct LedgerReport {
+    pub totals: Arc<Totals>,
+    pub metrics: MetricsReport,
+    /// Why the ledger did not take the last write, where it did not.
+    pub trouble: Option<String>,
+    pub node: NodeReport,
+}
+
+impl Ledger {
+    pub(super) fn new(service: Service, open: Arc<OpenLedger>) -> Self {
+        Self { service, open }
+    }
+
+    /// Which events are the same one.
+    pub fn scope(&self) -> DedupScope {
+        self.open.record.scope
+    }
+
+    /// The name of its namespace.
+    pub fn namespace(&self) -> &str {
+        &self.open.record.namespace
+    }
+
+    /// Why the ledger did not take the last write, where it did not.
+    pub fn trouble(&self) -> Option<String> {
+        self.open.health.trouble()
+    }
+
+    /// Refuses a large body early when the capacity for events is nearly used up.
+    pub fn expect_body(&self, bytes: u64) -> Result<(), Overloaded> {
+        self.service.0.admission.expect_body(&self.open, bytes)
+    }
+
+    /// Stores the events of one request, all or none, and returns an outcome each, in order.
+    ///
+    /// Once admitted, the request runs to its end, whether or not the answer is still waited for; after
+    /// `timeout` the result is [`PublishError::TimedOut`].
+    pub async fn publish(
+        &self,
+        events: Vec<Event>,
+        bytes: BytesPermit,
+        timeout: Duration,
+    ) -> Result<Vec<Outcome>, PublishError> {
+        let permits = self.service.0.admission.admit_events(&self.open, events.len(), bytes)?;
+        let (request, answer) = PublishRequest::new(&self.open, events, permits);
+        self.service.0.actors.publish(request);
+        let reply = match tokio::time::timeout(timeout, answer).await {
+            Ok(Ok(reply)) => reply,
+            Ok(Err(_dropped)) => Err(PublishError::Interrupted),
+            Err(_elapsed) => Err(PublishError::TimedOut),
+        };
+        if let Err(PublishError::Gone) = reply {
+            self.service.0.directory.remove(&self.open);
+        }
+        reply
+    }
+
+    /// One page of events.
+    pub async fn page(&self, query: PageQuery) -> Result<Loaded<Page>, StoreError> {
+        let reads = self.service.0.large_work.reads();
+        let read = async move |store: Store, ledger: LedgerRecord| {
+            reads.load(store.reads.page(&ledger, &query)).await
+        };
+        self.read(READ_TIMEOUT, read).await
+    }
+
+    /// The event with this id, and in scope `topic` this topic.
+    pub async fn event(
+        &self,
+        event_id: String,
+        topic: Option<String>,
+    ) -> Result<Option<Loaded<StoredEvent>>, StoreError> {
+        let reads = self.service.0.large_work.reads();
+        let read = async move |store: Store, ledger: LedgerRecord| {
+            reads.load(store.reads.event(&ledger, &event_id, topic.as_deref())).await
+        };
+        self.read(READ_TIMEOUT, read).await.map(Loaded::found)
+    }
+
+    /// The counters, which include all that was committed before the call, on every node.
+    pub async fn report(&self) -> Result<Loaded<LedgerReport>, StoreError> {
+        let reports = self.service.0.large_work.reports();
+        let report = tokio::time::timeout(REPORT_TIMEOUT, reports.load(self.load_report())).await;
+        report.unwrap_or(Err(StoreError::TimedOut(REPORT_TIMEOUT)))
+    }
+
+    async fn load_report(&self) -> Result<LedgerReport, StoreError> {
+        let actors = &self.service.0.actors;
+        let key = self.open.key();
+        let read = async move |store: Store, ledger: LedgerRecord| store.reads.head(&ledger).await;
+        let head = self.read(STATS_TIMEOUT, read).await?;
+        let counters = tokio::time::timeout(STATS_TIMEOUT, actors.counters(key)).await;
+        let Ok(Ok(CountersReport { totals, metrics })) = counters else {
+            return Err(StoreError::TimedOut(STATS_TIMEOUT));
+        };
+        let totals = match totals.filter(|totals| totals.head.mark == head.mark) {
+            Some(totals) => totals,
+            None => {
+                let read = async move |store: Store, ledger: LedgerRecord| store.reads.totals(&ledger).await;
+                let totals = Arc::new(self.read(STATS_TIMEOUT, read).await?);
+                actors.keep_counters(key, Arc::clone(&totals));
+                totals
+            }
+        };
+        Ok(LedgerReport { totals, metrics, trouble: self.open.health.trouble(), node: self.service.node() })
+    }
+
+    /// Asks the store about this ledger.
+    async fn read<T, F>(
+        &self,
+        timeout: Duration,
+        question: impl FnOnce(Store, LedgerRecord) -> F,
+    ) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, StoreError>> + Send + 'static,
+    {
+        let record = self.open.record.clone();
+        let answer = self.service.ask_store(timeout, |store| question(store, record)).await;
+        if let Err(StoreError::Gone) = answer {
+            self.open.note_gone();
+            self.service.0.directory.remove(&self.open);
+        }
+        answer
+    }
+}
