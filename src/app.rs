@@ -271,6 +271,7 @@ fn service_limits(config: &Config, restarts: RestartPolicy) -> ServiceLimits {
         peer_share_exempt: config.peer_share_exempt.clone(),
         group_events_max: config.group_events_max,
         group_bytes_max: config.group_bytes_max,
+        namespaces_max: config.namespaces_max,
         topics_max: config.topics_max,
         // Who waits for an unavailable store is told so before its own timeout.
         store_patience: (config.publish_timeout / 2).min(STORE_PATIENCE_MAX),

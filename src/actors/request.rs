@@ -16,8 +16,9 @@ use crate::{
     ledger::{Admitted, Epoch, OpenLedger, Overloaded, Permits},
 };
 
-/// Why a publish was not acknowledged. All but [`Refused`](Self::Refused),
-/// [`TooLargeForStore`](Self::TooLargeForStore) and [`Quarantined`](Self::Quarantined) may be sent again.
+/// Why a publish was not acknowledged. All but [`NoNamespace`](Self::NoNamespace),
+/// [`Refused`](Self::Refused), [`TooLargeForStore`](Self::TooLargeForStore) and [`Quarantined`](Self::Quarantined) may be
+/// sent again.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PublishError {
     /// A limit on what is in flight is reached; nothing was done.
@@ -38,9 +39,13 @@ pub enum PublishError {
     /// What is stored of the namespace is damaged; other namespaces go on.
     #[error("the namespace is damaged; the log says how")]
     LedgerBroken,
-    /// The namespace was deleted, or the database was restored to a copy without it; nothing was stored.
-    #[error("the namespace is gone")]
+    /// The ledger is gone: its namespace was deleted, or the database was restored to a copy without it. Nothing was
+    /// stored.
+    #[error("the namespace is another one now; nothing was stored")]
     Gone,
+    /// The namespace was deleted after the request came; nothing was stored.
+    #[error("there is no namespace {0}")]
+    NoNamespace(String),
     /// The database cannot keep these events, and never will.
     #[error("the database cannot store these events: {0}")]
     Refused(String),

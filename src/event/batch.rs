@@ -54,8 +54,7 @@ fn events_at_fault(faults: &[EventFault]) -> String {
 ///
 /// The events share the memory of `body`.
 pub fn parse_batch(body: Bytes, events_max: usize) -> Result<Vec<Event>, BatchError> {
-    let body = ByteString::try_from(body.clone()).map_err(|_| not_utf8(&body))?;
-    serde_json::from_str::<&RawValue>(&body).map_err(|error| not_json(&body, &error))?;
+    let body = json_text(&body)?;
     let mut batch = Batch {
         body: &body,
         events_max,
@@ -76,6 +75,13 @@ pub fn parse_batch(body: Bytes, events_max: usize) -> Result<Vec<Event>, BatchEr
         return Err(BatchError::Empty);
     }
     Ok(batch.events)
+}
+
+/// A body as text that is JSON from its first byte to its last.
+pub fn json_text(body: &Bytes) -> Result<ByteString, BatchError> {
+    let text = ByteString::try_from(body.clone()).map_err(|_| not_utf8(body))?;
+    serde_json::from_str::<&RawValue>(&text).map_err(|error| not_json(&text, &error))?;
+    Ok(text)
 }
 
 fn not_utf8(body: &[u8]) -> BatchError {

@@ -7,7 +7,7 @@ mod identity;
 mod json;
 mod timestamp;
 
-pub use batch::{BatchError, EventFault, parse_batch};
+pub use batch::{BatchError, EventFault, json_text, parse_batch};
 pub use identity::{DedupScope, Digest, DigestMap, Digester, IDENTITY_KEY_BYTES};
 pub use timestamp::{Timestamp, TimestampFault};
 

@@ -1,4 +1,4 @@
-//! Reads the body of a publish: within its size, at a minimum pace, and only with capacity for its bytes.
+//! Reads a body: within its size, at a minimum pace, and only with capacity for its bytes.
 
 use std::time::Duration;
 
@@ -7,11 +7,8 @@ use bytes::Bytes;
 use futures::StreamExt;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::{Limits, gate::Gate, peer::peer, problem::Problem};
-use crate::{
-    ledger::BytesPermit,
-    service::{Ledger, Service},
-};
+use super::{gate::Gate, peer::peer, problem::Problem};
+use crate::{ledger::BytesPermit, service::Service};
 
 /// A body must come at this pace, and may be behind it by the body's timeout.
 const PACE_BYTES_PER_SECOND: u64 = 64 * 1024;
@@ -58,21 +55,31 @@ fn is_json(media_type: &str) -> bool {
     json && utf8
 }
 
+/// How large a body may be, and how far it may be behind its pace.
+pub(super) struct BodyLimits {
+    pub(super) bytes_max: usize,
+    pub(super) timeout: Duration,
+}
+
+/// The bytes of the body, where its headers tell; a body that is over its limit is refused by them.
+pub(super) fn announced(request: &HttpRequest, limits: &BodyLimits) -> Result<Option<u64>, Problem> {
+    let bytes = request.headers().get(header::CONTENT_LENGTH);
+    let bytes: Option<u64> = bytes.and_then(|bytes| bytes.to_str().ok()?.trim().parse().ok());
+    match bytes {
+        Some(bytes) if bytes > limits.bytes_max as u64 => Err(over_limit(limits)),
+        bytes => Ok(bytes),
+    }
+}
+
 /// Reads the whole body, and takes capacity for its bytes as they come.
 pub(super) async fn read(
     request: &HttpRequest,
     payload: &mut web::Payload,
-    limits: &Limits,
+    limits: &BodyLimits,
     gate: &Gate,
     service: &Service,
-    ledger: &Ledger,
 ) -> Result<(Bytes, BytesPermit), Problem> {
-    let declared = declared_bytes(request);
-    if declared.is_some_and(|bytes| bytes > limits.body_bytes_max as u64) {
-        return Err(over_limit(limits));
-    }
-    ledger.expect_body(declared.unwrap_or_default())?;
-    let bytes_max = declared.map_or(limits.body_bytes_max, |bytes| bytes as usize);
+    let bytes_max = announced(request, limits)?.map_or(limits.bytes_max, |bytes| bytes as usize);
     let permit = service.body_permit(peer(request));
     let mut body = Body { bytes_max, first: Bytes::new(), rest: Vec::new(), permit };
     let reading = body.read(payload, limits);
@@ -84,12 +91,8 @@ pub(super) async fn read(
     Ok(body.into_parts())
 }
 
-fn declared_bytes(request: &HttpRequest) -> Option<u64> {
-    request.headers().get(header::CONTENT_LENGTH)?.to_str().ok()?.trim().parse().ok()
-}
-
-fn over_limit(limits: &Limits) -> Problem {
-    Problem::too_large(format!("the body is larger than the limit of {} bytes", limits.body_bytes_max))
+fn over_limit(limits: &BodyLimits) -> Problem {
+    Problem::too_large(format!("the body is larger than the limit of {} bytes", limits.bytes_max))
 }
 
 /// What has come so far. A body in one piece is not copied.
@@ -102,9 +105,9 @@ struct Body {
 }
 
 impl Body {
-    async fn read(&mut self, payload: &mut web::Payload, limits: &Limits) -> Result<(), Problem> {
+    async fn read(&mut self, payload: &mut web::Payload, limits: &BodyLimits) -> Result<(), Problem> {
         let begun = Instant::now();
-        let mut pace = Pace::new(begun, limits.body_timeout);
+        let mut pace = Pace::new(begun, limits.timeout);
         loop {
             let piece = match timeout_at(pace.next_piece_by(Instant::now()), payload.next()).await {
                 Ok(None) => return Ok(()),
@@ -118,7 +121,7 @@ impl Body {
                 }
             };
             pace.note(piece.len(), Instant::now());
-            if self.len() + piece.len() > limits.body_bytes_max {
+            if self.len() + piece.len() > limits.bytes_max {
                 return Err(over_limit(limits));
             }
             self.add(piece)?;

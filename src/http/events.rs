@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     event::{DedupScope, check_name},
-    service::{Ledger, Loaded},
+    service::{Ledger, Loaded, Service},
     store::{PageQuery, StoredEvent},
 };
 
@@ -21,14 +21,15 @@ const SEQ_MAX: u64 = i64::MAX as u64;
 
 /// One page of events, with a link to the next one while there is more; or the event with one id as an array.
 pub(super) async fn page(request: HttpRequest, gate: web::Data<Gate>) -> Result<HttpResponse, Problem> {
+    let service = gate.pass()?;
+    let ledger = namespace::ledger(&request, service).await?;
     let parameters =
         Parameters::parse(request.query_string(), &["topic", "limit", "before", "after", "event_id"])?;
     if let Some(event_id) = parameters.text("event_id") {
-        return event_as_page(&request, &gate, &parameters, event_id).await;
+        return event_as_page(&request, service, &ledger, &parameters, event_id).await;
     }
     let query = page_query(&parameters)?;
-    let service = gate.pass()?;
-    let page = namespace::ledger(&request, service).await?.page(query.clone()).await?;
+    let page = ledger.page(query.clone()).await?;
     let mut response = HttpResponse::Ok();
     response.content_type("application/json");
     if let Some(last) = page.events.last().filter(|_| page.more) {
@@ -41,7 +42,8 @@ pub(super) async fn page(request: HttpRequest, gate: web::Data<Gate>) -> Result<
 /// An array of one event or none, for the ids that clients cannot send in a path, as `.` and `..`.
 async fn event_as_page(
     request: &HttpRequest,
-    gate: &Gate,
+    service: &Service,
+    ledger: &Ledger,
     parameters: &Parameters,
     event_id: &str,
 ) -> Result<HttpResponse, Problem> {
@@ -52,9 +54,7 @@ async fn event_as_page(
         )));
     }
     check_name(event_id).map_err(|fault| Problem::invalid_parameter(format!("`event_id` {fault}")))?;
-    let service = gate.pass()?;
-    let topic = topic_of(parameters)?;
-    let found = find(&namespace::ledger(request, service).await?, Some(event_id.to_owned()), topic).await?;
+    let found = find(ledger, Some(event_id.to_owned()), topic_of(parameters)?).await?;
     let permit = service.admit_answer(peer(request), json_bytes(one_or_none(&found)))?;
     let body = MeteredBody::build(service, permit, move || page_json(one_or_none(&found))).await?;
     Ok(HttpResponse::Ok().content_type("application/json").body(body))
@@ -66,10 +66,10 @@ fn one_or_none(found: &Option<Loaded<StoredEvent>>) -> &[StoredEvent] {
 
 /// The event with one id.
 pub(super) async fn event(request: HttpRequest, gate: web::Data<Gate>) -> Result<HttpResponse, Problem> {
-    let parameters = Parameters::parse(request.query_string(), &["topic"])?;
-    let topic = topic_of(&parameters)?;
     let service = gate.pass()?;
     let ledger = namespace::ledger(&request, service).await?;
+    let parameters = Parameters::parse(request.query_string(), &["topic"])?;
+    let topic = topic_of(&parameters)?;
     let found = find(&ledger, event_id_in(namespace::path_within(&request)), topic).await?;
     let Some(event) = found else { return Err(Problem::not_found("no event with this id is stored")) };
     let bytes = json_bytes(std::slice::from_ref(&*event));

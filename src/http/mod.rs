@@ -8,6 +8,7 @@ mod foreign_origin;
 mod routes;
 mod gate;
 mod namespace;
+mod namespaces;
 mod query;
 mod body;
 mod publish;

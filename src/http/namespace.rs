@@ -17,7 +17,7 @@ pub(super) async fn ledger(request: &HttpRequest, service: &Service) -> Result<L
 pub(super) fn name(request: &HttpRequest) -> Result<&str, Problem> {
     let name = request.match_info().get("namespace").unwrap_or(DEFAULT_NAMESPACE);
     check_namespace(name)
-        .map_err(|fault| Problem::invalid_parameter(format!("the namespace's name {fault}")))?;
+        .map_err(|fault| Problem::invalid_parameter(format!("the namespace's name {fault}, not {name:?}")))?;
     Ok(name)
 }
 

@@ -1,21 +1,16 @@
 //! Every answer that is not a success: RFC 9457 problem documents, and all status codes of the service.
 
+mod causes;
+mod document;
+
 use std::fmt;
 
 use actix_web::{
     HttpResponse, HttpResponseBuilder, ResponseError,
     http::{StatusCode, header},
 };
-use bytes::Bytes;
-use serde::Serialize;
 
-use crate::{
-    actors::PublishError,
-    event::{BatchError, EventFault},
-    ledger::Overloaded,
-    service::{LedgerError, WorkInterrupted},
-    store::StoreError,
-};
+use crate::event::EventFault;
 
 /// Seconds after which an overloaded, stopping or storeless service may be asked again.
 const RETRY_AFTER_SECONDS: &str = "1";
@@ -42,14 +37,18 @@ enum Kind {
     HeadTooSlow,
     ForeignOrigin,
     NotFound,
+    NoNamespace,
     MethodNotAllowed { allow: &'static str },
     BodyTooSlow,
     BodyCutOff,
+    OtherSettings,
     TooLarge,
     UnsupportedMediaType,
     UnsupportedEncoding,
     Invalid,
     InvalidParameter,
+    InvalidSettings,
+    TooManyNamespaces,
     Refused,
     Quarantined,
     Unreadable,
@@ -62,14 +61,18 @@ impl Kind {
             Kind::NotJson | Kind::Malformed => StatusCode::BAD_REQUEST,
             Kind::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Kind::ForeignOrigin => StatusCode::FORBIDDEN,
-            Kind::NotFound => StatusCode::NOT_FOUND,
+            Kind::NotFound | Kind::NoNamespace => StatusCode::NOT_FOUND,
             Kind::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Kind::HeadTooSlow | Kind::BodyTooSlow | Kind::BodyCutOff => StatusCode::REQUEST_TIMEOUT,
+            Kind::OtherSettings => StatusCode::CONFLICT,
             Kind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Kind::UnsupportedMediaType | Kind::UnsupportedEncoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Kind::Invalid | Kind::InvalidParameter | Kind::Refused | Kind::Quarantined => {
-                StatusCode::UNPROCESSABLE_ENTITY
-            }
+            Kind::Invalid
+            | Kind::InvalidParameter
+            | Kind::InvalidSettings
+            | Kind::TooManyNamespaces
+            | Kind::Refused
+            | Kind::Quarantined => StatusCode::UNPROCESSABLE_ENTITY,
             Kind::Unreadable => StatusCode::INTERNAL_SERVER_ERROR,
             Kind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         }
@@ -84,14 +87,18 @@ impl Kind {
             Kind::HeadTooSlow => ("head-too-slow", "The head of the request came too slowly"),
             Kind::ForeignOrigin => ("foreign-origin", "Pages of this origin may not do this"),
             Kind::NotFound => ("not-found", "There is nothing here"),
+            Kind::NoNamespace => ("no-such-namespace", "There is no such namespace"),
             Kind::MethodNotAllowed { .. } => ("method-not-allowed", "This method is not for this address"),
             Kind::BodyTooSlow => ("body-too-slow", "The body came too slowly"),
             Kind::BodyCutOff => ("body-cut-off", "The body ended early"),
+            Kind::OtherSettings => ("other-settings", "It exists with other settings"),
             Kind::TooLarge => ("too-large", "The request is over a limit"),
             Kind::UnsupportedMediaType => ("unsupported-media-type", "The media type is not understood"),
             Kind::UnsupportedEncoding => ("unsupported-encoding", "The content encoding is not understood"),
             Kind::Invalid => ("invalid-events", "The events are not valid"),
             Kind::InvalidParameter => ("invalid-parameter", "A parameter is not valid"),
+            Kind::InvalidSettings => ("invalid-settings", "The settings are not valid"),
+            Kind::TooManyNamespaces => ("too-many-namespaces", "There are as many namespaces as may be"),
             Kind::Refused => ("refused-by-database", "The database refuses these events"),
             Kind::Unreadable => ("unreadable", "The stored data cannot be read"),
             Kind::Quarantined => ("quarantined", "This request crashes the service"),
@@ -110,6 +117,10 @@ impl Problem {
         Self { kind, detail, errors: Vec::new(), close: false }
     }
 
+    fn is_retryable(&self) -> bool {
+        matches!(self.kind, Kind::Unavailable | Kind::HeadTooSlow | Kind::BodyTooSlow | Kind::BodyCutOff)
+    }
+
     /// Whether the rest of a body that is refused with this is worth reading.
     pub(super) fn reads_on(&self) -> bool {
         !matches!(self.kind, Kind::BodyTooSlow | Kind::BodyCutOff | Kind::Malformed)
@@ -120,6 +131,12 @@ impl Problem {
         Self::new(Kind::NotFound, detail)
     }
 
+    /// There is no namespace of this name.
+    pub(super) fn no_namespace(name: &str) -> Self {
+        let detail = format!("there is no namespace {name}: create it with PUT /namespaces/{name}");
+        Self::new(Kind::NoNamespace, detail)
+    }
+
     /// The address knows other methods only.
     pub(super) fn method_not_allowed(allow: &'static str) -> Self {
         Self::new(Kind::MethodNotAllowed { allow }, format!("the methods here are {allow}"))
@@ -128,6 +145,11 @@ impl Problem {
     /// A query parameter is wrong; the detail names it.
     pub(super) fn invalid_parameter(detail: impl Into<String>) -> Self {
         Self::new(Kind::InvalidParameter, detail)
+    }
+
+    /// A field of a settings document is wrong, or not understood; the detail names it.
+    pub(super) fn invalid_settings(detail: impl Into<String>) -> Self {
+        Self::new(Kind::InvalidSettings, detail)
     }
 
     /// A body or a batch is over its limit; the detail says which.
@@ -200,141 +222,9 @@ impl Problem {
     }
 }
 
-impl From<BatchError> for Problem {
-    fn from(error: BatchError) -> Self {
-        let kind = match error {
-            BatchError::NotJson { .. } => Kind::NotJson,
-            BatchError::TooMany { .. } => Kind::TooLarge,
-            BatchError::WrongShape(_) | BatchError::Empty | BatchError::Faults(_) => Kind::Invalid,
-        };
-        let detail = error.to_string();
-        let errors = if let BatchError::Faults(faults) = error { faults } else { Vec::new() };
-        Self { errors, ..Self::new(kind, detail) }
-    }
-}
-
-impl From<PublishError> for Problem {
-    fn from(error: PublishError) -> Self {
-        let kind = match error {
-            PublishError::Refused(_) => Kind::Refused,
-            PublishError::TooLargeForStore(_) => Kind::TooLarge,
-            PublishError::Quarantined => Kind::Quarantined,
-            PublishError::LedgerBroken
-            | PublishError::Gone
-            | PublishError::Overloaded(_)
-            | PublishError::TimedOut
-            | PublishError::Interrupted
-            | PublishError::StoreUnavailable
-            | PublishError::StoreBroken => Kind::Unavailable,
-        };
-        Self::new(kind, error.to_string())
-    }
-}
-
-impl From<WorkInterrupted> for Problem {
-    fn from(interrupted: WorkInterrupted) -> Self {
-        Self::unavailable(interrupted.to_string())
-    }
-}
-
-impl From<Overloaded> for Problem {
-    fn from(overloaded: Overloaded) -> Self {
-        Self::unavailable(overloaded.to_string())
-    }
-}
-
-impl From<LedgerError> for Problem {
-    fn from(error: LedgerError) -> Self {
-        match error {
-            LedgerError::NoNamespace(name) => Self::not_found(format!(
-                "there is no namespace {name}: create it with PUT /namespaces/{name}"
-            )),
-            LedgerError::Store(error) => error.into(),
-        }
-    }
-}
-
-/// The service has logged what a reader cannot mend by asking again.
-impl From<StoreError> for Problem {
-    fn from(error: StoreError) -> Self {
-        tracing::debug!(error = &error as &dyn std::error::Error, "a read failed");
-        let kind = match error {
-            StoreError::Damaged(_)
-            | StoreError::Broken(_)
-            | StoreError::Rejected(_)
-            | StoreError::TooManyTopics(_) => Kind::Unreadable,
-            StoreError::Unavailable(_)
-            | StoreError::TimedOut(_)
-            | StoreError::Exhausted(_)
-            | StoreError::Detached(_)
-            | StoreError::Locked(_)
-            | StoreError::Gone => Kind::Unavailable,
-        };
-        Self::new(kind, error.to_string())
-    }
-}
-
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.detail)
-    }
-}
-
-/// The document, in the order in which its members are shown.
-#[derive(Serialize)]
-struct Document<'a> {
-    r#type: String,
-    title: &'static str,
-    status: u16,
-    detail: &'a str,
-    retryable: bool,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    errors: Vec<Fault<'a>>,
-}
-
-#[derive(Serialize)]
-struct Fault<'a> {
-    index: usize,
-    pointer: &'a str,
-    detail: &'a str,
-}
-
-impl Problem {
-    fn document(&self) -> Vec<u8> {
-        let status = self.kind.status();
-        let (name, title) = self.kind.names();
-        let faults = self.errors.iter();
-        let document = Document {
-            r#type: format!("urn:sekali:problem:{name}"),
-            title,
-            status: status.as_u16(),
-            detail: &self.detail,
-            retryable: self.is_retryable(),
-            errors: faults
-                .map(|fault| Fault { index: fault.index, pointer: &fault.pointer, detail: &fault.detail })
-                .collect(),
-        };
-        serde_json::to_vec(&document).expect("strings and numbers serialise")
-    }
-
-    fn is_retryable(&self) -> bool {
-        matches!(self.kind, Kind::Unavailable | Kind::HeadTooSlow | Kind::BodyTooSlow | Kind::BodyCutOff)
-    }
-
-    /// The whole answer as it goes over the wire, for where no request can be answered. It ends the connection.
-    pub(super) fn to_wire(&self) -> Bytes {
-        let document = self.document();
-        let retry = if self.is_retryable() {
-            format!("retry-after: {RETRY_AFTER_SECONDS}\r\n")
-        } else {
-            String::new()
-        };
-        let head = format!(
-            "HTTP/1.1 {}\r\ncontent-type: {MEDIA_TYPE}\r\ncontent-length: {}\r\ncache-control: no-store\r\nx-content-type-options: nosniff\r\nconnection: close\r\n{retry}\r\n",
-            self.kind.status(),
-            document.len()
-        );
-        [head.as_bytes(), &document].concat().into()
     }
 }
 
@@ -368,4 +258,14 @@ impl ResponseError for Problem {
 /// The start of a probe's answer: success, or that the service is not to be sent requests now.
 pub(super) fn probe(passed: bool) -> HttpResponseBuilder {
     HttpResponse::build(if passed { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE })
+}
+
+/// The start of an answer that shows something: whether it was made just now, or was there.
+pub(super) fn shown(is_new: bool) -> HttpResponseBuilder {
+    HttpResponse::build(if is_new { StatusCode::CREATED } else { StatusCode::OK })
+}
+
+/// What was asked for is done, and there is nothing to show.
+pub(super) fn done() -> HttpResponse {
+    HttpResponse::new(StatusCode::NO_CONTENT)
 }

@@ -1,18 +1,19 @@
 //! POST /publish.
 
-use actix_web::{HttpRequest, HttpResponse, ResponseError, web};
+use actix_web::{HttpRequest, HttpResponse, web};
 use bytestring::ByteString;
 use serde::Serialize;
 use tokio::time::Instant;
 
 use super::{
-    Limits, body,
+    Limits,
+    body::{self, BodyLimits},
     gate::Gate,
-    metered_body::{MeteredBody, meter},
+    metered_body::MeteredBody,
     namespace,
     peer::peer,
     problem::Problem,
-    unread_guard::UnreadGuard,
+    unread_guard::refuse,
 };
 use crate::event::{Outcome, parse_batch};
 
@@ -29,20 +30,7 @@ pub(super) async fn publish(
 ) -> HttpResponse {
     match store(&request, &mut payload, &gate, &limits).await {
         Ok(answer) => answer,
-        Err(problem) => {
-            if problem.reads_on() {
-                body::discard(&mut payload).await;
-            }
-            let refusal = problem.error_response();
-            let refusal = match gate.service() {
-                Some(service) => meter(refusal, service, peer(&request)),
-                None => Ok(refusal),
-            };
-            let unread = payload.into_inner();
-            refusal
-                .unwrap_or_else(|problem| problem.error_response())
-                .map_body(|_, answer| UnreadGuard::boxed(answer, unread))
-        }
+        Err(problem) => refuse(&problem, &request, payload, &gate).await,
     }
 }
 
@@ -55,7 +43,9 @@ async fn store(
     let service = gate.pass()?;
     let ledger = namespace::ledger(request, service).await?;
     body::check_headers(request)?;
-    let (body, bytes) = body::read(request, payload, limits, gate, service, &ledger).await?;
+    let body_limits = BodyLimits { bytes_max: limits.body_bytes_max, timeout: limits.body_timeout };
+    ledger.expect_body(body::announced(request, &body_limits)?.unwrap_or_default())?;
+    let (body, bytes) = body::read(request, payload, &body_limits, gate, service).await?;
     // From here on: a body has time limits of its own, and a slow one must leave time for its answer.
     let begun = Instant::now();
     let events_max = limits.batch_events_max;

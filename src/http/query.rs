@@ -19,7 +19,7 @@ impl Parameters {
         let mut parameters: Vec<(String, String)> = Vec::new();
         for (name, value) in form_urlencoded::parse(query.as_bytes()).into_owned() {
             if !known.contains(&name.as_str()) {
-                let known = known.join(", ");
+                let known = if known.is_empty() { "none here".to_owned() } else { known.join(", ") };
                 return Err(Problem::invalid_parameter(format!(
                     "there is no parameter {name:?}; there is {known}"
                 )));

@@ -1,8 +1,8 @@
 //! Every route of the HTTP interface on one screen.
 
-use actix_web::{Handler, dev::HttpServiceFactory, middleware::from_fn, web};
+use actix_web::{Handler, Route, dev::HttpServiceFactory, middleware::from_fn, web};
 
-use super::{events, health, problem::Problem, publish, stats, unread_guard::leave_unread};
+use super::{events, health, namespaces, problem::Problem, publish, stats, unread_guard::leave_unread};
 
 /// What orchestrators and balancers ask, and is answered whatever else is going on.
 pub(super) const PROBES: [&str; 3] = ["/livez", "/readyz", "/health"];
@@ -11,24 +11,31 @@ pub(super) const PROBES: [&str; 3] = ["/livez", "/readyz", "/health"];
 pub(super) fn routes(service: &mut web::ServiceConfig) {
     service
         .configure(ledger)
+        .service(reading("/namespaces", namespaces::list))
+        .service(
+            web::resource("/namespaces/{namespace}")
+                .route(unread(web::get().to(namespaces::show)))
+                .route(unread(web::head().to(namespaces::show)))
+                .route(web::put().to(namespaces::create))
+                .route(unread(web::delete().to(namespaces::delete)))
+                .default_service(other_methods("GET, HEAD, PUT, DELETE")),
+        )
         .service(web::scope("/namespaces/{namespace}").configure(ledger))
         .service(reading("/health", health::health))
         .service(reading("/livez", health::live))
         .service(reading("/readyz", health::ready))
-        .default_service(
-            web::to(|| async { Err::<String, _>(Problem::not_found("there is no such address")) })
-                .wrap(from_fn(leave_unread)),
-        );
+        .default_service(unread(web::to(|| async {
+            Err::<String, _>(Problem::not_found("there is no such address"))
+        })));
 }
 
 /// What every namespace has: `default` at the root, any by its name.
 fn ledger(service: &mut web::ServiceConfig) {
     service
         .service(
-            web::resource("/publish").route(web::post().to(publish::publish)).default_service(
-                web::to(|| async { Err::<String, _>(Problem::method_not_allowed("POST")) })
-                    .wrap(from_fn(leave_unread)),
-            ),
+            web::resource("/publish")
+                .route(web::post().to(publish::publish))
+                .default_service(other_methods("POST")),
         )
         .service(reading("/events", events::page))
         .service(reading("/events/{event_id:.*}", events::event))
@@ -43,8 +50,17 @@ where
     F::Output: actix_web::Responder + 'static,
 {
     web::resource(path)
-        .route(web::get().to(handler))
-        .route(web::head().to(handler))
-        .default_service(web::to(|| async { Err::<String, _>(Problem::method_not_allowed("GET, HEAD")) }))
-        .wrap(from_fn(leave_unread))
+        .route(unread(web::get().to(handler)))
+        .route(unread(web::head().to(handler)))
+        .default_service(other_methods("GET, HEAD"))
+}
+
+/// The answer to every method but those that are allowed.
+fn other_methods(allow: &'static str) -> Route {
+    unread(web::to(move || async move { Err::<String, _>(Problem::method_not_allowed(allow)) }))
+}
+
+/// A route that expects no body.
+fn unread(route: Route) -> Route {
+    route.wrap(from_fn(leave_unread))
 }

@@ -9,12 +9,15 @@ use std::{
 };
 
 use actix_web::{
-    Error, HttpMessage,
+    Error, HttpMessage, HttpRequest, HttpResponse, ResponseError,
     body::{BodySize, BoxBody, MessageBody},
     dev::{Payload, ServiceRequest, ServiceResponse},
     middleware::Next,
+    web,
 };
 use bytes::Bytes;
+
+use super::{body, gate::Gate, metered_body::meter, peer::peer, problem::Problem};
 
 /// The body of an answer, which keeps the rest of the request's.
 pub(super) struct UnreadGuard {
@@ -48,4 +51,25 @@ pub async fn leave_unread(
     let unread = request.take_payload();
     let response = next.call(request).await?;
     Ok(response.map_body(|_, answer| UnreadGuard::boxed(answer, unread)))
+}
+
+/// Refuses a request whose body may not be read to its end.
+pub(super) async fn refuse(
+    problem: &Problem,
+    request: &HttpRequest,
+    mut payload: web::Payload,
+    gate: &Gate,
+) -> HttpResponse {
+    if problem.reads_on() {
+        body::discard(&mut payload).await;
+    }
+    let refusal = problem.error_response();
+    let refusal = match gate.service() {
+        Some(service) => meter(refusal, service, peer(request)),
+        None => Ok(refusal),
+    };
+    let unread = payload.into_inner();
+    refusal
+        .unwrap_or_else(|problem| problem.error_response())
+        .map_body(|_, answer| UnreadGuard::boxed(answer, unread))
 }

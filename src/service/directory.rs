@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use dashmap::DashMap;
 use tokio::sync::OnceCell;
 
-use crate::ledger::OpenLedger;
+use crate::{ledger::OpenLedger, store::LedgerRecord};
 
 /// A ledger that is open, or about to be: whoever asks for one that is being opened waits for the first to open it.
 type Entry = Arc<OnceCell<Arc<OpenLedger>>>;
@@ -14,6 +14,24 @@ type Entry = Arc<OnceCell<Arc<OpenLedger>>>;
 #[derive(Default)]
 pub(super) struct Directory {
     ledgers: DashMap<String, Entry>,
+}
+
+/// Who waits for a ledger to be opened, and may be gone before it is.
+struct Asking<'a> {
+    directory: &'a Directory,
+    namespace: &'a str,
+    entry: Entry,
+}
+
+impl Drop for Asking<'_> {
+    /// The last one takes away what was not opened: names that clients make up leave nothing behind.
+    fn drop(&mut self) {
+        if !self.entry.initialized() {
+            self.directory.ledgers.remove_if(self.namespace, |_, entry| {
+                Arc::ptr_eq(entry, &self.entry) && !entry.initialized() && Arc::strong_count(entry) == 2
+            });
+        }
+    }
 }
 
 impl Directory {
@@ -27,11 +45,13 @@ impl Directory {
             Some(entry) => entry,
             None => Arc::clone(&self.ledgers.entry(namespace.to_owned()).or_default()),
         };
-        let opened = entry.get_or_try_init(|| open).await;
-        if opened.is_err() {
-            self.ledgers.remove_if(namespace, |_, entry| !entry.initialized());
-        }
-        opened.cloned()
+        let asking = Asking { directory: self, namespace, entry };
+        asking.entry.get_or_try_init(|| open).await.cloned()
+    }
+
+    /// The ledger of this namespace, if it is open.
+    pub(super) fn opened(&self, namespace: &str) -> Option<Arc<OpenLedger>> {
+        self.get(namespace)?.get().cloned()
     }
 
     fn get(&self, namespace: &str) -> Option<Entry> {
@@ -45,11 +65,18 @@ impl Directory {
         });
     }
 
+    /// Forgets the ledger that has the name of this one and is another.
+    pub(super) fn remove_others(&self, ledger: &LedgerRecord) {
+        self.ledgers.remove_if(&ledger.namespace, |_, entry| {
+            entry.get().is_some_and(|open| open.key() != ledger.key)
+        });
+    }
+
     /// Forgets the ledgers that nobody uses, and has not for so long.
     pub(super) fn close_idle(&self, age: Duration) {
         self.ledgers.retain(|_, entry| match entry.get() {
             Some(open) => Arc::strong_count(open) > 1 || !open.is_idle(age),
-            None => true,
+            None => Arc::strong_count(entry) > 1,
         });
     }
 

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Loaded, NodeReport, READ_TIMEOUT, REPORT_TIMEOUT, STATS_TIMEOUT, Service};
+use super::{Loaded, NamespaceError, NodeReport, READ_TIMEOUT, REPORT_TIMEOUT, STATS_TIMEOUT, Service};
 use crate::{
     actors::{CountersReport, MetricsReport, PublishError, PublishRequest},
     event::{DedupScope, Event, Outcome},
@@ -15,16 +15,6 @@ use crate::{
 pub struct Ledger {
     service: Service,
     open: Arc<OpenLedger>,
-}
-
-/// Why a ledger did not do what it was asked.
-#[derive(Debug, thiserror::Error)]
-pub enum LedgerError {
-    /// There is no namespace of this name.
-    #[error("there is no namespace {0}")]
-    NoNamespace(String),
-    #[error(transparent)]
-    Store(#[from] StoreError),
 }
 
 /// A ledger's counters, and what this node tells of itself.
@@ -80,14 +70,16 @@ impl Ledger {
             Ok(Err(_dropped)) => Err(PublishError::Interrupted),
             Err(_elapsed) => Err(PublishError::TimedOut),
         };
-        if let Err(PublishError::Gone) = reply {
-            self.service.0.directory.remove(&self.open);
+        if let Err(PublishError::Gone) = reply
+            && let Err(NamespaceError::Absent(namespace)) = self.look_again().await
+        {
+            return Err(PublishError::NoNamespace(namespace));
         }
         reply
     }
 
     /// One page of events.
-    pub async fn page(&self, query: PageQuery) -> Result<Loaded<Page>, StoreError> {
+    pub async fn page(&self, query: PageQuery) -> Result<Loaded<Page>, NamespaceError> {
         let reads = self.service.0.large_work.reads();
         let read = async move |store: Store, ledger: LedgerRecord| {
             reads.load(store.reads.page(&ledger, &query)).await
@@ -100,7 +92,7 @@ impl Ledger {
         &self,
         event_id: String,
         topic: Option<String>,
-    ) -> Result<Option<Loaded<StoredEvent>>, StoreError> {
+    ) -> Result<Option<Loaded<StoredEvent>>, NamespaceError> {
         let reads = self.service.0.large_work.reads();
         let read = async move |store: Store, ledger: LedgerRecord| {
             reads.load(store.reads.event(&ledger, &event_id, topic.as_deref())).await
@@ -109,20 +101,20 @@ impl Ledger {
     }
 
     /// The counters, which include all that was committed before the call, on every node.
-    pub async fn report(&self) -> Result<Loaded<LedgerReport>, StoreError> {
+    pub async fn report(&self) -> Result<Loaded<LedgerReport>, NamespaceError> {
         let reports = self.service.0.large_work.reports();
         let report = tokio::time::timeout(REPORT_TIMEOUT, reports.load(self.load_report())).await;
-        report.unwrap_or(Err(StoreError::TimedOut(REPORT_TIMEOUT)))
+        report.unwrap_or(Err(StoreError::TimedOut(REPORT_TIMEOUT).into()))
     }
 
-    async fn load_report(&self) -> Result<LedgerReport, StoreError> {
+    async fn load_report(&self) -> Result<LedgerReport, NamespaceError> {
         let actors = &self.service.0.actors;
         let key = self.open.key();
         let read = async move |store: Store, ledger: LedgerRecord| store.reads.head(&ledger).await;
         let head = self.read(STATS_TIMEOUT, read).await?;
         let counters = tokio::time::timeout(STATS_TIMEOUT, actors.counters(key)).await;
         let Ok(Ok(CountersReport { totals, metrics })) = counters else {
-            return Err(StoreError::TimedOut(STATS_TIMEOUT));
+            return Err(StoreError::TimedOut(STATS_TIMEOUT).into());
         };
         let totals = match totals.filter(|totals| totals.head.mark == head.mark) {
             Some(totals) => totals,
@@ -141,7 +133,7 @@ impl Ledger {
         &self,
         timeout: Duration,
         question: impl FnOnce(Store, LedgerRecord) -> F,
-    ) -> Result<T, StoreError>
+    ) -> Result<T, NamespaceError>
     where
         T: Send + 'static,
         F: Future<Output = Result<T, StoreError>> + Send + 'static,
@@ -149,9 +141,15 @@ impl Ledger {
         let record = self.open.record.clone();
         let answer = self.service.ask_store(timeout, |store| question(store, record)).await;
         if let Err(StoreError::Gone) = answer {
-            self.open.note_gone();
-            self.service.0.directory.remove(&self.open);
+            self.look_again().await?;
         }
-        answer
+        Ok(answer?)
+    }
+
+    /// The ledger is gone. An error if its namespace is, too; else another ledger has its name, and the same request
+    /// may be sent to that one.
+    async fn look_again(&self) -> Result<(), NamespaceError> {
+        self.service.note_gone(&self.open);
+        self.service.ledger(self.namespace()).await.map(drop)
     }
 }

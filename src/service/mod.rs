@@ -1,6 +1,7 @@
 //! What HTTP sees: plain async methods on a handle, no mailbox and no SQL.
 
 mod directory;
+mod namespaces;
 mod ledger;
 mod large_work;
 mod tasks;
@@ -15,17 +16,18 @@ use std::{
 };
 
 use ipnet::IpNet;
+use tokio::sync::Notify;
 
 use self::{directory::Directory, large_work::LargeWork};
 pub use self::{
     large_work::{Loaded, WorkInterrupted},
-    ledger::{Ledger, LedgerError, LedgerReport},
+    ledger::{Ledger, LedgerReport},
+    namespaces::{Created, NamespaceError, NamespacePage},
 };
 use crate::{
     actors::{ActorLimits, ActorName, ActorReport, Actors, Crash, RestartPolicy, Shared},
     ledger::{
-        Admission, AdmissionLimits, BytesPermit, DamageLog, OpenLedger, Overloaded, Peer, StoreHealth,
-        StoreReport,
+        Admission, AdmissionLimits, BytesPermit, DamageLog, Overloaded, Peer, StoreHealth, StoreReport,
     },
     store::{Store, StoreError},
 };
@@ -68,6 +70,8 @@ pub struct ServiceLimits {
     pub group_events_max: usize,
     /// Bytes of events in one group; a larger request is a group alone.
     pub group_bytes_max: usize,
+    /// Namespaces that the database may have.
+    pub namespaces_max: usize,
     /// Topics that a namespace may have.
     pub topics_max: u32,
     /// How long a publish waits for a store that is unavailable.
@@ -88,6 +92,9 @@ struct Parts {
     damage_log: DamageLog,
     log_lines_lost: LinesLost,
     large_work: LargeWork,
+    namespaces_max: usize,
+    /// Wakes the task that removes the rows of deleted namespaces.
+    sweep_wanted: Arc<Notify>,
 }
 
 /// Lines of the log that could not be written; a clone counts with it.
@@ -161,6 +168,8 @@ impl Service {
             body_bytes_max: limits.body_bytes_max,
             share_exempt: limits.peer_share_exempt,
         };
+        let sweep_wanted = Arc::new(Notify::new());
+        let sweep = tasks::sweep(shared.store.clone(), Arc::clone(&sweep_wanted));
         let service = Self(Arc::new(Parts {
             directory: Directory::default(),
             admission: Admission::new(admission_limits),
@@ -168,37 +177,15 @@ impl Service {
             damage_log: DamageLog::default(),
             log_lines_lost,
             large_work: LargeWork::default(),
+            namespaces_max: limits.namespaces_max,
+            sweep_wanted,
             shared,
         }));
         let parts = Arc::downgrade(&service.0);
         service.0.actors.keep_running("pulse", tasks::feel_pulse(parts.clone()));
         service.0.actors.keep_running("closing idle ledgers", tasks::close_idle_ledgers(parts));
+        service.0.actors.keep_running("sweep of deleted namespaces", sweep);
         Ok(service)
-    }
-
-    /// The ledger of this namespace, which is opened where it is not open yet.
-    pub async fn ledger(&self, namespace: &str) -> Result<Ledger, LedgerError> {
-        let open = self.0.directory.get_or_open(namespace, self.open_ledger(namespace)).await?;
-        open.note_used();
-        Ok(Ledger::new(self.clone(), open))
-    }
-
-    async fn open_ledger(&self, namespace: &str) -> Result<Arc<OpenLedger>, LedgerError> {
-        let name = namespace.to_owned();
-        let found = self.ask_store(READ_TIMEOUT, async move |store| {
-            let Some(record) = store.control.ledger(&name).await? else { return Ok(None) };
-            let head = store.reads.head(&record).await?;
-            Ok(Some((record, head)))
-        });
-        let found = match found.await {
-            // It was deleted between the two questions.
-            Err(StoreError::Gone) => None,
-            found => found?,
-        };
-        let (record, head) = found.ok_or_else(|| LedgerError::NoNamespace(namespace.to_owned()))?;
-        let open = Arc::new(OpenLedger::new(record, head));
-        self.0.actors.warm(&open);
-        Ok(open)
     }
 
     /// Closes the ledgers that nobody has used for so long.

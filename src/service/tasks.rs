@@ -1,10 +1,19 @@
 //! What the service does by itself: it asks the store whether it answers, closes ledgers that nobody uses, and removes
 //! the rows of namespaces that were deleted.
 
-use std::{sync::Weak, time::Duration};
+use std::{
+    sync::{Arc, Weak},
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    sync::Notify,
+    time::{sleep, timeout},
+};
+use tracing::{info, warn};
 
 use super::{Parts, Service};
-use crate::store::StoreError;
+use crate::store::{Store, StoreError, Swept};
 
 /// How often the store is asked whether it answers.
 const PULSE_INTERVAL: Duration = Duration::from_millis(500);
@@ -14,6 +23,16 @@ const PULSE_TIMEOUT: Duration = Duration::from_secs(5);
 const CLOSE_INTERVAL: Duration = Duration::from_secs(30);
 /// A ledger that nobody has used for so long is closed.
 const IDLE_LEDGER_TIME: Duration = Duration::from_secs(300);
+
+/// Rows that one job removes: it holds up publishes for some milliseconds at most.
+const SWEEP_ROWS_MAX: usize = 1_000;
+/// How long one job may take.
+const SWEEP_TIMEOUT: Duration = Duration::from_secs(10);
+/// The pause after a job: so many times as long as it took, and at least this, so that publishes are not slowed down.
+const SWEEP_PAUSE_TIMES: u32 = 4;
+const SWEEP_PAUSE_MIN: Duration = Duration::from_millis(5);
+/// How often a node looks for rows that another one should have removed, and after a failure.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Notes whenever the store answers.
 pub(super) async fn feel_pulse(service: Weak<Parts>) {
@@ -39,5 +58,41 @@ pub(super) async fn close_idle_ledgers(service: Weak<Parts>) {
         if let Some(parts) = service.upgrade() {
             Service(parts).close_idle_ledgers(IDLE_LEDGER_TIME);
         }
+    }
+}
+
+/// Removes the rows of deleted namespaces: at the start those that were left over, and then whenever it is `wanted`.
+pub(super) async fn sweep(store: Store, wanted: Arc<Notify>) {
+    loop {
+        sweep_until_done(&store).await;
+        // Another node may have deleted a namespace and ended before it was swept.
+        let _ = timeout(SWEEP_INTERVAL, wanted.notified()).await;
+    }
+}
+
+async fn sweep_until_done(store: &Store) {
+    let mut rows = 0;
+    loop {
+        let begun = Instant::now();
+        let swept = timeout(SWEEP_TIMEOUT, store.control.sweep(SWEEP_ROWS_MAX)).await;
+        match swept.unwrap_or(Err(StoreError::TimedOut(SWEEP_TIMEOUT))) {
+            Ok(Swept { rows: removed, more }) => {
+                rows += removed;
+                if !more {
+                    break;
+                }
+            }
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                return warn!(
+                    error,
+                    rows, "the rows of deleted namespaces cannot be removed; trying again later"
+                );
+            }
+        }
+        sleep((begun.elapsed() * SWEEP_PAUSE_TIMES).max(SWEEP_PAUSE_MIN)).await;
+    }
+    if rows > 0 {
+        info!(rows, "the rows of deleted namespaces are removed");
     }
 }
