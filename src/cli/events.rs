@@ -10,7 +10,7 @@ use clap::{Args, value_parser};
 use futures::TryStreamExt;
 use serde_json::value::RawValue;
 
-use super::{CliError, ServerArgs, block_on};
+use super::{CliError, LedgerArgs, block_on};
 use crate::{
     client::{Client, Page, PageQuery},
     config::WrongValue,
@@ -42,13 +42,13 @@ pub struct EventsArgs {
     all: bool,
 
     #[command(flatten)]
-    server: ServerArgs,
+    ledger: LedgerArgs,
 }
 
 /// Prints the events.
 pub fn run(args: &EventsArgs) -> Result<(), CliError> {
     let query = page_query(args)?;
-    let client = args.server.client()?;
+    let client = args.ledger.client()?;
     let out = BufWriter::new(io::stdout().lock());
     if args.all {
         block_on(print_all(&client, query, args.limit.unwrap_or(u64::MAX), out))
@@ -123,6 +123,7 @@ fn one_line(event: &RawValue) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::defaults;
 
     fn page(events: &[&str]) -> Page {
         let raw = |text: &&str| RawValue::from_string(String::from(*text)).unwrap();
@@ -130,8 +131,7 @@ mod tests {
     }
 
     fn args(all: bool, limit: Option<u64>, after: Option<u64>) -> EventsArgs {
-        let server = ServerArgs { url: String::new() };
-        EventsArgs { topic: None, limit, before: None, after, all, server }
+        EventsArgs { all, limit, after, ..defaults() }
     }
 
     fn array(events: &[&str]) -> String {

@@ -6,6 +6,7 @@ mod healthcheck;
 mod log_writer;
 mod logging;
 mod migrate;
+mod namespace;
 mod progress;
 mod publish;
 mod serve;
@@ -25,6 +26,7 @@ use crate::{
     app::AppError,
     client::{Client, ClientError, in_words},
     config::{ServeArgs, WrongValue},
+    store::{DEFAULT_NAMESPACE, check_namespace},
 };
 
 /// An idempotent event aggregator: publish as often as you like, stored once
@@ -55,6 +57,8 @@ enum Command {
     Events(events::EventsArgs),
     /// Print the counts of a running service
     Stats(stats::StatsArgs),
+    /// Create, list, show and delete the namespaces of a running service
+    Namespace(namespace::NamespaceArgs),
     /// Show how the service recovers from crashes
     Demo(demo::DemoArgs),
     /// Migrate the database's schema, and do nothing else
@@ -72,6 +76,7 @@ pub fn run(cli: Cli) -> Result<(), CliError> {
         Some(Command::Publish(args)) => publish::run(&args),
         Some(Command::Events(args)) => events::run(&args),
         Some(Command::Stats(args)) => stats::run(&args),
+        Some(Command::Namespace(args)) => namespace::run(&args),
         Some(Command::Demo(args)) => demo::run(&args),
         Some(Command::Migrate(args)) => migrate::run(&args),
         Some(Command::Healthcheck(args)) => healthcheck::run(&args),
@@ -148,6 +153,33 @@ struct ServerArgs {
 impl ServerArgs {
     fn client(&self) -> Result<Client, ClientError> {
         Client::new(&self.url)
+    }
+}
+
+/// The namespace of a running service to ask.
+#[derive(Args)]
+struct LedgerArgs {
+    #[command(flatten)]
+    server: ServerArgs,
+
+    /// The namespace that holds the events: 1 to 63 of a-z, 0-9 and -
+    #[arg(
+        long,
+        env = "SEKALI_NAMESPACE",
+        hide_env_values = true,
+        value_name = "NAME",
+        default_value = DEFAULT_NAMESPACE
+    )]
+    namespace: String,
+}
+
+impl LedgerArgs {
+    fn client(&self) -> Result<Client, CliError> {
+        check_namespace(&self.namespace).map_err(|_| {
+            let allowed = "1 to 63 of a-z, 0-9 and -, first a letter or a digit";
+            WrongValue::new("namespace", allowed, &self.namespace)
+        })?;
+        Ok(self.server.client()?.in_namespace(&self.namespace))
     }
 }
 
@@ -276,7 +308,11 @@ mod tests {
     fn commands_have_their_own_flags() {
         for args in [
             &["events", "--all", "--after", "7", "--before", "9", "--limit", "5000", "--topic", "a"][..],
-            &["stats", "--json", "--url", "http://host"],
+            &["stats", "--json", "--url", "http://host", "--namespace", "a"],
+            &["namespace", "create", "a", "--dedup-scope", "topic", "--json", "--url", "http://host"],
+            &["namespace", "list", "--prefix", "a-", "--json"],
+            &["namespace", "show", "a", "--json"],
+            &["namespace", "delete", "a", "--confirm", "a"],
             &["migrate", "--database-url", "sqlite::memory:", "--dedup-scope", "topic"],
             &["healthcheck"],
             &[
@@ -305,6 +341,7 @@ mod tests {
             ["simulate", "--rate", "-1"],
             ["simulate", "--run", "a b"],
             ["simulate", "--payload-bytes", "25"],
+            ["namespace", "show", "A"],
             ["publish", "--batch", "0"],
             ["publish", "--give-up-after", "0s"],
         ] {

@@ -8,7 +8,7 @@ use std::{
 use clap::Args;
 use serde_json::Value;
 
-use super::{CliError, ServerArgs, block_on};
+use super::{CliError, LedgerArgs, block_on};
 use crate::client::{Stats, TopicCounts};
 
 #[derive(Args)]
@@ -18,12 +18,12 @@ pub struct StatsArgs {
     json: bool,
 
     #[command(flatten)]
-    server: ServerArgs,
+    ledger: LedgerArgs,
 }
 
 /// Prints the counts.
 pub fn run(args: &StatsArgs) -> Result<(), CliError> {
-    let client = args.server.client()?;
+    let client = args.ledger.client()?;
     let shown = block_on(async {
         Ok(match args.json {
             true => client.stats_json().await?.get().to_owned(),

@@ -9,6 +9,8 @@ use super::read_body;
 
 /// Largest explanation of a refusal that is read.
 const PROBLEM_BYTES_MAX: usize = 64 << 10;
+/// The type of the problem that a namespace is not there.
+const NO_NAMESPACE: &str = "urn:sekali:problem:no-such-namespace";
 
 /// Why there is no answer. URLs are shown without their user and password.
 #[derive(Debug, thiserror::Error)]
@@ -22,9 +24,12 @@ pub enum ClientError {
     /// There was no connection, or it was lost, or the answer took too long.
     #[error("no answer from {url}")]
     NoAnswer { url: String, source: reqwest::Error },
-    /// The service answered another status than 200.
+    /// The service answered another status than it does when all is well.
     #[error(transparent)]
     Refused(Refusal),
+    /// The service has no namespace of this name.
+    #[error("there is no namespace {0}: create it with `sekali namespace create {0}`")]
+    NoNamespace(String),
     /// The request was sent again and again, for as long as was allowed.
     #[error("gave up after {attempts} attempts in {:.1} s", .time.as_secs_f64())]
     GaveUp { attempts: usize, time: Duration, source: Box<ClientError> },
@@ -36,7 +41,7 @@ pub enum ClientError {
     Unreadable { url: String, source: serde_json::Error },
 }
 
-/// An answer with another status than 200.
+/// An answer with another status than when all is well.
 #[derive(Debug, thiserror::Error)]
 #[error("{url} answered {status}{}{detail}", if detail.is_empty() { "" } else { ": " })]
 pub struct Refusal {
@@ -81,6 +86,7 @@ impl ClientError {
             // Without a connection nothing was sent.
             ClientError::NoAnswer { source, .. } => !source.is_connect(),
             ClientError::Refused(Refusal { status, .. }) => status.is_server_error(),
+            ClientError::NoNamespace(_) => false,
             _ => true,
         }
     }
@@ -123,13 +129,17 @@ pub(super) fn no_answer(url: &Url, error: reqwest::Error) -> ClientError {
     ClientError::NoAnswer { url: shown(url), source: error.without_url() }
 }
 
-pub(super) async fn refused(answer: Response) -> ClientError {
+/// The refusal of a request about `namespace`.
+pub(super) async fn refused(answer: Response, namespace: &str) -> ClientError {
     let (url, status) = (shown(answer.url()), answer.status());
     let text_of = |name| answer.headers().get(name).and_then(|value| value.to_str().ok());
     let moved = text_of(header::LOCATION).map(|target| format!("use {target}"));
     let retry_after = text_of(header::RETRY_AFTER).and_then(seconds);
     let body = read_body(answer, PROBLEM_BYTES_MAX).await.unwrap_or_default();
     let problem: Problem = serde_json::from_slice(&body).unwrap_or_default();
+    if problem.r#type == NO_NAMESPACE {
+        return ClientError::NoNamespace(namespace.to_owned());
+    }
     let words = moved.or(problem.detail).or(problem.reason).or(problem.title).unwrap_or_default();
     let detail = words.replace(char::is_control, " ");
     ClientError::Refused(Refusal { url, status, detail, retry_after, faults: problem.errors })
@@ -138,6 +148,8 @@ pub(super) async fn refused(answer: Response) -> ClientError {
 /// What is read of a problem document (RFC 9457) or of a probe's answer.
 #[derive(Default, Deserialize)]
 struct Problem {
+    #[serde(default)]
+    r#type: String,
     title: Option<String>,
     detail: Option<String>,
     /// The explanation in a probe's answer.

@@ -2,23 +2,26 @@
 
 mod answers;
 mod error;
+mod namespaces;
 mod retry;
 
 use std::{net::IpAddr, time::Duration};
 
 use bytes::Bytes;
 use futures::{Stream, stream};
-use reqwest::{Response, Url, header, redirect};
+use reqwest::{Response, StatusCode, Url, header, redirect};
 use serde::de::{DeserializeOwned, Error as _};
 use serde_json::value::RawValue;
 
 use self::{
     answers::seq_of,
     error::{no_answer, refused, shown},
+    namespaces::DEFAULT_NAMESPACE,
 };
 pub use self::{
     answers::{EventResult, EventStatus, Page, PublishAnswer, Stats, TopicCounts, WrongAnswer},
     error::{ClientError, Refusal, RefusedEvent, in_words},
+    namespaces::Namespace,
     retry::{EarlierAttempt, Published, Retries},
 };
 
@@ -29,11 +32,12 @@ const READY_TIMEOUT: Duration = Duration::from_secs(3);
 /// Largest answer that is read: a page with the largest event that a service can be set to accept.
 const ANSWER_BYTES_MAX: usize = 512 << 20;
 
-/// A running service, by its URL. Cloning is cheap and shares the connections.
+/// A running service, by its URL, and one of its namespaces. Cloning is cheap and shares the connections.
 #[derive(Clone, Debug)]
 pub struct Client {
     http: reqwest::Client,
     base: Url,
+    namespace: String,
 }
 
 impl Client {
@@ -55,25 +59,30 @@ impl Client {
             builder = builder.tls_certs_only([]);
         }
         let http = builder.build().map_err(ClientError::Setup)?;
-        Ok(Client { http, base })
+        Ok(Client { http, base, namespace: DEFAULT_NAMESPACE.to_owned() })
+    }
+
+    /// The same service, of which events and counts are those of this namespace.
+    pub fn in_namespace(self, namespace: &str) -> Client {
+        Client { namespace: namespace.to_owned(), ..self }
     }
 
     /// Publishes `body`, once.
     pub async fn publish(&self, body: Bytes) -> Result<PublishAnswer, ClientError> {
-        let url = self.endpoint("publish");
+        let url = self.in_ledger("publish");
         let request = self.http.post(url.clone()).header(header::CONTENT_TYPE, "application/json");
         let answer = request.body(body).send().await.map_err(|error| no_answer(&url, error))?;
-        read_json(succeeded(answer).await?).await
+        read_json(self.succeeded(answer).await?).await
     }
 
     /// The counts of the service.
     pub async fn stats(&self) -> Result<Stats, ClientError> {
-        read_json(self.get(self.endpoint("stats"), REQUEST_TIMEOUT).await?).await
+        read_json(self.get(self.in_ledger("stats"), REQUEST_TIMEOUT).await?).await
     }
 
     /// The answer to `GET /stats` as it came.
     pub async fn stats_json(&self) -> Result<Box<RawValue>, ClientError> {
-        read_json(self.get(self.endpoint("stats"), REQUEST_TIMEOUT).await?).await
+        read_json(self.get(self.in_ledger("stats"), REQUEST_TIMEOUT).await?).await
     }
 
     /// Whether the service is ready for work, asked with a timeout of 3 s; the error says why it is not.
@@ -110,11 +119,11 @@ impl Client {
                 Err(serde_json::Error::custom(format!("a page ends with seq {seq}, not after {before:?}")))
             }
         });
-        seq.map_err(|source| ClientError::Unreadable { url: shown(&self.endpoint("events")), source })
+        seq.map_err(|source| ClientError::Unreadable { url: shown(&self.in_ledger("events")), source })
     }
 
     fn page_url(&self, query: &PageQuery) -> Url {
-        let mut url = self.endpoint("events");
+        let mut url = self.in_ledger("events");
         let numbers =
             [("limit", query.limit.map(u64::from)), ("before", query.before), ("after", query.after)];
         if let Some(topic) = &query.topic {
@@ -128,13 +137,26 @@ impl Client {
         url
     }
 
+    /// What each namespace has; `default` has it at the root.
+    fn in_ledger(&self, path: &str) -> Url {
+        match self.namespace.as_str() {
+            DEFAULT_NAMESPACE => self.endpoint(path),
+            name => self.endpoint(&format!("namespaces/{name}/{path}")),
+        }
+    }
+
     fn endpoint(&self, path: &str) -> Url {
         self.base.join(path).expect("a checked base can be joined with any of our paths")
     }
 
     async fn get(&self, url: Url, timeout: Duration) -> Result<Response, ClientError> {
         let request = self.http.get(url.clone()).header(header::ACCEPT, "application/json").timeout(timeout);
-        succeeded(request.send().await.map_err(|error| no_answer(&url, error))?).await
+        self.succeeded(request.send().await.map_err(|error| no_answer(&url, error))?).await
+    }
+
+    /// An answer with the status 200; any other status is an error.
+    async fn succeeded(&self, answer: Response) -> Result<Response, ClientError> {
+        with_status(answer, &[StatusCode::OK], &self.namespace).await
     }
 }
 
@@ -200,9 +222,13 @@ async fn read_json<T: DeserializeOwned>(answer: Response) -> Result<T, ClientErr
     serde_json::from_slice(&body).map_err(|source| ClientError::Unreadable { url, source })
 }
 
-/// An answer with the status 200; any other status is an error.
-async fn succeeded(answer: Response) -> Result<Response, ClientError> {
-    if answer.status() == reqwest::StatusCode::OK { Ok(answer) } else { Err(refused(answer).await) }
+/// An answer about `namespace` with one of these statuses; any other status is an error.
+async fn with_status(
+    answer: Response,
+    expected: &[StatusCode],
+    namespace: &str,
+) -> Result<Response, ClientError> {
+    if expected.contains(&answer.status()) { Ok(answer) } else { Err(refused(answer, namespace).await) }
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use indicatif::HumanCount;
 
 use self::{report::Report, show::Show, stage::Stage, timeline::Timeline};
 use super::{
-    CliError, ServerArgs, block_on,
+    CliError, block_on,
     simulate::{Observer, Run, SimulateArgs},
 };
 use crate::{
@@ -147,7 +147,7 @@ fn load(pause: Duration, url: String) -> SimulateArgs {
     (args.batch, args.duplicates, args.concurrency) = (BATCH, DUPLICATES, CONNECTIONS);
     args.rate = f64::from(REQUESTS_PER_SECOND);
     args.silent = true;
-    args.server = ServerArgs { url };
+    args.ledger.server.url = url;
     args
 }
 

@@ -22,7 +22,7 @@ use self::{
     lines::{Chunk, Line},
     sending::{Counts, Sender},
 };
-use super::{CliError, ServerArgs, block_on, progress::Progress};
+use super::{CliError, LedgerArgs, block_on, progress::Progress};
 use crate::{
     client::{Client, ClientError, Retries, WrongAnswer},
     config::duration,
@@ -46,7 +46,7 @@ pub struct PublishArgs {
     give_up_after: Duration,
 
     #[command(flatten)]
-    server: ServerArgs,
+    ledger: LedgerArgs,
 }
 
 /// Why not everything was published.
@@ -68,7 +68,7 @@ pub enum PublishFailure {
 
 /// Publishes and prints the counts; an error if any line was not published.
 pub fn run(args: &PublishArgs) -> Result<(), CliError> {
-    let client = args.server.client()?;
+    let client = args.ledger.client()?;
     let name = args.file.as_deref().map_or("standard input".to_owned(), |path| path.display().to_string());
     let input = open(args).map_err(|error| PublishFailure::Input(name.clone(), error))?;
     let (counts, done) = block_on(async { Ok(publish(args, &client, input, name).await) })?;

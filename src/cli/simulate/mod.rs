@@ -32,7 +32,7 @@ pub use self::{
     report::Report,
     sending::{Observer, RetriedRequest},
 };
-use super::{CliError, ServerArgs, block_on};
+use super::{CliError, LedgerArgs, block_on};
 use crate::{
     client::{Client, ClientError, Retries, Stats, in_words},
     config::{BODY_BYTES_MAX_DEFAULT, WrongValue, defaults, duration},
@@ -103,7 +103,7 @@ pub struct SimulateArgs {
     pub silent: bool,
 
     #[command(flatten)]
-    pub server: ServerArgs,
+    pub ledger: LedgerArgs,
 }
 
 impl Default for SimulateArgs {
@@ -135,7 +135,7 @@ impl<'a> Run<'a> {
         let seed = args.seed.unwrap_or_else(|| u64::from(Uuid::new_v4().as_fields().0));
         check_request_size(args)?;
         let plan = Plan::new(args, &name, seed, timestamp_now())?;
-        Ok(Self { args, client: args.server.client()?, name, seed, plan })
+        Ok(Self { args, client: args.ledger.client()?, name, seed, plan })
     }
 
     /// The client of the service.
