@@ -192,7 +192,7 @@ pub struct DatabaseArgs {
     #[arg(value_name = "URL", default_value = "sqlite://sekali.db")]
     database_url: String,
 
-    /// What identifies an event: event-id (the id alone) or topic (topic and id)
+    /// What identifies an event of the namespace default: event-id (the id alone) or topic (topic and id)
     /// [default: as the database has it, event-id for a new one]
     #[arg(long, env = "SEKALI_DEDUP_SCOPE", hide_env_values = true, value_name = "SCOPE")]
     dedup_scope: Option<String>,

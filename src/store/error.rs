@@ -21,7 +21,7 @@ pub enum StoreError {
     #[error("the database refuses the data")]
     Rejected(#[source] sqlx::Error),
     /// The namespace may not have another topic.
-    #[error("the namespace has {0} topics, and may not have more")]
+    #[error("the namespace may not have more than {0} topics (--topics-max)")]
     TooManyTopics(u32),
     /// Something that no retry mends: a missing table or right.
     #[error("the database cannot be used as it is")]

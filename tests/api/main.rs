@@ -16,6 +16,8 @@ mod harness;
 mod identities;
 mod listing;
 mod memory;
+mod namespace_command;
+mod namespaces;
 mod namespaces_store;
 mod odd_events;
 mod odd_requests;
