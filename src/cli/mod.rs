@@ -309,10 +309,6 @@ mod tests {
         for args in [
             &["events", "--all", "--after", "7", "--before", "9", "--limit", "5000", "--topic", "a"][..],
             &["stats", "--json", "--url", "http://host", "--namespace", "a"],
-            &["namespace", "create", "a", "--dedup-scope", "topic", "--json", "--url", "http://host"],
-            &["namespace", "list", "--prefix", "a-", "--json"],
-            &["namespace", "show", "a", "--json"],
-            &["namespace", "delete", "a", "--confirm", "a"],
             &["migrate", "--database-url", "sqlite::memory:", "--dedup-scope", "topic"],
             &["healthcheck"],
             &[
@@ -341,7 +337,6 @@ mod tests {
             ["simulate", "--rate", "-1"],
             ["simulate", "--run", "a b"],
             ["simulate", "--payload-bytes", "25"],
-            ["namespace", "show", "A"],
             ["publish", "--batch", "0"],
             ["publish", "--give-up-after", "0s"],
         ] {
@@ -351,5 +346,21 @@ mod tests {
                 "{args:?}: {found}"
             );
         }
+    }
+
+    #[test]
+    fn commands_about_namespaces_need_a_name_that_there_can_be() {
+        for args in [
+            &["namespace", "create", "a", "--dedup-scope", "topic", "--json", "--url", "http://host"][..],
+            &["namespace", "list", "--prefix", "a-", "--json"],
+            &["namespace", "show", "a", "--json"],
+            &["namespace", "delete", "a", "--confirm", "a"],
+        ] {
+            assert!(parse(args).is_ok(), "{args:?}");
+        }
+        for name in ["A", "", "..", "a/b", "-a"] {
+            assert!(parse(&["namespace", "show", "--", name]).is_err(), "{name}");
+        }
+        assert_eq!(refusal(&["namespace", "delete", "a"]), ErrorKind::MissingRequiredArgument);
     }
 }

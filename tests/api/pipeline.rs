@@ -171,7 +171,6 @@ impl Judge {
             ledger: key,
             writer_id: Uuid::new_v4(),
             group_no: 1,
-            namespaces_max: 1,
             topics_max: 1_000,
             seen: LedgerMark::default(),
             events: &[&event],
