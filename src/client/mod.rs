@@ -291,6 +291,27 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn namespaces_are_listed_until_a_page_is_empty_and_a_page_that_goes_back_is_an_error() {
+        const HEAD: &str = "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n";
+        let page = |name: &str| {
+            let counts = r#""created_at":"","received":0,"unique":0,"duplicates":0,"last_seq":0"#;
+            format!(r#"{HEAD}[{{"name":"{name}","dedup_scope":"topic",{counts}}}]"#)
+        };
+        let leak = |answer: String| -> &'static str { answer.leak() };
+        let answers = [page("shop-1"), page("shop-2"), format!("{HEAD}[]")].map(leak);
+        let (url, server) = canned(Box::leak(Box::new(answers)));
+        let listed = Client::new(&url).unwrap().namespaces("shop-").await.unwrap();
+        assert_eq!(listed.iter().map(|namespace| &*namespace.name).collect::<Vec<_>>(), ["shop-1", "shop-2"]);
+        let asked = server.join().unwrap();
+        assert_eq!(asked[2], "GET /namespaces?prefix=shop-&after=shop-2 HTTP/1.1");
+
+        let (url, server) = canned(Box::leak(Box::new([page("b"), page("a")].map(leak))));
+        let error = Client::new(&url).unwrap().namespaces("").await.unwrap_err();
+        assert!(matches!(error, ClientError::Unreadable { .. }), "{error}");
+        server.join().unwrap();
+    }
+
+    #[tokio::test]
     async fn a_refusal_shows_what_the_problem_says() {
         let (url, server) = canned(&["HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\n\r\n\
              {\"title\":\"not ready\",\"detail\":\"the store\\nis away\"}"]);

@@ -85,3 +85,35 @@ impl Directory {
         self.ledgers.len()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use futures::poll;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_was_not_opened_leaves_nothing_behind() {
+        type Opened = Result<Arc<OpenLedger>, &'static str>;
+        let directory = Directory::default();
+        let refused = async || -> Opened { Err("there is none") };
+        assert_eq!(directory.get_or_open("a", refused()).await.err(), Some("there is none"));
+        assert_eq!(directory.len(), 0);
+
+        let mut hangs_up = Box::pin(directory.get_or_open("b", pending::<Opened>()));
+        assert!(poll!(&mut hangs_up).is_pending());
+        let mut waits_behind = Box::pin(directory.get_or_open("b", refused()));
+        assert!(poll!(&mut waits_behind).is_pending());
+        drop(hangs_up);
+        assert_eq!(directory.len(), 1, "somebody still waits");
+        assert!(waits_behind.await.is_err());
+        assert_eq!(directory.len(), 0);
+
+        let mut hangs_up = Box::pin(directory.get_or_open("c", pending::<Opened>()));
+        assert!(poll!(&mut hangs_up).is_pending());
+        drop(hangs_up);
+        assert_eq!(directory.len(), 0);
+    }
+}

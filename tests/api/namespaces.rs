@@ -128,6 +128,19 @@ fn a_namespace_is_created_once_and_shown_with_its_counts() {
 }
 
 #[test]
+fn of_those_who_create_a_namespace_at_once_one_does() {
+    on_both_stores(async |service| {
+        let client = &service.client;
+        let creating = (0..12).map(|_| put(client, "a", json!({"dedup_scope": "topic"})));
+        let answers = futures::future::join_all(creating).await;
+        let mut statuses: Vec<u16> = answers.iter().map(|answer| answer.status).collect();
+        statuses.sort();
+        assert_eq!(statuses, [[200; 11].as_slice(), &[201]].concat());
+        assert!(answers.iter().all(|answer| answer.json() == answers[0].json()), "{answers:?}");
+    });
+}
+
+#[test]
 fn default_is_there_from_the_start_and_cannot_be_deleted() {
     on_both_stores(async |service| {
         let client = &service.client;

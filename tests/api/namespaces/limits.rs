@@ -23,8 +23,14 @@ fn a_namespace_beyond_the_limit_is_refused_until_another_one_is_deleted() {
         put(client, "b", json!({"dedup_scope": "topic"})).await.problem(409);
         assert_eq!(names(client).await, ["a", "b", "default"]);
         delete(client, "a").await;
-        create(client, "c", json!({})).await;
-        put(client, "a", "").await.problem(422);
+        delete(client, "b").await;
+        // The limit holds for those who create at once, too.
+        let wanted: Vec<String> = (0..10).map(|number| format!("n{number}")).collect();
+        let answers = futures::future::join_all(wanted.iter().map(|name| put(client, name, ""))).await;
+        let created = answers.iter().filter(|answer| answer.status == 201).count();
+        let refused = answers.iter().filter(|answer| answer.status == 422).count();
+        assert_eq!((created, refused), (2, 8));
+        assert_eq!(names(client).await.len(), 3);
     });
 }
 
