@@ -23,6 +23,11 @@ use crate::{
 
 type Requests = Vec<Arc<PublishRequest>>;
 
+/// Where the last so many groups were all of different ledgers, many ledgers have little to commit each.
+const SPARSE_GROUPS: usize = 8;
+/// Then a transaction gathers for so long after the last one: else each event would cost a flush of the disk.
+const GATHER_TIME: Duration = Duration::from_millis(6);
+
 /// Steps in which the limit of a transaction rises from nothing to its full value.
 const SIZE_STEPS: usize = 32;
 
@@ -42,6 +47,8 @@ pub(in crate::actors) struct Lane {
     /// Ledgers with something to commit, in turn.
     ready: VecDeque<LedgerKey>,
     pub(in crate::actors) pace: Pace,
+    /// The ledgers of the last groups.
+    last_ledgers: VecDeque<LedgerKey>,
     pub(in crate::actors) quarantine: Quarantine,
     /// Whether a transaction is under way.
     pub(in crate::actors) is_committing: bool,
@@ -62,6 +69,7 @@ impl Lane {
             ledgers: HashMap::new(),
             ready: VecDeque::new(),
             pace: Pace::default(),
+            last_ledgers: VecDeque::with_capacity(SPARSE_GROUPS),
             quarantine: Quarantine::default(),
             is_committing: false,
             queued: 0,
@@ -136,6 +144,10 @@ impl Lane {
             return None;
         }
         self.note_taken();
+        done.iter().for_each(|done| self.note_ledger(done.job.ledger.key()));
+        if self.is_sparse() {
+            return Some(self.pace.gather(GATHER_TIME, Instant::now()));
+        }
         let ended = EndedGroup {
             requests: done.iter().map(|done| done.job.group.requests().len()).sum(),
             events: done.iter().map(|done| done.job.group.events()).sum(),
@@ -214,6 +226,20 @@ impl Lane {
         self.queued -= impatient.len();
         self.size = self.size.less(Size::of(&impatient));
         impatient.len()
+    }
+
+    fn note_ledger(&mut self, key: LedgerKey) {
+        if self.last_ledgers.len() == SPARSE_GROUPS {
+            self.last_ledgers.pop_front();
+        }
+        self.last_ledgers.push_back(key);
+    }
+
+    /// Whether many ledgers share the lane, and none of them has much to commit.
+    fn is_sparse(&self) -> bool {
+        let mut last = self.last_ledgers.iter().enumerate();
+        self.last_ledgers.len() == SPARSE_GROUPS
+            && last.all(|(place, key)| self.last_ledgers.iter().skip(place + 1).all(|other| other != key))
     }
 
     /// The limit in bytes shrinks with the one in events.

@@ -62,6 +62,12 @@ impl Pace {
         Some(longest)
     }
 
+    /// Begins a wait that only its time or a full group ends; returns its time.
+    pub(in crate::actors) fn gather(&mut self, time: Duration, now: Instant) -> Duration {
+        self.wait = Some(Wait { queued: 0, requests: usize::MAX, until: now + time });
+        time
+    }
+
     /// Whether a group may start now, with so many requests in the queue, which may fill a group.
     pub(in crate::actors) fn lets_start(&mut self, queued: usize, fills_a_group: bool, now: Instant) -> bool {
         let Some(wait) = &self.wait else { return true };
@@ -69,7 +75,7 @@ impl Pace {
             return false;
         }
         let answered = wait.requests - wait.queued;
-        self.clients_return = 2 * queued.saturating_sub(wait.queued) >= answered;
+        self.clients_return = queued.saturating_sub(wait.queued) >= answered.div_ceil(2);
         self.wait = None;
         true
     }
