@@ -123,6 +123,11 @@ const ORDERS: [(&[Time], &[Time], &str); 23] = [
         "each step of closing the store has its time",
     ),
     (
+        &[Const("src/store/postgres/mod.rs", "CLOSE_TIMEOUT")],
+        &[Const("src/service/mod.rs", "STORE_CLOSE_TIMEOUT")],
+        "a server that does not answer does not make the end a failure",
+    ),
+    (
         &[Const("src/http/connections/mod.rs", "DRAIN_SWEEP_INTERVAL")],
         &[Const("src/http/connections/connection.rs", "DRAIN_PATIENCE")],
         "who takes no answer in a drain is cut off at that time and not at the next look",

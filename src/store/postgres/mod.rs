@@ -18,6 +18,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::future::join_all;
 use sqlx::{Connection, PgConnection, PgPool, postgres::PgPoolOptions};
+use tracing::warn;
 
 use self::{
     clock::ClockCheck,
@@ -39,6 +40,8 @@ use crate::event::DedupScope;
 /// How long a reader, or who changes namespaces, waits for a connection of a pool.
 const READ_ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// How long ending the connections may take.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long the server may take for each step of opening, but for a migration.
 const OPEN_STEP_TIMEOUT: Duration = Duration::from_secs(10);
 /// One for the watch and one for the probes.
@@ -247,8 +250,12 @@ impl ControlStore for PostgresStore {
         Ok(())
     }
 
+    /// A server that does not answer cannot be told that a connection ends; its sockets go with the process.
     async fn close(&self) {
         let pools = [&self.control_pool, &self.pool, &self.head_pool].map(PgPool::close);
-        tokio::join!(self.sweeper.close(), join_all(pools));
+        let closing = async { tokio::join!(self.sweeper.close(), join_all(pools)) };
+        if tokio::time::timeout(CLOSE_TIMEOUT, closing).await.is_err() {
+            warn!("some connections to the database could not be ended in time");
+        }
     }
 }
