@@ -14,6 +14,8 @@ use crate::{
 
 const LIMIT_DEFAULT: u64 = 100;
 const LIMIT_MAX: u64 = 1_000;
+/// The newest committed `seq` when the page was read: what a reader lags behind is one subtraction.
+const HEAD: &str = "sekali-head";
 /// Bytes of an event's JSON beside its names and its payload.
 const EVENT_BYTES: usize = 192;
 /// The highest number that a `seq` can have, in every store.
@@ -31,7 +33,7 @@ pub(super) async fn page(request: HttpRequest, gate: web::Data<Gate>) -> Result<
     let query = page_query(&parameters)?;
     let page = ledger.page(query.clone()).await?;
     let mut response = HttpResponse::Ok();
-    response.content_type("application/json");
+    response.content_type("application/json").insert_header((HEAD, page.head));
     if let Some(last) = page.events.last().filter(|_| page.more) {
         response.insert_header((header::LINK, next_link(request.path(), query, last.seq)));
     }

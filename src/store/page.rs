@@ -18,6 +18,8 @@ pub struct Page {
     pub events: Vec<StoredEvent>,
     /// Whether the query matches events behind the last one here.
     pub more: bool,
+    /// The newest `seq` in the snapshot that the page is of.
+    pub head: u64,
 }
 
 /// An event with what the store gave it.

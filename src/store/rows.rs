@@ -173,8 +173,8 @@ where
     seq.map(|_| T::from_row(row)).transpose()
 }
 
-/// A page, of rows that each tell in `found` how many there were before the page was cut to its limits. An empty page
-/// is one row without an event; no row at all means that the ledger is gone.
+/// A page, of rows that each tell in `found` how many there were before the page was cut to its limits, and in `head`
+/// the newest `seq`. An empty page is one row without an event; no row at all means that the ledger is gone.
 pub(super) fn page<'r, R: Row>(rows: &'r [R]) -> sqlx::Result<Option<Page>>
 where
     &'static str: ColumnIndex<R>,
@@ -184,9 +184,10 @@ where
 {
     let Some(first) = rows.first() else { return Ok(None) };
     let found: Option<i64> = first.try_get("found")?;
+    let head = from_sql(first.try_get("head")?)?;
     let events: Vec<Option<StoredEvent>> = rows.iter().map(joined).collect::<Result<_, _>>()?;
     let events: Vec<StoredEvent> = events.into_iter().flatten().collect();
-    Ok(Some(Page { more: events.len() < found.unwrap_or(0) as usize, events }))
+    Ok(Some(Page { more: events.len() < found.unwrap_or(0) as usize, events, head }))
 }
 
 /// All counters, of one row a topic shown, or one without a topic where none was used yet; no row at all means that the

@@ -29,6 +29,7 @@ mod publish_command;
 mod quarantine;
 mod random_input;
 mod reading;
+mod reads_head;
 mod restart;
 mod restored;
 mod scenarios;

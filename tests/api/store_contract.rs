@@ -250,7 +250,7 @@ fn an_empty_store_has_nothing_and_says_so() {
         let query = PageQuery { limit: 10, ..PageQuery::default() };
         assert_eq!(
             bench.store.reads.page(&bench.ledger, &query).await.unwrap(),
-            Page { events: Vec::new(), more: false }
+            Page { events: Vec::new(), more: false, head: 0 }
         );
         assert_eq!(bench.store.reads.newest_ids(&bench.ledger, u64::MAX, 10).await.unwrap(), Vec::new());
         assert_eq!(bench.store.reads.event(&bench.ledger, "a", Some("t")).await.unwrap(), None);
@@ -862,6 +862,7 @@ async fn assert_reads_as_modelled(bench: &Bench) {
                     let page = store.reads.page(ledger, &query).await.unwrap();
                     let (expected, more) = model.page(&query);
                     assert_eq!((page.events.len(), page.more), (expected.len(), more), "{query:?}");
+                    assert_eq!(page.head, end, "{query:?}");
                     for (stored, (seq, event)) in page.events.iter().zip(expected) {
                         assert_is(stored, seq, event);
                     }

@@ -28,6 +28,10 @@ const NEWEST: &str = "
     ) newest ON true
     WHERE l.namespace_no = $1 AND l.ledger_id = $2";
 
+/// The newest `seq`; null where nothing was committed yet.
+const NEWEST_SEQ: &str =
+    "(SELECT last_seq FROM sekali.commits WHERE namespace_no = $1 ORDER BY commit_no DESC LIMIT 1)";
+
 pub(super) async fn page(
     pool: &PgPool,
     ledger: &LedgerRecord,
@@ -59,7 +63,7 @@ fn page_sql(query: &PageQuery) -> String {
         None => "",
     };
     format!(
-        "SELECT {EVENT_COLUMNS}, found FROM sekali.ledgers l
+        "SELECT {EVENT_COLUMNS}, found, coalesce({NEWEST_SEQ}, 0) AS head FROM sekali.ledgers l
          LEFT JOIN (
              SELECT sized.*, topic FROM (
                  SELECT *, count(*) OVER () AS found, row_number() OVER running AS place,

@@ -39,7 +39,7 @@ fn page_sql(query: &PageQuery) -> String {
         None => "",
     };
     format!(
-        "SELECT page.*, found FROM ledgers LEFT JOIN (
+        "SELECT page.*, found, last_seq AS head FROM ledgers LEFT JOIN (
              SELECT events.*, topic, found FROM (
                  SELECT place, count(*) OVER () AS found, row_number() OVER running AS number,
                      sum(bytes) OVER running AS bytes_so_far
