@@ -7,6 +7,7 @@ mod append;
 mod crashing;
 mod read;
 mod page;
+mod plan;
 mod position;
 mod control;
 mod open;

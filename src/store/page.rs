@@ -2,22 +2,39 @@
 
 use crate::event::Timestamp;
 
-/// Which events to read: those with `after` < `seq` < `before`, of one topic or all.
+/// Which events to read: those with `after` < `seq` < `before`, received from `since` on and before `until`, of these
+/// topics.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PageQuery {
-    pub topic: Option<String>,
+    /// None for all. No topic stands here twice.
+    pub topics: Vec<String>,
     pub before: Option<u64>,
     /// Where it is given, the page is oldest first; else newest first.
     pub after: Option<u64>,
+    pub since: Option<Timestamp>,
+    pub until: Option<Timestamp>,
     pub limit: usize,
+}
+
+impl PageQuery {
+    /// Whether the ledger has to be surveyed before the page can be planned.
+    pub(super) fn needs_survey(&self) -> bool {
+        self.topics.len() > 1 || self.times().next().is_some()
+    }
+
+    /// The times that bound the page.
+    pub(super) fn times(&self) -> impl Iterator<Item = Timestamp> {
+        [self.since, self.until].into_iter().flatten()
+    }
 }
 
 /// Some events in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page {
     pub events: Vec<StoredEvent>,
-    /// Whether the query matches events behind the last one here.
-    pub more: bool,
+    /// Where to go on: the last `seq` that was looked at, if the query may match events behind it. A page may end
+    /// before it is full, and without an event.
+    pub next: Option<u64>,
     /// The newest `seq` in the snapshot that the page is of.
     pub head: u64,
 }

@@ -7,6 +7,7 @@ use uuid::Uuid;
 use super::{
     Damage, Head, LedgerKey, LedgerMark, LedgerRecord, NamespaceInfo, Page, StoreError, StoredEvent,
     StoredId, TopicTotal, Totals,
+    plan::{PagePlan, Survey},
 };
 use crate::event::{DedupScope, IDENTITY_KEY_BYTES, Timestamp};
 
@@ -173,9 +174,9 @@ where
     seq.map(|_| T::from_row(row)).transpose()
 }
 
-/// A page, of rows that each tell in `found` how many there were before the page was cut to its limits, and in `head`
-/// the newest `seq`. An empty page is one row without an event; no row at all means that the ledger is gone.
-pub(super) fn page<'r, R: Row>(rows: &'r [R]) -> sqlx::Result<Option<Page>>
+/// A planned page, of rows that each tell in `found` how many there were before the page was cut to its limits, and in
+/// `head` the newest `seq`. An empty page is one row without an event; no row at all means that the ledger is gone.
+pub(super) fn page<'r, R: Row>(plan: &PagePlan<'_>, rows: &'r [R]) -> sqlx::Result<Option<Page>>
 where
     &'static str: ColumnIndex<R>,
     i64: Column<'r, R::Database>,
@@ -186,8 +187,25 @@ where
     let found: Option<i64> = first.try_get("found")?;
     let head = from_sql(first.try_get("head")?)?;
     let events: Vec<Option<StoredEvent>> = rows.iter().map(joined).collect::<Result<_, _>>()?;
-    let events: Vec<StoredEvent> = events.into_iter().flatten().collect();
-    Ok(Some(Page { more: events.len() < found.unwrap_or(0) as usize, events, head }))
+    let events = events.into_iter().flatten().collect();
+    Ok(Some(plan.page(events, found.unwrap_or(0) as usize, head)))
+}
+
+/// The survey, of a row with the head and two lists.
+pub(super) fn survey<'r, R: Row>(
+    row: &'r R,
+    list: impl Fn(&'r R, &'static str) -> sqlx::Result<Vec<i64>>,
+) -> sqlx::Result<Survey>
+where
+    &'static str: ColumnIndex<R>,
+    i64: Column<'r, R::Database>,
+{
+    let counts = |column| list(row, column)?.into_iter().map(from_sql).collect::<sqlx::Result<Vec<u64>>>();
+    Ok(Survey {
+        head: from_sql(row.try_get("head")?)?,
+        received_before: counts("received_before")?,
+        topic_events: counts("topic_events")?,
+    })
 }
 
 /// All counters, of one row a topic shown, or one without a topic where none was used yet; no row at all means that the

@@ -30,6 +30,8 @@ mod quarantine;
 mod random_input;
 mod reading;
 mod reads_head;
+mod reads_times;
+mod reads_topics;
 mod restart;
 mod restored;
 mod scenarios;

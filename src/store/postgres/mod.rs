@@ -9,6 +9,7 @@ mod control;
 mod sweep;
 mod writer;
 mod reads;
+mod pages;
 mod lease;
 mod clock;
 mod error;
@@ -155,7 +156,7 @@ impl AppendStore for PostgresStore {
 #[async_trait]
 impl ReadStore for PostgresStore {
     async fn page(&self, ledger: &LedgerRecord, query: &PageQuery) -> Result<Page, StoreError> {
-        or_gone(reads::page(&self.pool, ledger, query).await.map_err(store_error))
+        or_gone(pages::page(&self.pool, ledger, query).await.map_err(store_error))
     }
 
     async fn event(

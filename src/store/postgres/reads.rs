@@ -1,4 +1,4 @@
-//! What readers ask: each is one statement, and so one snapshot.
+//! What readers ask beside pages: each is one statement, and so one snapshot.
 
 use sqlx::{AssertSqlSafe, FromRow, PgPool};
 
@@ -7,18 +7,17 @@ use super::{
     lease::Lease,
 };
 use crate::store::{
-    Head, LedgerMark, LedgerRecord, PAGE_BYTES_MAX, Page, PageQuery, StoredEvent, StoredId, TOPICS_SHOWN_MAX,
-    Totals,
+    Head, LedgerMark, LedgerRecord, StoredEvent, StoredId, TOPICS_SHOWN_MAX, Totals,
     rows::{self, HEAD_COLUMNS, joined, to_sql},
 };
 
 /// What a [`StoredEvent`] is read from.
-const EVENT_COLUMNS: &str = "seq, topic, event_id, source, payload,
+pub(super) const EVENT_COLUMNS: &str = "seq, topic, event_id, source, payload,
     (extract(epoch FROM \"timestamp\") * 1000000)::bigint AS \"timestamp\",
     (extract(epoch FROM received_at) * 1000000)::bigint AS received_at";
 
 /// The newest commit of a ledger, or what stands for none.
-const NEWEST: &str = "
+pub(super) const NEWEST: &str = "
     SELECT coalesce(commit_no, 0) AS commit_no, coalesce(writer_id, '00000000-0000-0000-0000-000000000000') AS writer_id,
         coalesce(group_no, 0) AS group_no, coalesce(last_seq, 0) AS last_seq, coalesce(received, 0) AS received,
         coalesce(topics_total, 0)::bigint AS topics_total, coalesce(folded_to, 0) AS folded_to, received_at
@@ -27,62 +26,6 @@ const NEWEST: &str = "
         SELECT * FROM sekali.commits WHERE namespace_no = $1 ORDER BY commit_no DESC LIMIT 1
     ) newest ON true
     WHERE l.namespace_no = $1 AND l.ledger_id = $2";
-
-/// The newest `seq`; null where nothing was committed yet.
-const NEWEST_SEQ: &str =
-    "(SELECT last_seq FROM sekali.commits WHERE namespace_no = $1 ORDER BY commit_no DESC LIMIT 1)";
-
-pub(super) async fn page(
-    pool: &PgPool,
-    ledger: &LedgerRecord,
-    query: &PageQuery,
-) -> sqlx::Result<Option<Page>> {
-    let mut statement = sqlx::query(AssertSqlSafe(page_sql(query)))
-        .bind(ledger.key.namespace_no)
-        .bind(ledger.key.ledger_id)
-        .bind(query.before.map_or(i64::MAX, to_sql))
-        .bind(query.after.map_or(0, to_sql))
-        .bind(query.limit as i64)
-        .bind(PAGE_BYTES_MAX as i64);
-    if let Some(topic) = &query.topic {
-        statement = statement.bind(topic);
-    }
-    let mut lease = Lease::take(pool).await?;
-    let rows = statement.fetch_all(lease.connection()).await?;
-    lease.give_back();
-    rows::page(&rows)
-}
-
-/// The sizes are summed up before any payload is fetched: a page ends where it would outgrow its limit.
-fn page_sql(query: &PageQuery) -> String {
-    let direction = if query.after.is_some() { "ASC" } else { "DESC" };
-    let topic_filter = match query.topic {
-        Some(_) => {
-            "AND topic_no = (SELECT topic_no FROM sekali.topics WHERE namespace_no = $1 AND topic = $7)"
-        }
-        None => "",
-    };
-    format!(
-        "SELECT {EVENT_COLUMNS}, found, coalesce({NEWEST_SEQ}, 0) AS head FROM sekali.ledgers l
-         LEFT JOIN (
-             SELECT sized.*, topic FROM (
-                 SELECT *, count(*) OVER () AS found, row_number() OVER running AS place,
-                     sum(bytes) OVER running AS bytes_so_far
-                 FROM (
-                     SELECT *, octet_length(payload) + octet_length(event_id) + octet_length(source) AS bytes
-                     FROM sekali.stored_events
-                     WHERE namespace_no = $1 AND seq < $3 AND seq > $4 {topic_filter}
-                     ORDER BY seq {direction} LIMIT $5 + 1
-                 ) candidates
-                 WINDOW running AS (ORDER BY seq {direction} ROWS UNBOUNDED PRECEDING)
-             ) sized
-             JOIN sekali.topics t ON t.namespace_no = $1 AND t.topic_no = sized.topic_no
-             WHERE place <= $5 AND (place = 1 OR bytes_so_far <= $6)
-         ) page ON true
-         WHERE l.namespace_no = $1 AND l.ledger_id = $2
-         ORDER BY place"
-    )
-}
 
 pub(super) async fn event(
     pool: &PgPool,

@@ -11,6 +11,7 @@ mod ledger;
 mod topics;
 mod insert;
 mod reads;
+mod pages;
 mod json;
 mod clock;
 mod error;
@@ -161,7 +162,7 @@ impl AppendStore for SqliteStore {
 #[async_trait]
 impl ReadStore for SqliteStore {
     async fn page(&self, ledger: &LedgerRecord, query: &PageQuery) -> Result<Page, StoreError> {
-        or_gone(reads::page(self.pool()?, ledger, query).await.map_err(store_error))
+        or_gone(pages::page(self.pool()?, ledger, query).await.map_err(store_error))
     }
 
     async fn event(

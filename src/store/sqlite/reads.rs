@@ -1,63 +1,12 @@
-//! The queries of readers. Each is one statement, and so one snapshot.
+//! The queries of readers beside pages. Each is one statement, and so one snapshot.
 
 use sqlx::{AssertSqlSafe, SqliteConnection, SqlitePool};
 
 use super::ledger::place;
 use crate::store::{
-    Head, LedgerRecord, PAGE_BYTES_MAX, Page, PageQuery, StoredEvent, StoredId, TOPICS_SHOWN_MAX, Totals,
+    Head, LedgerRecord, StoredEvent, StoredId, TOPICS_SHOWN_MAX, Totals,
     rows::{self, HEAD_COLUMNS, joined, to_sql},
 };
-
-pub(super) async fn page(
-    pool: &SqlitePool,
-    ledger: &LedgerRecord,
-    query: &PageQuery,
-) -> sqlx::Result<Option<Page>> {
-    let namespace_no = ledger.key.namespace_no;
-    let mut statement = sqlx::query(AssertSqlSafe(page_sql(query)))
-        .bind(namespace_no)
-        .bind(ledger.key.ledger_id)
-        .bind(query.before.map_or(place(namespace_no + 1, 0), |seq| place(namespace_no, to_sql(seq))))
-        .bind(place(namespace_no, query.after.map_or(0, to_sql)))
-        .bind(query.limit as i64)
-        .bind(PAGE_BYTES_MAX as i64);
-    if let Some(topic) = &query.topic {
-        statement = statement.bind(topic);
-    }
-    let rows = statement.fetch_all(pool).await?;
-    rows::page(&rows)
-}
-
-/// Sums up the sizes before it reads any payload: a page ends where it would exceed its limit.
-fn page_sql(query: &PageQuery) -> String {
-    let direction = if query.after.is_some() { "ASC" } else { "DESC" };
-    let topic_filter = match query.topic {
-        Some(_) => {
-            "AND namespace_no = $1
-             AND topic_no = (SELECT topic_no FROM topics WHERE namespace_no = $1 AND topic = $7)"
-        }
-        None => "",
-    };
-    format!(
-        "SELECT page.*, found, last_seq AS head FROM ledgers LEFT JOIN (
-             SELECT events.*, topic, found FROM (
-                 SELECT place, count(*) OVER () AS found, row_number() OVER running AS number,
-                     sum(bytes) OVER running AS bytes_so_far
-                 FROM (
-                     SELECT place, octet_length(payload) + octet_length(event_id || source) AS bytes
-                     FROM stored_events WHERE place < $3 AND place > $4 {topic_filter}
-                     ORDER BY place {direction} LIMIT $5 + 1
-                 )
-                 WINDOW running AS (ORDER BY place {direction} ROWS UNBOUNDED PRECEDING)
-             ) AS sized
-             CROSS JOIN stored_events AS events USING (place)
-             CROSS JOIN topics ON topics.namespace_no = $1 AND topics.topic_no = events.topic_no
-             WHERE number <= $5 AND (number = 1 OR bytes_so_far <= $6)
-         ) AS page ON true
-         WHERE ledgers.namespace_no = $1 AND ledgers.ledger_id = $2
-         ORDER BY page.place {direction}"
-    )
-}
 
 pub(super) async fn event(
     pool: &SqlitePool,

@@ -53,6 +53,20 @@ impl Client {
         answer.json()["results"].as_array().unwrap().clone()
     }
 
+    /// Creates a namespace with the default settings.
+    pub async fn create_namespace(&self, name: &str) {
+        let answer = self.send(self.request("PUT", &format!("/namespaces/{name}"))).await.unwrap();
+        assert_eq!(answer.status, 201, "{}", answer.text);
+    }
+
+    /// Publishes events that must be accepted into a namespace.
+    pub async fn publish_in(&self, namespace: &str, body: impl ToString) {
+        let request = self.request("POST", &format!("/namespaces/{namespace}/publish"));
+        let request = request.header("content-type", "application/json").body(body.to_string());
+        let answer = self.send(request).await.unwrap();
+        assert_eq!(answer.status, 200, "{}", answer.text);
+    }
+
     /// A request to be changed before it is sent with [`send`](Self::send).
     pub fn request(&self, method: &str, path: &str) -> reqwest::RequestBuilder {
         self.http.request(method.parse().unwrap(), format!("{}{path}", self.base))

@@ -1,0 +1,42 @@
+//! Events as JSON text.
+
+use crate::store::StoredEvent;
+
+/// Bytes of an event's JSON beside its names and its payload.
+const EVENT_BYTES: usize = 192;
+
+/// About as many bytes as the JSON of these events has.
+pub(super) fn json_bytes(events: &[StoredEvent]) -> usize {
+    let names = |event: &StoredEvent| event.topic.len() + event.event_id.len() + event.source.len();
+    2 + events.iter().map(|event| EVENT_BYTES + names(event) + event.payload.len()).sum::<usize>()
+}
+
+pub(super) fn page_json(events: &[StoredEvent]) -> Vec<u8> {
+    let mut json = Vec::with_capacity(json_bytes(events));
+    json.push(b'[');
+    for (place, event) in events.iter().enumerate() {
+        if place > 0 {
+            json.push(b',');
+        }
+        write_event(&mut json, event);
+    }
+    json.push(b']');
+    json
+}
+
+/// Written by hand, since a payload is JSON text already and goes out to the letter.
+pub(super) fn write_event(json: &mut Vec<u8>, event: &StoredEvent) {
+    json.extend_from_slice(format!("{{\"seq\":{},\"topic\":", event.seq).as_bytes());
+    write_string(json, &event.topic);
+    json.extend_from_slice(b",\"event_id\":");
+    write_string(json, &event.event_id);
+    json.extend_from_slice(format!(",\"timestamp\":\"{}\",\"source\":", event.timestamp).as_bytes());
+    write_string(json, &event.source);
+    json.extend_from_slice(b",\"payload\":");
+    json.extend_from_slice(event.payload.as_bytes());
+    json.extend_from_slice(format!(",\"received_at\":\"{}\"}}", event.received_at).as_bytes());
+}
+
+fn write_string(json: &mut Vec<u8>, text: &str) {
+    serde_json::to_writer(json, text).expect("a string is written to memory");
+}

@@ -1,0 +1,77 @@
+//! The parameters of GET /events, and the link to the next page.
+
+use crate::{
+    event::{Timestamp, check_name},
+    http::{problem::Problem, query::Parameters},
+    store::PageQuery,
+};
+
+/// The parameters of a page that one event by its id cannot have.
+pub(super) const PAGE_ALONE: [&str; 5] = ["limit", "before", "after", "since", "until"];
+
+const LIMIT_DEFAULT: u64 = 100;
+const LIMIT_MAX: u64 = 1_000;
+/// Topics of one page.
+const TOPICS_MAX: usize = 100;
+/// The highest number that a `seq` can have, in every store.
+const SEQ_MAX: u64 = i64::MAX as u64;
+
+/// Reads the query string of a page, or of an event by its id.
+pub(super) fn page_parameters(query: &str) -> Result<Parameters, Problem> {
+    let once = [&PAGE_ALONE[..], &["event_id"]].concat();
+    Parameters::parse_lists(query, &once, &[("topic", TOPICS_MAX)])
+}
+
+pub(super) fn page_query(parameters: &Parameters) -> Result<PageQuery, Problem> {
+    Ok(PageQuery {
+        topics: parameters.texts("topic").map(topic).collect::<Result<_, _>>()?,
+        before: parameters.number("before", 0..=SEQ_MAX)?,
+        after: parameters.number("after", 0..=SEQ_MAX)?,
+        since: time(parameters, "since")?,
+        until: time(parameters, "until")?,
+        limit: parameters.number("limit", 1..=LIMIT_MAX)?.unwrap_or(LIMIT_DEFAULT) as usize,
+    })
+}
+
+fn time(parameters: &Parameters, name: &str) -> Result<Option<Timestamp>, Problem> {
+    let wrong = |fault| Problem::invalid_parameter(format!("`{name}` {fault}"));
+    parameters.text(name).map(|text| Timestamp::parse(text).map_err(wrong)).transpose()
+}
+
+/// The one topic that an event is looked for in.
+pub(super) fn topic_of(parameters: &Parameters) -> Result<Option<String>, Problem> {
+    let mut topics = parameters.texts("topic");
+    match (topics.next(), topics.next()) {
+        (_, Some(_)) => Err(Problem::invalid_parameter("`topic` must not be given twice for one event")),
+        (topic_of_event, None) => topic_of_event.map(topic).transpose(),
+    }
+}
+
+fn topic(name: &str) -> Result<String, Problem> {
+    check_name(name).map_err(|fault| Problem::invalid_parameter(format!("`topic` {fault}")))?;
+    Ok(name.to_owned())
+}
+
+/// RFC 8288: the same question, from where this page ended.
+pub(super) fn next_link(path: &str, query: &PageQuery, seq: u64) -> String {
+    let (before, after) = match query.after {
+        Some(_) => (query.before, Some(seq)),
+        None => (Some(seq), None),
+    };
+    let mut parameters = form_urlencoded::Serializer::new(String::new());
+    for topic in &query.topics {
+        parameters.append_pair("topic", topic);
+    }
+    for (name, time) in [("since", query.since), ("until", query.until)] {
+        if let Some(time) = time {
+            parameters.append_pair(name, &time.to_string());
+        }
+    }
+    parameters.append_pair("limit", &query.limit.to_string());
+    for (name, seq) in [("before", before), ("after", after)] {
+        if let Some(seq) = seq {
+            parameters.append_pair(name, &seq.to_string());
+        }
+    }
+    format!("<{path}?{}>; rel=\"next\"", parameters.finish())
+}

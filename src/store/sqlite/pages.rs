@@ -1,0 +1,137 @@
+//! Pages of events.
+
+use sqlx::{AssertSqlSafe, Row, SqlitePool};
+
+use super::{
+    json::{from_json, to_json},
+    ledger::place,
+};
+use crate::store::{
+    LedgerRecord, PAGE_BYTES_MAX, Page, PageQuery,
+    plan::{PagePlan, Survey, TopicPlan},
+    rows,
+};
+
+pub(super) async fn page(
+    pool: &SqlitePool,
+    ledger: &LedgerRecord,
+    query: &PageQuery,
+) -> sqlx::Result<Option<Page>> {
+    let plan = if query.needs_survey() {
+        let Some(survey) = survey(pool, ledger, query).await? else { return Ok(None) };
+        PagePlan::surveyed(query, &survey)
+    } else {
+        PagePlan::direct(query)
+    };
+    let namespace_no = ledger.key.namespace_no;
+    let (after, before) = plan.range();
+    let mut statement = sqlx::query(AssertSqlSafe(page_sql(&plan)))
+        .bind(namespace_no)
+        .bind(ledger.key.ledger_id)
+        .bind(place(namespace_no, before))
+        .bind(place(namespace_no, after))
+        .bind(plan.limit as i64)
+        .bind(PAGE_BYTES_MAX as i64);
+    match plan.topics {
+        TopicPlan::All => {}
+        TopicPlan::One(topic) => statement = statement.bind(topic),
+        TopicPlan::Each(topics) | TopicPlan::Scan(topics) => statement = statement.bind(to_json(&topics)?),
+    }
+    let rows = statement.fetch_all(pool).await?;
+    rows::page(&plan, &rows)
+}
+
+/// Sums up the sizes before it reads any payload: a page ends where it would exceed its limit.
+fn page_sql(plan: &PagePlan<'_>) -> String {
+    let direction = plan.direction();
+    let candidates = candidates_sql(plan);
+    format!(
+        "SELECT page.*, found, last_seq AS head FROM ledgers LEFT JOIN (
+             SELECT events.*, topic, found FROM (
+                 SELECT place, count(*) OVER () AS found, row_number() OVER running AS number,
+                     sum(bytes) OVER running AS bytes_so_far
+                 FROM ({candidates})
+                 WINDOW running AS (ORDER BY place {direction} ROWS UNBOUNDED PRECEDING)
+             ) AS sized
+             CROSS JOIN stored_events AS events USING (place)
+             CROSS JOIN topics ON topics.namespace_no = $1 AND topics.topic_no = events.topic_no
+             WHERE number <= $5 AND (number = 1 OR bytes_so_far <= $6)
+         ) AS page ON true
+         WHERE ledgers.namespace_no = $1 AND ledgers.ledger_id = $2
+         ORDER BY page.place {direction}"
+    )
+}
+
+/// The places and sizes of the first events that match, and of one more.
+fn candidates_sql(plan: &PagePlan<'_>) -> String {
+    let direction = plan.direction();
+    let topic_filter = match plan.topics {
+        TopicPlan::All => "",
+        TopicPlan::One(_) => {
+            "AND namespace_no = $1
+             AND topic_no = (SELECT topic_no FROM topics WHERE namespace_no = $1 AND topic = $7)"
+        }
+        // With the plus sign the range is read, and not all events of these topics.
+        TopicPlan::Scan(_) => {
+            "AND +topic_no IN (
+                 SELECT topic_no FROM json_each($7) AS given CROSS JOIN topics
+                 WHERE namespace_no = $1 AND topic = given.value)"
+        }
+        // A sub-select for each topic, whose places json_each takes apart, stands for a lateral join.
+        TopicPlan::Each(_) => {
+            return format!(
+                "SELECT place, octet_length(payload) + octet_length(event_id || source) AS bytes FROM (
+                     SELECT chosen.value AS chosen_place
+                     FROM json_each($7) AS given CROSS JOIN topics CROSS JOIN json_each((
+                         SELECT json_group_array(place) FROM (
+                             SELECT place FROM stored_events
+                             WHERE namespace_no = $1 AND topic_no = topics.topic_no AND place < $3 AND place > $4
+                             ORDER BY place {direction} LIMIT $5 + 1
+                         )
+                     )) AS chosen
+                     WHERE topics.namespace_no = $1 AND topics.topic = given.value
+                     ORDER BY chosen.value {direction} LIMIT $5 + 1
+                 ) CROSS JOIN stored_events ON place = chosen_place"
+            );
+        }
+    };
+    format!(
+        "SELECT place, octet_length(payload) + octet_length(event_id || source) AS bytes
+         FROM stored_events WHERE place < $3 AND place > $4 {topic_filter}
+         ORDER BY place {direction} LIMIT $5 + 1"
+    )
+}
+
+/// `received_at` rises with `seq`, so a bound is found by halving the range: the events up to `low` were received before
+/// it, and those behind `high` were not.
+async fn survey(pool: &SqlitePool, ledger: &LedgerRecord, query: &PageQuery) -> sqlx::Result<Option<Survey>> {
+    let times: Vec<i64> = query.times().map(|time| time.unix_micros()).collect();
+    // One topic is always looked up.
+    let topics = if query.topics.len() > 1 { &query.topics[..] } else { &[] };
+    let row = sqlx::query(
+        "WITH RECURSIVE halves (number, bound, low, high) AS (
+             SELECT given.key, given.value, 0, last_seq FROM ledgers CROSS JOIN json_each($3) AS given
+             WHERE namespace_no = $1
+             UNION ALL
+             SELECT number, bound, iif(earlier, middle, low), iif(earlier, high, middle - 1)
+             FROM (
+                 SELECT *, (SELECT received_at < bound FROM stored_events WHERE place = $5 + middle) AS earlier
+                 FROM (SELECT *, (low + high + 1) / 2 AS middle FROM halves WHERE low < high)
+             )
+         )
+         SELECT last_seq AS head,
+             (SELECT json_group_array(low) FROM (SELECT low FROM halves WHERE low = high ORDER BY number))
+                 AS received_before,
+             (SELECT json_group_array(unique_events) FROM json_each($4) AS given CROSS JOIN topics
+              WHERE namespace_no = $1 AND topic = given.value) AS topic_events
+         FROM ledgers WHERE namespace_no = $1 AND ledger_id = $2",
+    )
+    .bind(ledger.key.namespace_no)
+    .bind(ledger.key.ledger_id)
+    .bind(to_json(&times)?)
+    .bind(to_json(&topics)?)
+    .bind(place(ledger.key.namespace_no, 0))
+    .fetch_optional(pool)
+    .await?;
+    row.as_ref().map(|row| rows::survey(row, |row, column| from_json(row.try_get(column)?))).transpose()
+}
