@@ -13,6 +13,7 @@ mod query;
 mod body;
 mod publish;
 mod events;
+mod topics;
 mod stats;
 mod health;
 mod metered_body;

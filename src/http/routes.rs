@@ -2,7 +2,9 @@
 
 use actix_web::{Handler, Route, dev::HttpServiceFactory, middleware::from_fn, web};
 
-use super::{events, health, namespaces, problem::Problem, publish, stats, unread_guard::leave_unread};
+use super::{
+    events, health, namespaces, problem::Problem, publish, stats, topics, unread_guard::leave_unread,
+};
 
 /// What orchestrators and balancers ask, and is answered whatever else is going on.
 pub(super) const PROBES: [&str; 3] = ["/livez", "/readyz", "/health"];
@@ -39,6 +41,7 @@ fn ledger(service: &mut web::ServiceConfig) {
         )
         .service(reading("/events", events::page))
         .service(reading("/events/{event_id:.*}", events::event))
+        .service(reading("/topics", topics::list))
         .service(reading("/stats", stats::stats));
 }
 

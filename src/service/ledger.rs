@@ -7,7 +7,7 @@ use crate::{
     actors::{CountersReport, MetricsReport, PublishError, PublishRequest},
     event::{DedupScope, Event, Outcome},
     ledger::{BytesPermit, OpenLedger, Overloaded},
-    store::{LedgerRecord, Page, PageQuery, Store, StoreError, StoredEvent, Totals},
+    store::{LedgerRecord, Page, PageQuery, Store, StoreError, StoredEvent, TopicInfo, TopicQuery, Totals},
 };
 
 /// One ledger of a running service; a clone is the same one.
@@ -15,6 +15,13 @@ use crate::{
 pub struct Ledger {
     service: Service,
     open: Arc<OpenLedger>,
+}
+
+/// One page of topics.
+pub struct TopicPage {
+    pub topics: Vec<TopicInfo>,
+    /// Whether others follow.
+    pub more: bool,
 }
 
 /// A ledger's counters, and what this node tells of itself.
@@ -98,6 +105,24 @@ impl Ledger {
             reads.load(store.reads.event(&ledger, &event_id, topic.as_deref())).await
         };
         self.read(READ_TIMEOUT, read).await.map(Loaded::found)
+    }
+
+    /// One page of topics, by name.
+    pub async fn topics(&self, query: TopicQuery) -> Result<Loaded<TopicPage>, NamespaceError> {
+        let reads = self.service.0.large_work.reads();
+        let limit = query.limit;
+        let read = async move |store: Store, ledger: LedgerRecord| {
+            // One more shows whether others follow.
+            let query = TopicQuery { limit: limit + 1, ..query };
+            let topics = async {
+                let mut topics = store.reads.topics(&ledger, &query).await?;
+                let more = topics.len() > limit;
+                topics.truncate(limit);
+                Ok(TopicPage { topics, more })
+            };
+            reads.load(topics).await
+        };
+        self.read(READ_TIMEOUT, read).await
     }
 
     /// The counters, which include all that was committed before the call, on every node.

@@ -21,7 +21,7 @@ use tokio::sync::Notify;
 use self::{directory::Directory, large_work::LargeWork};
 pub use self::{
     large_work::{Loaded, WorkInterrupted},
-    ledger::{Ledger, LedgerReport},
+    ledger::{Ledger, LedgerReport, TopicPage},
     namespaces::{Created, NamespaceError, NamespacePage},
 };
 use crate::{

@@ -8,6 +8,7 @@ mod crashing;
 mod read;
 mod page;
 mod plan;
+mod topics;
 mod position;
 mod control;
 mod open;
@@ -30,6 +31,7 @@ pub use self::{
     page::{Page, PageQuery, StoredEvent, StoredId},
     position::{Head, LedgerMark, TopicTotal, Totals},
     read::{PAGE_BYTES_MAX, ReadStore, TOPICS_SHOWN_MAX},
+    topics::{TopicInfo, TopicQuery},
 };
 
 /// An open database; a clone is the same one.

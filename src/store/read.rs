@@ -2,7 +2,10 @@
 
 use async_trait::async_trait;
 
-use super::{Head, LedgerMark, LedgerRecord, Page, PageQuery, StoreError, StoredEvent, StoredId, Totals};
+use super::{
+    Head, LedgerMark, LedgerRecord, Page, PageQuery, StoreError, StoredEvent, StoredId, TopicInfo,
+    TopicQuery, Totals,
+};
 
 /// Topics that [`Totals`] holds at most: those that were first used last.
 pub const TOPICS_SHOWN_MAX: usize = 1_000;
@@ -24,6 +27,9 @@ pub trait ReadStore: Send + Sync {
         event_id: &str,
         topic: Option<&str>,
     ) -> Result<Option<StoredEvent>, StoreError>;
+
+    /// Some topics, ordered by name, with their exact counts.
+    async fn topics(&self, ledger: &LedgerRecord, query: &TopicQuery) -> Result<Vec<TopicInfo>, StoreError>;
 
     /// The newest commit.
     async fn head(&self, ledger: &LedgerRecord) -> Result<Head, StoreError>;

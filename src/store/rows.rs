@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::{
     Damage, Head, LedgerKey, LedgerMark, LedgerRecord, NamespaceInfo, Page, StoreError, StoredEvent,
-    StoredId, TopicTotal, Totals,
+    StoredId, TopicInfo, TopicTotal, Totals,
     plan::{PagePlan, Survey},
 };
 use crate::event::{DedupScope, IDENTITY_KEY_BYTES, Timestamp};
@@ -206,6 +206,34 @@ where
         received_before: counts("received_before")?,
         topic_events: counts("topic_events")?,
     })
+}
+
+/// Topics, of one row each, or one without a topic where none matches; no row at all means that the ledger is gone.
+pub(super) fn topics<'r, R: Row>(rows: &'r [R]) -> sqlx::Result<Option<Vec<TopicInfo>>>
+where
+    &'static str: ColumnIndex<R>,
+    i64: Column<'r, R::Database>,
+    Option<i64>: Column<'r, R::Database>,
+    Option<String>: Column<'r, R::Database>,
+{
+    if rows.is_empty() {
+        return Ok(None);
+    }
+    let mut topics = Vec::with_capacity(rows.len());
+    for row in rows {
+        let Some(topic) = row.try_get("topic")? else { continue };
+        let seq = |column| row.try_get::<Option<i64>, _>(column)?.map(from_sql).transpose();
+        let (first_seq, last_seq) = (seq("first_seq")?, seq("last_seq")?);
+        topics.push(TopicInfo {
+            topic,
+            unique: from_sql(row.try_get("unique_events")?)?,
+            duplicates: from_sql(row.try_get("duplicate_events")?)?,
+            first_seq,
+            last_seq,
+            last_received_at: last_seq.map(|_| moment("last_received_at", row)).transpose()?,
+        });
+    }
+    Ok(Some(topics))
 }
 
 /// All counters, of one row a topic shown, or one without a topic where none was used yet; no row at all means that the

@@ -30,6 +30,7 @@ mod quarantine;
 mod random_input;
 mod reading;
 mod reads_head;
+mod reads_listing;
 mod reads_times;
 mod reads_topics;
 mod restart;

@@ -24,7 +24,7 @@ use sekali::{
         AppendGroup, AppendOutcome, AppendStore, Committed, ControlStore, CreateOutcome, DEFAULT_NAMESPACE,
         GroupResult, Head, LedgerKey, LedgerMark, LedgerRecord, NamespaceInfo, NamespaceQuery, Page,
         PageQuery, ReadStore, Store, StoreError, StoreWriter, StoredEvent, StoredId, Swept, TopicCount,
-        TopicTotal, Totals,
+        TopicInfo, TopicQuery, TopicTotal, Totals,
     },
 };
 use serde_json::{Value, json};
@@ -312,6 +312,14 @@ impl AppendStore for FaultyStore {
 impl ReadStore for FaultyStore {
     async fn page(&self, _ledger: &LedgerRecord, _query: &PageQuery) -> Result<Page, StoreError> {
         unreachable!("nobody reads pages here")
+    }
+
+    async fn topics(
+        &self,
+        _ledger: &LedgerRecord,
+        _query: &TopicQuery,
+    ) -> Result<Vec<TopicInfo>, StoreError> {
+        unreachable!("nobody lists topics here")
     }
 
     async fn event(

@@ -12,6 +12,7 @@ mod topics;
 mod insert;
 mod reads;
 mod pages;
+mod listing;
 mod json;
 mod clock;
 mod error;
@@ -36,7 +37,7 @@ use self::{
 use super::{
     AppendStore, ControlStore, CreateOutcome, DEFAULT_NAMESPACE, Head, LedgerMark, LedgerRecord,
     NamespaceInfo, NamespaceQuery, OpenError, OpenOptions, Page, PageQuery, ReadStore, StoreError,
-    StoreWriter, StoredEvent, StoredId, Swept, Totals,
+    StoreWriter, StoredEvent, StoredId, Swept, TopicInfo, TopicQuery, Totals,
     open::{check_scope, default_of},
     rows::or_gone,
 };
@@ -172,6 +173,10 @@ impl ReadStore for SqliteStore {
         topic: Option<&str>,
     ) -> Result<Option<StoredEvent>, StoreError> {
         or_gone(reads::event(self.pool()?, ledger, event_id, topic).await.map_err(store_error))
+    }
+
+    async fn topics(&self, ledger: &LedgerRecord, query: &TopicQuery) -> Result<Vec<TopicInfo>, StoreError> {
+        or_gone(listing::topics(self.pool()?, ledger, query).await.map_err(store_error))
     }
 
     async fn head(&self, ledger: &LedgerRecord) -> Result<Head, StoreError> {

@@ -42,6 +42,7 @@ fn names_that_cannot_be_are_refused_with_the_rule_on_every_route() {
                 ("POST", "/publish"),
                 ("GET", "/events"),
                 ("GET", "/events/a"),
+                ("GET", "/topics"),
                 ("GET", "/stats"),
             ] {
                 let problem = send(client, method, &format!("/namespaces/{name}{path}")).await.problem(422);
