@@ -3,11 +3,13 @@
 //! Parsing is validating: an [`Event`] that exists obeys every rule, so nothing below asks again.
 
 mod batch;
+mod filter;
 mod identity;
 mod json;
 mod timestamp;
 
 pub use batch::{BatchError, EventFault, json_text, parse_batch};
+pub use filter::{CONDITIONS_MAX, Condition, ConditionFault, Filter, ShownEvent};
 pub use identity::{DedupScope, Digest, DigestMap, Digester, IDENTITY_KEY_BYTES};
 pub use timestamp::{Timestamp, TimestampFault};
 

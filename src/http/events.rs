@@ -8,7 +8,7 @@ use percent_encoding::percent_decode_str;
 
 use self::{
     json::{json_bytes, page_json, write_event},
-    query::{next_link, page_parameters, page_query, topic_of},
+    query::{filter, next_link, page_parameters, page_query, topic_of},
 };
 use super::{
     gate::Gate, metered_body::MeteredBody, namespace, peer::peer, problem::Problem, query::Parameters,
@@ -30,12 +30,12 @@ pub(super) async fn page(request: HttpRequest, gate: web::Data<Gate>) -> Result<
     if let Some(event_id) = parameters.text("event_id") {
         return event_as_page(&request, service, &ledger, &parameters, event_id).await;
     }
-    let query = page_query(&parameters)?;
-    let page = ledger.page(query.clone()).await?;
+    let (query, filter) = (page_query(&parameters)?, filter(&parameters)?);
+    let page = ledger.page(query.clone(), filter.clone()).await?;
     let mut response = HttpResponse::Ok();
     response.content_type("application/json").insert_header((HEAD, page.head));
     if let Some(seq) = page.next {
-        response.insert_header((header::LINK, next_link(request.path(), &query, seq)));
+        response.insert_header((header::LINK, next_link(request.path(), &query, &filter, seq)));
     }
     let permit = service.admit_answer(peer(&request), json_bytes(&page.events))?;
     Ok(response.body(MeteredBody::build(service, permit, move || page_json(&page.events)).await?))

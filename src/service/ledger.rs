@@ -2,10 +2,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Loaded, NamespaceError, NodeReport, READ_TIMEOUT, REPORT_TIMEOUT, STATS_TIMEOUT, Service};
+use super::{
+    Loaded, NamespaceError, NodeReport, READ_TIMEOUT, REPORT_TIMEOUT, STATS_TIMEOUT, Service, filtering,
+};
 use crate::{
     actors::{CountersReport, MetricsReport, PublishError, PublishRequest},
-    event::{DedupScope, Event, Outcome},
+    event::{DedupScope, Event, Filter, Outcome},
     ledger::{BytesPermit, OpenLedger, Overloaded},
     store::{LedgerRecord, Page, PageQuery, Store, StoreError, StoredEvent, TopicInfo, TopicQuery, Totals},
 };
@@ -85,11 +87,11 @@ impl Ledger {
         reply
     }
 
-    /// One page of events.
-    pub async fn page(&self, query: PageQuery) -> Result<Loaded<Page>, NamespaceError> {
+    /// One page of the events that pass.
+    pub async fn page(&self, query: PageQuery, filter: Filter) -> Result<Loaded<Page>, NamespaceError> {
         let reads = self.service.0.large_work.reads();
         let read = async move |store: Store, ledger: LedgerRecord| {
-            reads.load(store.reads.page(&ledger, &query)).await
+            reads.load(filtering::page(&*store.reads, &ledger, &query, &filter)).await
         };
         self.read(READ_TIMEOUT, read).await
     }

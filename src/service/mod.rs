@@ -3,6 +3,7 @@
 mod directory;
 mod namespaces;
 mod ledger;
+mod filtering;
 mod large_work;
 mod tasks;
 

@@ -1,6 +1,6 @@
 //! What readers ask for, and what they get.
 
-use crate::event::Timestamp;
+use crate::event::{ShownEvent, Timestamp};
 
 /// Which events to read: those with `after` < `seq` < `before`, received from `since` on and before `until`, of these
 /// topics.
@@ -20,6 +20,15 @@ impl PageQuery {
     /// Whether the ledger has to be surveyed before the page can be planned.
     pub(super) fn needs_survey(&self) -> bool {
         self.topics.len() > 1 || self.times().next().is_some()
+    }
+
+    /// The same question from where a page of it ended.
+    pub fn goes_on_at(&self, seq: u64) -> Self {
+        let (before, after) = match self.after {
+            Some(_) => (self.before, Some(seq)),
+            None => (Some(seq), None),
+        };
+        Self { before, after, ..self.clone() }
     }
 
     /// The times that bound the page.
@@ -51,6 +60,26 @@ pub struct StoredEvent {
     pub payload: String,
     /// The store's clock when it was appended; it never runs backwards against `seq`.
     pub received_at: Timestamp,
+}
+
+impl StoredEvent {
+    /// The event, for a filter.
+    pub fn shown(&self) -> ShownEvent<'_> {
+        ShownEvent {
+            seq: self.seq,
+            topic: &self.topic,
+            event_id: &self.event_id,
+            timestamp: self.timestamp,
+            source: &self.source,
+            payload: &self.payload,
+            received_at: self.received_at,
+        }
+    }
+
+    /// Bytes of all that is stored of it.
+    pub fn bytes(&self) -> usize {
+        self.topic.len() + self.event_id.len() + self.source.len() + self.payload.len()
+    }
 }
 
 /// The identity of a stored event, and its `seq`.

@@ -29,6 +29,7 @@ mod publish_command;
 mod quarantine;
 mod random_input;
 mod reading;
+mod reads_filter;
 mod reads_head;
 mod reads_listing;
 mod reads_times;

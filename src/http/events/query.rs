@@ -1,13 +1,13 @@
 //! The parameters of GET /events, and the link to the next page.
 
 use crate::{
-    event::{Timestamp, check_name},
+    event::{CONDITIONS_MAX, Condition, Filter, Timestamp, check_name},
     http::{problem::Problem, query::Parameters},
     store::PageQuery,
 };
 
 /// The parameters of a page that one event by its id cannot have.
-pub(super) const PAGE_ALONE: [&str; 5] = ["limit", "before", "after", "since", "until"];
+pub(super) const PAGE_ALONE: [&str; 6] = ["limit", "before", "after", "since", "until", "where"];
 
 const LIMIT_DEFAULT: u64 = 100;
 const LIMIT_MAX: u64 = 1_000;
@@ -18,8 +18,8 @@ const SEQ_MAX: u64 = i64::MAX as u64;
 
 /// Reads the query string of a page, or of an event by its id.
 pub(super) fn page_parameters(query: &str) -> Result<Parameters, Problem> {
-    let once = [&PAGE_ALONE[..], &["event_id"]].concat();
-    Parameters::parse_lists(query, &once, &[("topic", TOPICS_MAX)])
+    let once = ["limit", "before", "after", "since", "until", "event_id"];
+    Parameters::parse_lists(query, &once, &[("topic", TOPICS_MAX), ("where", CONDITIONS_MAX)])
 }
 
 pub(super) fn page_query(parameters: &Parameters) -> Result<PageQuery, Problem> {
@@ -31,6 +31,13 @@ pub(super) fn page_query(parameters: &Parameters) -> Result<PageQuery, Problem> 
         until: time(parameters, "until")?,
         limit: parameters.number("limit", 1..=LIMIT_MAX)?.unwrap_or(LIMIT_DEFAULT) as usize,
     })
+}
+
+/// What the events of the page must hold.
+pub(super) fn filter(parameters: &Parameters) -> Result<Filter, Problem> {
+    let wrong = |fault| Problem::invalid_parameter(format!("`where` {fault}"));
+    let conditions = parameters.texts("where").map(|text| Condition::parse(text).map_err(wrong));
+    Ok(Filter::new(conditions.collect::<Result<_, _>>()?))
 }
 
 fn time(parameters: &Parameters, name: &str) -> Result<Option<Timestamp>, Problem> {
@@ -53,11 +60,8 @@ fn topic(name: &str) -> Result<String, Problem> {
 }
 
 /// RFC 8288: the same question, from where this page ended.
-pub(super) fn next_link(path: &str, query: &PageQuery, seq: u64) -> String {
-    let (before, after) = match query.after {
-        Some(_) => (query.before, Some(seq)),
-        None => (Some(seq), None),
-    };
+pub(super) fn next_link(path: &str, query: &PageQuery, filter: &Filter, seq: u64) -> String {
+    let query = query.goes_on_at(seq);
     let mut parameters = form_urlencoded::Serializer::new(String::new());
     for topic in &query.topics {
         parameters.append_pair("topic", topic);
@@ -67,8 +71,11 @@ pub(super) fn next_link(path: &str, query: &PageQuery, seq: u64) -> String {
             parameters.append_pair(name, &time.to_string());
         }
     }
+    for condition in filter.conditions() {
+        parameters.append_pair("where", &condition.to_string());
+    }
     parameters.append_pair("limit", &query.limit.to_string());
-    for (name, seq) in [("before", before), ("after", after)] {
+    for (name, seq) in [("before", query.before), ("after", query.after)] {
         if let Some(seq) = seq {
             parameters.append_pair(name, &seq.to_string());
         }
