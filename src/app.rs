@@ -152,7 +152,7 @@ async fn run(config: Config, hooks: Hooks, mut stops: Stops) -> Result<(), AppEr
         Some(decorate) => decorate(store),
         None => store,
     };
-    let limits = service_limits(&config, hooks.restarts);
+    let limits = service_limits(&config, connections_max, hooks.restarts);
     let service = Service::start(store, limits, hooks.log_lines_lost).map_err(AppError::Runtime)?;
     // The first request to `default` then finds it open, with warm windows. One that cannot be opened yet is asked for
     // again by whoever needs it.
@@ -254,12 +254,13 @@ fn server_config(config: &Config, connections_max: usize) -> ServerConfig {
             batch_events_max: config.batch_events_max,
             body_timeout: config.body_timeout,
             publish_timeout: config.publish_timeout,
+            wait_max: config.wait_max,
             started: std::time::Instant::now(),
         },
     }
 }
 
-fn service_limits(config: &Config, restarts: RestartPolicy) -> ServiceLimits {
+fn service_limits(config: &Config, connections_max: usize, restarts: RestartPolicy) -> ServiceLimits {
     ServiceLimits {
         shards: config.shards,
         window_ids: config.window_ids,
@@ -273,6 +274,8 @@ fn service_limits(config: &Config, restarts: RestartPolicy) -> ServiceLimits {
         group_bytes_max: config.group_bytes_max,
         namespaces_max: config.namespaces_max,
         topics_max: config.topics_max,
+        // Who waits holds a connection, and one peer has half of them: the others still find a place.
+        waits_max: (connections_max - connections_max / 4).max(1),
         // Who waits for an unavailable store is told so before its own timeout.
         store_patience: (config.publish_timeout / 2).min(STORE_PATIENCE_MAX),
         restarts,

@@ -1,6 +1,6 @@
 //! Flags and environment variables as text, and the checks that turn them into values.
 
-use std::thread;
+use std::{thread, time::Duration};
 
 use clap::Args;
 
@@ -9,6 +9,8 @@ use super::{Config, DatabaseConfig, LogConfig, LogFormat, WrongValue, values};
 const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
 const GIB: usize = 1 << 30;
+/// The longest wait that a reader may ask for.
+const WAIT_MAX: Duration = Duration::from_secs(60);
 
 /// The arguments of `sekali serve`, not yet checked.
 #[derive(Args, Clone)]
@@ -107,6 +109,11 @@ pub struct ServeArgs {
     #[arg(value_name = "TIME", default_value = "10s")]
     publish_timeout: String,
 
+    /// Longest wait of a reader for an event (?wait=), then an empty page; 1ms to 60s
+    #[arg(long, env = "SEKALI_WAIT_MAX", hide_env_values = true)]
+    #[arg(value_name = "TIME", default_value = "60s")]
+    wait_max: String,
+
     /// Longest wait for a request's body, then 408; 1ms to 1h
     #[arg(long, env = "SEKALI_BODY_TIMEOUT", hide_env_values = true)]
     #[arg(value_name = "TIME", default_value = "10s")]
@@ -155,10 +162,20 @@ impl ServeArgs {
             cors_origins: values::origins("cors-origin", self.cors_origin.as_deref())?,
             http_workers: whole_or_cores("http-workers", self.http_workers.as_deref())?,
             publish_timeout: values::duration("publish-timeout", &self.publish_timeout)?,
+            wait_max: self.check_wait_max()?,
             body_timeout: values::duration("body-timeout", &self.body_timeout)?,
             drain_timeout: values::duration("drain-timeout", &self.drain_timeout)?,
             client_idle_timeout: values::duration("client-idle-timeout", &self.client_idle_timeout)?,
         })
+    }
+
+    /// Balancers cut longer waits off.
+    fn check_wait_max(&self) -> Result<Duration, WrongValue> {
+        let time = values::duration("wait-max", &self.wait_max)?;
+        if time > WAIT_MAX {
+            return Err(WrongValue::new("wait-max", "a time from 1ms to 60s", &self.wait_max));
+        }
+        Ok(time)
     }
 
     /// A batch of the largest size must fit; otherwise it is refused as overload at every attempt.

@@ -62,6 +62,8 @@ pub struct Config {
     pub http_workers: usize,
     /// Longest wait of a publish for its commit, then 503.
     pub publish_timeout: Duration,
+    /// Longest wait of a reader for an event, at most 60 s.
+    pub wait_max: Duration,
     /// Longest wait for a request's body, then 408.
     pub body_timeout: Duration,
     /// Longest wait for requests under way when the service stops.
@@ -178,6 +180,7 @@ mod tests {
         assert_eq!((config.group_events_max, config.group_bytes_max), (8_000, 8 << 20));
         assert_eq!((config.read_connections, config.connections_max), (4, 8_192));
         assert_eq!(config.publish_timeout, Duration::from_secs(10));
+        assert_eq!(config.wait_max, Duration::from_secs(60));
         assert_eq!(config.body_timeout, Duration::from_secs(10));
         assert_eq!(config.drain_timeout, Duration::from_secs(10));
         assert_eq!(config.client_idle_timeout, Duration::from_secs(75));

@@ -74,6 +74,13 @@ impl Timestamp {
         }
     }
 
+    /// This machine's time.
+    pub fn now() -> Self {
+        let micros = OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000;
+        let unix_micros = i64::try_from(micros).unwrap_or(LATEST_MICROS);
+        Self { unix_micros: unix_micros.clamp(EARLIEST_MICROS, LATEST_MICROS) }
+    }
+
     /// Microseconds since 1970-01-01T00:00:00Z, negative before it.
     pub fn unix_micros(self) -> i64 {
         self.unix_micros

@@ -8,10 +8,10 @@ use percent_encoding::percent_decode_str;
 
 use self::{
     json::{json_bytes, page_json, write_event},
-    query::{filter, next_link, page_parameters, page_query, topic_of},
+    query::{Wait, filter, next_link, page_parameters, page_query, topic_of, wait},
 };
 use super::{
-    gate::Gate, metered_body::MeteredBody, namespace, peer::peer, problem::Problem, query::Parameters,
+    Limits, gate::Gate, metered_body::MeteredBody, namespace, peer::peer, problem::Problem, query::Parameters,
 };
 use crate::{
     event::{DedupScope, check_name},
@@ -23,7 +23,11 @@ use crate::{
 const HEAD: &str = "sekali-head";
 
 /// One page of events, with a link to the next one while there is more; or the event with one id as an array.
-pub(super) async fn page(request: HttpRequest, gate: web::Data<Gate>) -> Result<HttpResponse, Problem> {
+pub(super) async fn page(
+    request: HttpRequest,
+    gate: web::Data<Gate>,
+    limits: web::Data<Limits>,
+) -> Result<HttpResponse, Problem> {
     let service = gate.pass()?;
     let ledger = namespace::ledger(&request, service).await?;
     let parameters = page_parameters(request.query_string())?;
@@ -31,9 +35,15 @@ pub(super) async fn page(request: HttpRequest, gate: web::Data<Gate>) -> Result<
         return event_as_page(&request, service, &ledger, &parameters, event_id).await;
     }
     let (query, filter) = (page_query(&parameters)?, filter(&parameters)?);
-    let page = ledger.page(query.clone(), filter.clone()).await?;
+    let Wait { time, is_preferred } = wait(&request, &parameters)?;
+    let time = time.min(limits.wait_max);
+    let page = ledger.page_within(query.clone(), filter.clone(), time, gate.draining()).await?;
     let mut response = HttpResponse::Ok();
     response.content_type("application/json").insert_header((HEAD, page.head));
+    if is_preferred {
+        response.insert_header(("preference-applied", format!("wait={}", time.as_secs())));
+        response.insert_header((header::VARY, "prefer"));
+    }
     if let Some(seq) = page.next {
         response.insert_header((header::LINK, next_link(request.path(), &query, &filter, seq)));
     }

@@ -10,6 +10,7 @@ mod gate;
 mod namespace;
 mod namespaces;
 mod query;
+mod preferences;
 mod body;
 mod publish;
 mod events;
@@ -40,6 +41,8 @@ pub struct Limits {
     pub body_timeout: Duration,
     /// Time from the end of a publish's body to its answer.
     pub publish_timeout: Duration,
+    /// The longest wait of a reader for an event.
+    pub wait_max: Duration,
     /// When the service started.
     pub started: Instant,
 }

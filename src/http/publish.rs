@@ -12,6 +12,7 @@ use super::{
     metered_body::MeteredBody,
     namespace,
     peer::peer,
+    preferences::preferences,
     problem::Problem,
     unread_guard::refuse,
 };
@@ -53,7 +54,7 @@ async fn store(
     if gate.is_draining() {
         return Err(Problem::draining());
     }
-    let minimal = prefers_minimal(request);
+    let minimal = preferences(request).any(|preference| preference == "return=minimal");
     // The answer names each event, and the events themselves go to the store.
     let event_ids: Vec<ByteString> =
         if minimal { Vec::new() } else { events.iter().map(|event| event.event_id().clone()).collect() };
@@ -67,21 +68,6 @@ async fn store(
         response.insert_header(("preference-applied", "return=minimal"));
     }
     Ok(response.content_type("application/json").body(answer))
-}
-
-/// Whether the client asked for counts alone (RFC 7240).
-fn prefers_minimal(request: &HttpRequest) -> bool {
-    request
-        .headers()
-        .get_all("prefer")
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|preference| preference.split(';').next())
-        .any(|preference| {
-            let preference: String = preference.split_whitespace().collect();
-            preference.eq_ignore_ascii_case("return=minimal")
-                || preference.eq_ignore_ascii_case("return=\"minimal\"")
-        })
 }
 
 #[derive(Serialize)]

@@ -3,6 +3,7 @@
 //! - `open_ledger`: a ledger that is open here.
 //! - `admission`: limits on what is in flight.
 //! - `peer`: a client, as the limits know it.
+//! - `news`: wakes the readers that wait.
 //! - `position`: the last commit seen, and what follows from a restored database.
 //! - `ledger_health`, `store_health`: whether one ledger, and whether the database takes writes.
 
@@ -10,6 +11,7 @@ mod admission;
 mod budget;
 mod damage_log;
 mod ledger_health;
+mod news;
 mod open_ledger;
 mod peer;
 mod position;
@@ -20,6 +22,7 @@ pub use self::{
     budget::BytesPermit,
     damage_log::DamageLog,
     ledger_health::LedgerHealth,
+    news::{LedgerNews, NewsReader},
     open_ledger::{Admitted, OpenLedger},
     peer::Peer,
     position::{Epoch, LedgerPosition},

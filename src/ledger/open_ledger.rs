@@ -74,6 +74,7 @@ impl OpenLedger {
     /// The store has no such ledger any more.
     pub fn note_gone(&self) {
         self.gone.store(true, Ordering::Relaxed);
+        self.position.news.tell(0);
     }
 
     /// Whether the store said that it has no such ledger any more.

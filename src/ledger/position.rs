@@ -6,6 +6,7 @@
 
 use parking_lot::Mutex;
 
+use super::LedgerNews;
 use crate::store::{Head, LedgerMark};
 
 /// Tells apart what was learned before a ledger was opened or found to be restored, and after. Random, so that no two
@@ -25,37 +26,46 @@ impl Epoch {
 }
 
 /// Written by the ledger's writer alone; read by whoever admits requests.
-pub struct LedgerPosition(Mutex<(Head, Epoch)>);
+pub struct LedgerPosition {
+    seen: Mutex<(Head, Epoch)>,
+    /// For readers that wait.
+    pub news: LedgerNews,
+}
 
 impl LedgerPosition {
     /// The position of a ledger that is opened, and ends here.
     pub fn new(head: Head) -> Self {
-        Self(Mutex::new((head, Epoch::new())))
+        Self { seen: Mutex::new((head, Epoch::new())), news: LedgerNews::default() }
     }
 
     /// The newest commit that this node has seen, and the epoch in which it saw it.
     pub fn seen(&self) -> (LedgerMark, Epoch) {
-        let (head, epoch) = *self.0.lock();
+        let (head, epoch) = *self.seen.lock();
         (head.mark, epoch)
     }
 
     /// The same with its totals.
     pub fn head(&self) -> Head {
-        self.0.lock().0
+        self.seen.lock().0
     }
 
     /// What was known in an earlier epoch does not count.
     pub fn epoch(&self) -> Epoch {
-        self.0.lock().1
+        self.seen.lock().1
     }
 
     /// Moves on to a commit that is known to follow on the one that was seen.
     pub fn move_on(&self, head: Head) {
-        self.0.lock().0 = head;
+        let before = std::mem::replace(&mut self.seen.lock().0, head);
+        // A commit of duplicates alone is no news.
+        if before.last_seq != head.last_seq {
+            self.news.tell(head.last_seq);
+        }
     }
 
     /// Starts over with another ledger, which ends here.
     pub fn start_over(&self, found: Head) {
-        *self.0.lock() = (found, Epoch::new());
+        *self.seen.lock() = (found, Epoch::new());
+        self.news.tell(found.last_seq);
     }
 }

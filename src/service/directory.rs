@@ -58,6 +58,12 @@ impl Directory {
         self.ledgers.get(namespace).map(|entry| Arc::clone(&entry))
     }
 
+    /// The ledgers that readers wait for.
+    pub(super) fn with_readers(&self) -> Vec<Arc<OpenLedger>> {
+        let opened = self.ledgers.iter().filter_map(|entry| entry.get().cloned());
+        opened.filter(|open| open.position.news.has_readers()).collect()
+    }
+
     /// Forgets a ledger that is gone. Another one of that name stays.
     pub(super) fn remove(&self, ledger: &Arc<OpenLedger>) {
         self.ledgers.remove_if(&ledger.record.namespace, |_, entry| {

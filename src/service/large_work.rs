@@ -37,7 +37,14 @@ pub(super) struct LargeWork {
 #[derive(Debug)]
 pub struct Loaded<T> {
     value: T,
-    _place: OwnedSemaphorePermit,
+    _place: Option<OwnedSemaphorePermit>,
+}
+
+impl<T> Loaded<T> {
+    /// What is so small that it needs no place.
+    pub(super) fn small(value: T) -> Self {
+        Self { value, _place: None }
+    }
 }
 
 impl<T> Loaded<Option<T>> {
@@ -114,6 +121,6 @@ impl Places {
     /// Waits for a place, and then for what is `read`.
     pub(super) async fn load<T, E>(self, read: impl Future<Output = Result<T, E>>) -> Result<Loaded<T>, E> {
         let place = self.0.acquire_owned().await.expect("these places are never closed");
-        Ok(Loaded { value: read.await?, _place: place })
+        Ok(Loaded { value: read.await?, _place: Some(place) })
     }
 }

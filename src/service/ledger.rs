@@ -15,8 +15,8 @@ use crate::{
 /// One ledger of a running service; a clone is the same one.
 #[derive(Clone)]
 pub struct Ledger {
-    service: Service,
-    open: Arc<OpenLedger>,
+    pub(super) service: Service,
+    pub(super) open: Arc<OpenLedger>,
 }
 
 /// One page of topics.

@@ -3,6 +3,7 @@
 mod directory;
 mod namespaces;
 mod ledger;
+mod waiting;
 mod filtering;
 mod large_work;
 mod tasks;
@@ -17,13 +18,14 @@ use std::{
 };
 
 use ipnet::IpNet;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
 use self::{directory::Directory, large_work::LargeWork};
 pub use self::{
     large_work::{Loaded, WorkInterrupted},
     ledger::{Ledger, LedgerReport, TopicPage},
     namespaces::{Created, NamespaceError, NamespacePage},
+    waiting::PageError,
 };
 use crate::{
     actors::{ActorLimits, ActorName, ActorReport, Actors, Crash, RestartPolicy, Shared},
@@ -75,6 +77,8 @@ pub struct ServiceLimits {
     pub namespaces_max: usize,
     /// Topics that a namespace may have.
     pub topics_max: u32,
+    /// Readers that wait for an event.
+    pub waits_max: usize,
     /// How long a publish waits for a store that is unavailable.
     pub store_patience: Duration,
     /// How actors that crash are restarted.
@@ -94,6 +98,8 @@ struct Parts {
     log_lines_lost: LinesLost,
     large_work: LargeWork,
     namespaces_max: usize,
+    /// Places of readers that wait.
+    waits: Semaphore,
     /// Wakes the task that removes the rows of deleted namespaces.
     sweep_wanted: Arc<Notify>,
 }
@@ -179,11 +185,13 @@ impl Service {
             log_lines_lost,
             large_work: LargeWork::default(),
             namespaces_max: limits.namespaces_max,
+            waits: Semaphore::new(limits.waits_max),
             sweep_wanted,
             shared,
         }));
         let parts = Arc::downgrade(&service.0);
         service.0.actors.keep_running("pulse", tasks::feel_pulse(parts.clone()));
+        service.0.actors.keep_running("following of ledgers", tasks::follow_ledgers(parts.clone()));
         service.0.actors.keep_running("closing idle ledgers", tasks::close_idle_ledgers(parts));
         service.0.actors.keep_running("sweep of deleted namespaces", sweep);
         Ok(service)

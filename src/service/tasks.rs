@@ -1,5 +1,5 @@
-//! What the service does by itself: it asks the store whether it answers, closes ledgers that nobody uses, and removes
-//! the rows of namespaces that were deleted.
+//! What the service does by itself: it asks the store whether it answers, looks for other nodes' commits where readers
+//! wait, closes ledgers that nobody uses, and removes the rows of namespaces that were deleted.
 
 use std::{
     sync::{Arc, Weak},
@@ -13,12 +13,16 @@ use tokio::{
 use tracing::{info, warn};
 
 use super::{Parts, Service};
-use crate::store::{Store, StoreError, Swept};
+use crate::store::{LedgerKey, Store, StoreError, Swept};
 
 /// How often the store is asked whether it answers.
 const PULSE_INTERVAL: Duration = Duration::from_millis(500);
 /// How long it may take to answer.
 const PULSE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often the ledgers that readers wait for are looked at: other nodes tell nothing of their commits.
+const FOLLOW_INTERVAL: Duration = Duration::from_secs(1);
+/// How long one look may take.
+const FOLLOW_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often idle ledgers are looked for.
 const CLOSE_INTERVAL: Duration = Duration::from_secs(30);
 /// A ledger that nobody has used for so long is closed.
@@ -47,6 +51,31 @@ pub(super) async fn feel_pulse(service: Weak<Parts>) {
         // The writer and readiness report a store that is unavailable.
         if pulse.unwrap_or(Err(StoreError::TimedOut(PULSE_TIMEOUT))).is_ok() {
             health.note_answered();
+        }
+    }
+}
+
+/// Tells readers that wait of what other nodes have committed.
+pub(super) async fn follow_ledgers(service: Weak<Parts>) {
+    let mut looks = tokio::time::interval(FOLLOW_INTERVAL);
+    looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        looks.tick().await;
+        let Some(service) = service.upgrade().map(Service) else { continue };
+        let followed = service.0.directory.with_readers();
+        if followed.is_empty() {
+            continue;
+        }
+        let keys: Vec<LedgerKey> = followed.iter().map(|ledger| ledger.key()).collect();
+        let last_seqs =
+            service.ask_store(FOLLOW_TIMEOUT, async move |store| store.reads.last_seqs(&keys).await).await;
+        // The writer and readiness report a store that is unavailable.
+        let Ok(last_seqs) = last_seqs else { continue };
+        for ledger in followed {
+            match last_seqs.get(&ledger.key()) {
+                Some(last_seq) => ledger.position.news.tell_if_other(*last_seq),
+                None => service.note_gone(&ledger),
+            }
         }
     }
 }

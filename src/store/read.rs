@@ -1,9 +1,11 @@
 //! What readers ask of a ledger.
 
+use std::collections::HashMap;
+
 use async_trait::async_trait;
 
 use super::{
-    Head, LedgerMark, LedgerRecord, Page, PageQuery, StoreError, StoredEvent, StoredId, TopicInfo,
+    Head, LedgerKey, LedgerMark, LedgerRecord, Page, PageQuery, StoreError, StoredEvent, StoredId, TopicInfo,
     TopicQuery, Totals,
 };
 
@@ -14,7 +16,7 @@ pub const PAGE_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// Reads one ledger of a database; shared by all who read. Each method is one snapshot.
 ///
-/// Each but [`newest_ids`](ReadStore::newest_ids) returns [`StoreError::Gone`] where the number belongs to another ledger by now, or to none.
+/// Each but [`newest_ids`](ReadStore::newest_ids) and [`last_seqs`](ReadStore::last_seqs) returns [`StoreError::Gone`] where the number belongs to another ledger by now, or to none.
 #[async_trait]
 pub trait ReadStore: Send + Sync {
     /// One page of events.
@@ -33,6 +35,9 @@ pub trait ReadStore: Send + Sync {
 
     /// The newest commit.
     async fn head(&self, ledger: &LedgerRecord) -> Result<Head, StoreError>;
+
+    /// The newest `seq` of each of these ledgers, without those that are gone.
+    async fn last_seqs(&self, ledgers: &[LedgerKey]) -> Result<HashMap<LedgerKey, u64>, StoreError>;
 
     /// Whether the commit `seen` is still a part of the ledger. One that is far from the newest may be pruned,
     /// and then counts as missing.

@@ -1,5 +1,7 @@
 //! From the rows of either engine to the types of the store. Times are microseconds since 1970.
 
+use std::collections::{HashMap, HashSet};
+
 use serde_json::value::RawValue;
 use sqlx::{ColumnIndex, Database, Decode, FromRow, Row, Type};
 use uuid::Uuid;
@@ -94,6 +96,20 @@ pub(super) fn new_identity_key() -> sqlx::Result<[u8; IDENTITY_KEY_BYTES]> {
     let mut key = [0; IDENTITY_KEY_BYTES];
     getrandom::fill(&mut key).map_err(|error| sqlx::Error::Io(std::io::Error::other(error)))?;
     Ok(key)
+}
+
+/// The newest `seq` of each of the ledgers asked for; a row may be of another ledger with the number of one of them.
+pub(super) fn last_seqs(
+    asked: &[LedgerKey],
+    rows: Vec<(i32, Uuid, i64)>,
+) -> sqlx::Result<HashMap<LedgerKey, u64>> {
+    let found = rows.into_iter().map(|(namespace_no, ledger_id, last_seq)| {
+        Ok((LedgerKey { namespace_no, ledger_id }, from_sql(last_seq)?))
+    });
+    let mut found: HashMap<LedgerKey, u64> = found.collect::<sqlx::Result<_>>()?;
+    let asked: HashSet<&LedgerKey> = asked.iter().collect();
+    found.retain(|key, _| asked.contains(key));
+    Ok(found)
 }
 
 /// The answer to a question about one ledger: each is asked so that there is no row where the ledger is gone.

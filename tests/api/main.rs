@@ -34,6 +34,7 @@ mod reads_head;
 mod reads_listing;
 mod reads_times;
 mod reads_topics;
+mod reads_wait;
 mod restart;
 mod restored;
 mod scenarios;

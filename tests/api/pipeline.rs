@@ -171,6 +171,7 @@ impl Judge {
             ledger: key,
             writer_id: Uuid::new_v4(),
             group_no: 1,
+            waits_max: 1,
             topics_max: 1_000,
             seen: LedgerMark::default(),
             events: &[&event],
@@ -320,6 +321,10 @@ impl ReadStore for FaultyStore {
         _query: &TopicQuery,
     ) -> Result<Vec<TopicInfo>, StoreError> {
         unreachable!("nobody lists topics here")
+    }
+
+    async fn last_seqs(&self, _ledgers: &[LedgerKey]) -> Result<HashMap<LedgerKey, u64>, StoreError> {
+        unreachable!("nobody waits here")
     }
 
     async fn event(

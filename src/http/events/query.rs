@@ -1,24 +1,30 @@
 //! The parameters of GET /events, and the link to the next page.
 
+use std::time::Duration;
+
+use actix_web::HttpRequest;
+
 use crate::{
     event::{CONDITIONS_MAX, Condition, Filter, Timestamp, check_name},
-    http::{problem::Problem, query::Parameters},
+    http::{preferences::preferences, problem::Problem, query::Parameters},
     store::PageQuery,
 };
 
 /// The parameters of a page that one event by its id cannot have.
-pub(super) const PAGE_ALONE: [&str; 6] = ["limit", "before", "after", "since", "until", "where"];
+pub(super) const PAGE_ALONE: [&str; 7] = ["limit", "before", "after", "since", "until", "where", "wait"];
 
 const LIMIT_DEFAULT: u64 = 100;
 const LIMIT_MAX: u64 = 1_000;
 /// Topics of one page.
 const TOPICS_MAX: usize = 100;
+/// Seconds that a reader may ask to wait.
+const WAIT_SECONDS_MAX: u64 = 60;
 /// The highest number that a `seq` can have, in every store.
 const SEQ_MAX: u64 = i64::MAX as u64;
 
 /// Reads the query string of a page, or of an event by its id.
 pub(super) fn page_parameters(query: &str) -> Result<Parameters, Problem> {
-    let once = ["limit", "before", "after", "since", "until", "event_id"];
+    let once = ["limit", "before", "after", "since", "until", "wait", "event_id"];
     Parameters::parse_lists(query, &once, &[("topic", TOPICS_MAX), ("where", CONDITIONS_MAX)])
 }
 
@@ -38,6 +44,27 @@ pub(super) fn filter(parameters: &Parameters) -> Result<Filter, Problem> {
     let wrong = |fault| Problem::invalid_parameter(format!("`where` {fault}"));
     let conditions = parameters.texts("where").map(|text| Condition::parse(text).map_err(wrong));
     Ok(Filter::new(conditions.collect::<Result<_, _>>()?))
+}
+
+/// How long a reader waits for an event at most.
+pub(super) struct Wait {
+    pub time: Duration,
+    /// Whether it is a preference, which the answer tells about.
+    pub is_preferred: bool,
+}
+
+/// The parameter counts more than a preference, which is no error whatever it is.
+pub(super) fn wait(request: &HttpRequest, parameters: &Parameters) -> Result<Wait, Problem> {
+    if let Some(seconds) = parameters.number("wait", 0..=WAIT_SECONDS_MAX)? {
+        return Ok(Wait { time: Duration::from_secs(seconds), is_preferred: false });
+    }
+    let seconds = preferences(request).find_map(|preference| preference.strip_prefix("wait=")?.parse().ok());
+    Ok(match seconds {
+        Some(seconds) => {
+            Wait { time: Duration::from_secs(WAIT_SECONDS_MAX.min(seconds)), is_preferred: true }
+        }
+        None => Wait { time: Duration::ZERO, is_preferred: false },
+    })
 }
 
 fn time(parameters: &Parameters, name: &str) -> Result<Option<Timestamp>, Problem> {

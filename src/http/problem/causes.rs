@@ -5,7 +5,7 @@ use crate::{
     actors::PublishError,
     event::BatchError,
     ledger::Overloaded,
-    service::{NamespaceError, WorkInterrupted},
+    service::{NamespaceError, PageError, WorkInterrupted},
     store::StoreError,
 };
 
@@ -67,6 +67,15 @@ impl From<NamespaceError> for Problem {
             NamespaceError::Permanent => Kind::InvalidParameter,
         };
         Self::new(kind, error.to_string())
+    }
+}
+
+impl From<PageError> for Problem {
+    fn from(error: PageError) -> Self {
+        match error {
+            PageError::Namespace(error) => error.into(),
+            PageError::Overloaded(error) => error.into(),
+        }
     }
 }
 

@@ -15,7 +15,7 @@ mod lease;
 mod clock;
 mod error;
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use async_trait::async_trait;
 use futures::future::join_all;
@@ -31,7 +31,7 @@ use self::{
     writer::PostgresWriter,
 };
 use super::{
-    AppendStore, ControlStore, CreateOutcome, DEFAULT_NAMESPACE, Head, LedgerMark, LedgerRecord,
+    AppendStore, ControlStore, CreateOutcome, DEFAULT_NAMESPACE, Head, LedgerKey, LedgerMark, LedgerRecord,
     NamespaceInfo, NamespaceQuery, OpenError, OpenOptions, Page, PageQuery, ReadStore, StoreError,
     StoreWriter, StoredEvent, StoredId, Swept, TopicInfo, TopicQuery, Totals,
     open::{check_scope, default_of},
@@ -179,6 +179,10 @@ impl ReadStore for PostgresStore {
 
     async fn holds(&self, ledger: &LedgerRecord, seen: &LedgerMark) -> Result<bool, StoreError> {
         or_gone(reads::holds(&self.head_pool, ledger, seen).await.map_err(store_error))
+    }
+
+    async fn last_seqs(&self, ledgers: &[LedgerKey]) -> Result<HashMap<LedgerKey, u64>, StoreError> {
+        reads::last_seqs(&self.head_pool, ledgers).await.map_err(store_error)
     }
 
     async fn totals(&self, ledger: &LedgerRecord) -> Result<Totals, StoreError> {

@@ -1,5 +1,7 @@
 //! What readers ask beside pages: each is one statement, and so one snapshot.
 
+use std::collections::HashMap;
+
 use sqlx::{AssertSqlSafe, FromRow, PgPool};
 
 use super::{
@@ -7,7 +9,7 @@ use super::{
     lease::Lease,
 };
 use crate::store::{
-    Head, LedgerMark, LedgerRecord, StoredEvent, StoredId, TOPICS_SHOWN_MAX, Totals,
+    Head, LedgerKey, LedgerMark, LedgerRecord, StoredEvent, StoredId, TOPICS_SHOWN_MAX, Totals,
     rows::{self, HEAD_COLUMNS, joined, to_sql},
 };
 
@@ -72,6 +74,25 @@ pub(super) async fn head(
     let Some(newest) = newest else { return Ok(None) };
     clock_check.note(&newest)?;
     Head::from_row(&newest).map(Some)
+}
+
+pub(super) async fn last_seqs(pool: &PgPool, ledgers: &[LedgerKey]) -> sqlx::Result<HashMap<LedgerKey, u64>> {
+    let mut lease = Lease::take(pool).await?;
+    let numbers: Vec<i32> = ledgers.iter().map(|key| key.namespace_no).collect();
+    let rows = sqlx::query_as(
+        "SELECT l.namespace_no, l.ledger_id, coalesce(newest.last_seq, 0)
+         FROM sekali.ledgers l
+         LEFT JOIN LATERAL (
+             SELECT last_seq FROM sekali.commits c
+             WHERE c.namespace_no = l.namespace_no ORDER BY commit_no DESC LIMIT 1
+         ) newest ON true
+         WHERE l.namespace_no = ANY ($1)",
+    )
+    .bind(numbers)
+    .fetch_all(lease.connection())
+    .await?;
+    lease.give_back();
+    rows::last_seqs(ledgers, rows)
 }
 
 pub(super) async fn holds(

@@ -18,6 +18,7 @@ mod clock;
 mod error;
 
 use std::{
+    collections::HashMap,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -35,7 +36,7 @@ use self::{
     writer::SqliteWriter,
 };
 use super::{
-    AppendStore, ControlStore, CreateOutcome, DEFAULT_NAMESPACE, Head, LedgerMark, LedgerRecord,
+    AppendStore, ControlStore, CreateOutcome, DEFAULT_NAMESPACE, Head, LedgerKey, LedgerMark, LedgerRecord,
     NamespaceInfo, NamespaceQuery, OpenError, OpenOptions, Page, PageQuery, ReadStore, StoreError,
     StoreWriter, StoredEvent, StoredId, Swept, TopicInfo, TopicQuery, Totals,
     open::{check_scope, default_of},
@@ -188,6 +189,11 @@ impl ReadStore for SqliteStore {
     /// appended to a restored copy.
     async fn holds(&self, ledger: &LedgerRecord, seen: &LedgerMark) -> Result<bool, StoreError> {
         Ok(!self.head(ledger).await?.mark.rules_out(seen))
+    }
+
+    async fn last_seqs(&self, ledgers: &[LedgerKey]) -> Result<HashMap<LedgerKey, u64>, StoreError> {
+        self.connector.file().check()?;
+        reads::last_seqs(&self.head_pool, ledgers).await.map_err(store_error)
     }
 
     async fn totals(&self, ledger: &LedgerRecord) -> Result<Totals, StoreError> {

@@ -1,10 +1,12 @@
 //! The queries of readers beside pages. Each is one statement, and so one snapshot.
 
+use std::collections::HashMap;
+
 use sqlx::{AssertSqlSafe, SqliteConnection, SqlitePool};
 
-use super::ledger::place;
+use super::{json::to_json, ledger::place};
 use crate::store::{
-    Head, LedgerRecord, StoredEvent, StoredId, TOPICS_SHOWN_MAX, Totals,
+    Head, LedgerKey, LedgerRecord, StoredEvent, StoredId, TOPICS_SHOWN_MAX, Totals,
     rows::{self, HEAD_COLUMNS, joined, to_sql},
 };
 
@@ -43,6 +45,21 @@ pub(super) async fn head(pool: &SqlitePool, ledger: &LedgerRecord) -> sqlx::Resu
     .bind(ledger.key.ledger_id)
     .fetch_optional(pool)
     .await
+}
+
+pub(super) async fn last_seqs(
+    pool: &SqlitePool,
+    ledgers: &[LedgerKey],
+) -> sqlx::Result<HashMap<LedgerKey, u64>> {
+    let numbers: Vec<i32> = ledgers.iter().map(|key| key.namespace_no).collect();
+    let rows = sqlx::query_as(
+        "SELECT namespace_no, ledger_id, last_seq FROM ledgers
+         WHERE namespace_no IN (SELECT value FROM json_each($1))",
+    )
+    .bind(to_json(&numbers)?)
+    .fetch_all(pool)
+    .await?;
+    rows::last_seqs(ledgers, rows)
 }
 
 /// The newest `received_at`, in microseconds since 1970; 0 in an empty ledger.

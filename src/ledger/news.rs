@@ -1,0 +1,84 @@
+//! Tells readers that wait for a ledger's next event that there may be one.
+
+use tokio::sync::watch;
+
+/// The newest `seq` that readers were told of. Costs next to nothing while nobody waits.
+#[derive(Default)]
+pub struct LedgerNews(watch::Sender<u64>);
+
+/// What one reader waits with.
+pub struct NewsReader(watch::Receiver<u64>);
+
+impl LedgerNews {
+    /// To be called before the reader looks at the ledger: it is told of all that comes after the call.
+    pub fn subscribe(&self) -> NewsReader {
+        NewsReader(self.0.subscribe())
+    }
+
+    /// Whether somebody waits.
+    pub fn has_readers(&self) -> bool {
+        self.0.receiver_count() > 0
+    }
+
+    /// Wakes all readers: the ledger ends at `last_seq`, or is gone.
+    pub fn tell(&self, last_seq: u64) {
+        if self.has_readers() {
+            self.0.send_replace(last_seq);
+        }
+    }
+
+    /// Wakes all readers if they were told of another end.
+    pub fn tell_if_other(&self, last_seq: u64) {
+        if self.has_readers() {
+            self.0.send_if_modified(|told| std::mem::replace(told, last_seq) != last_seq);
+        }
+    }
+
+    /// Notes without waking anybody that a reader who waits has seen the ledger up to here.
+    pub fn note_seen(&self, last_seq: u64) {
+        self.0.send_if_modified(|told| {
+            *told = last_seq;
+            false
+        });
+    }
+}
+
+impl NewsReader {
+    /// Waits until there is something that was not told before. To be called while the ledger is held.
+    pub async fn told(&mut self) {
+        // The sender lives as long as the ledger.
+        let _ = self.0.changed().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+
+    #[test]
+    fn a_reader_is_told_of_what_comes_after_its_subscription() {
+        let news = LedgerNews::default();
+        news.tell(1);
+        let mut reader = news.subscribe();
+        assert!(reader.told().now_or_never().is_none());
+        news.tell(2);
+        news.tell(3);
+        assert!(reader.told().now_or_never().is_some());
+        assert!(reader.told().now_or_never().is_none(), "once for both");
+    }
+
+    #[test]
+    fn what_a_reader_has_seen_already_wakes_nobody() {
+        let news = LedgerNews::default();
+        let mut reader = news.subscribe();
+        news.note_seen(5);
+        news.tell_if_other(5);
+        assert!(reader.told().now_or_never().is_none());
+        news.tell_if_other(6);
+        assert!(reader.told().now_or_never().is_some());
+        drop(reader);
+        assert!(!news.has_readers());
+    }
+}
