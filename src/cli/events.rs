@@ -21,9 +21,21 @@ const PAGE_EVENTS_MAX: u64 = 1_000;
 
 #[derive(Args)]
 pub struct EventsArgs {
-    /// Only this topic
+    /// Only this topic; may be given up to 100 times
     #[arg(long, value_name = "TOPIC")]
-    topic: Option<String>,
+    topic: Vec<String>,
+
+    /// Only events received at this time or later, such as 2026-06-18T12:00:00Z
+    #[arg(long, value_name = "TIME")]
+    since: Option<String>,
+
+    /// Only events received before this time
+    #[arg(long, value_name = "TIME")]
+    until: Option<String>,
+
+    /// Only events that read so, such as /payload/level=error; may be given up to 3 times
+    #[arg(long = "where", value_name = "/POINTER=VALUE")]
+    conditions: Vec<String>,
 
     /// How many events: 1 to 1000 [default: 100]; with --all any number [default: all]
     #[arg(long, value_name = "N", value_parser = value_parser!(u64).range(1..))]
@@ -71,7 +83,15 @@ fn page_query(args: &EventsArgs) -> Result<PageQuery, WrongValue> {
         (false, limit) => (limit, args.after),
     };
     let limit = limit.map(|limit| u32::try_from(limit).expect("a page's limit is small"));
-    Ok(PageQuery { topic: args.topic.clone(), limit, before: args.before, after })
+    Ok(PageQuery {
+        topics: args.topic.clone(),
+        limit,
+        before: args.before,
+        after,
+        since: args.since.clone(),
+        until: args.until.clone(),
+        conditions: args.conditions.clone(),
+    })
 }
 
 async fn print_all(

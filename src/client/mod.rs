@@ -3,26 +3,26 @@
 mod answers;
 mod error;
 mod namespaces;
+mod pages;
 mod retry;
 
 use std::{net::IpAddr, time::Duration};
 
 use bytes::Bytes;
-use futures::{Stream, stream};
 use reqwest::{Response, StatusCode, Url, header, redirect};
-use serde::de::{DeserializeOwned, Error as _};
+use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
-use self::{
-    answers::seq_of,
-    error::{no_answer, refused, shown},
-    namespaces::DEFAULT_NAMESPACE,
-};
 pub use self::{
     answers::{EventResult, EventStatus, Page, PublishAnswer, Stats, TopicCounts, WrongAnswer},
     error::{ClientError, Refusal, RefusedEvent, in_words},
     namespaces::Namespace,
+    pages::PageQuery,
     retry::{EarlierAttempt, Published, Retries},
+};
+use self::{
+    error::{no_answer, refused, shown},
+    namespaces::DEFAULT_NAMESPACE,
 };
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -90,53 +90,6 @@ impl Client {
         self.get(self.endpoint("readyz"), READY_TIMEOUT).await.map(drop)
     }
 
-    /// The page that answers `query`.
-    pub async fn page(&self, query: &PageQuery) -> Result<Page, ClientError> {
-        read_json(self.get(self.page_url(query), REQUEST_TIMEOUT).await?).await
-    }
-
-    /// All events with a `seq` above `query.after`, page by page, oldest first. Each page is asked for again
-    /// until `give_up_after` is over.
-    pub fn pages(
-        &self,
-        query: PageQuery,
-        give_up_after: Duration,
-    ) -> impl Stream<Item = Result<Page, ClientError>> + '_ {
-        stream::try_unfold(query, move |mut query| async move {
-            let page =
-                self.read_until_answered(give_up_after, async |client| client.page(&query).await).await?;
-            let Some(last) = page.last() else { return Ok(None) };
-            query.after = Some(self.seq_after(query.after, last)?);
-            Ok(Some((page, query)))
-        })
-    }
-
-    /// The `seq` of a page's last event. A page that ends where it began would be asked for without end.
-    fn seq_after(&self, before: Option<u64>, last: &RawValue) -> Result<u64, ClientError> {
-        let seq = seq_of(last).and_then(|seq| match Some(seq) > before {
-            true => Ok(seq),
-            false => {
-                Err(serde_json::Error::custom(format!("a page ends with seq {seq}, not after {before:?}")))
-            }
-        });
-        seq.map_err(|source| ClientError::Unreadable { url: shown(&self.in_ledger("events")), source })
-    }
-
-    fn page_url(&self, query: &PageQuery) -> Url {
-        let mut url = self.in_ledger("events");
-        let numbers =
-            [("limit", query.limit.map(u64::from)), ("before", query.before), ("after", query.after)];
-        if let Some(topic) = &query.topic {
-            url.query_pairs_mut().append_pair("topic", topic);
-        }
-        for (name, number) in numbers {
-            if let Some(number) = number {
-                url.query_pairs_mut().append_pair(name, &number.to_string());
-            }
-        }
-        url
-    }
-
     /// What each namespace has; `default` has it at the root.
     fn in_ledger(&self, path: &str) -> Url {
         match self.namespace.as_str() {
@@ -158,19 +111,6 @@ impl Client {
     async fn succeeded(&self, answer: Response) -> Result<Response, ClientError> {
         with_status(answer, &[StatusCode::OK], &self.namespace).await
     }
-}
-
-/// What to ask `GET /events` for; nothing set asks for the newest events.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PageQuery {
-    /// Only this topic.
-    pub topic: Option<String>,
-    /// Events in a page, 1 to 1,000; the service's default is 100.
-    pub limit: Option<u32>,
-    /// Only events with a lower `seq`.
-    pub before: Option<u64>,
-    /// Only events with a higher `seq`, and oldest first.
-    pub after: Option<u64>,
 }
 
 /// The URL that the paths are joined to: with a host, without a query, ending in a slash.
@@ -267,7 +207,7 @@ mod tests {
             "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n[{\"seq\":3}]",
             "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n[]",
         ]);
-        let query = PageQuery { topic: Some("a b&c".to_owned()), after: Some(0), ..PageQuery::default() };
+        let query = PageQuery { topics: vec!["a b&c".to_owned()], after: Some(0), ..PageQuery::default() };
         let client = Client::new(&url).unwrap();
         let pages: Vec<Page> = client.pages(query, Duration::ZERO).try_collect().await.unwrap();
         let events: Vec<&str> = pages.iter().flatten().map(|event| event.get()).collect();

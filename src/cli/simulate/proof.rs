@@ -105,8 +105,8 @@ impl Reading<'_> {
         for (place, topic) in
             self.plan.topics.iter().enumerate().filter(|(place, _)| planned[*place].unique > 0)
         {
-            let (topic, limit) = (Some(topic.clone()), Some(PAGE_EVENTS));
-            let query = PageQuery { topic, limit, after: Some(0), before: None };
+            let (topics, limit) = (vec![topic.clone()], Some(PAGE_EVENTS));
+            let query = PageQuery { topics, limit, after: Some(0), ..PageQuery::default() };
             let mut pages = pin!(self.client.pages(query, self.give_up_after));
             while let Some(page) = pages.try_next().await? {
                 for event in &page {
