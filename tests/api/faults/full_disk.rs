@@ -87,7 +87,7 @@ async fn fills_up_and_recovers<F: Future<Output = Vec<u32>>>(
         assert_eq!(answer.status, 200, "{}", answer.text);
         assert!(large_ids.len() < LARGE_EVENTS_MAX, "the disk is not full");
     }
-    let (before, _) = database.totals().await;
+    let (before, _) = database.ledger("default").await.totals().await;
     eventually("it is not ready", async || !is_ready(client).await).await;
     assert_eq!(client.get("/livez").await.status, 200);
     assert_eq!(client.events("?limit=10").await.len(), 10, "reads go on");

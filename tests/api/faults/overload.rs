@@ -10,8 +10,8 @@ use tokio::task::JoinHandle;
 
 use super::serve;
 use crate::harness::{
-    Answer, Client, Database, Engine, block_on, database::StoredRow, database_proxy::DatabaseProxy,
-    producers::Producers, record::Record,
+    Answer, Client, Database, Engine, block_on, database_proxy::DatabaseProxy, producers::Producers,
+    record::Record, stored_ledger::StoredRow,
 };
 
 const CONNECTIONS: usize = 2_000;
@@ -102,7 +102,7 @@ fn two_thousand_connections_at_a_slow_database_are_answered_or_refused_at_once_w
 /// What was under way when the load fell may be stored, but only as a whole.
 async fn settle_what_hung_up(database: &Database, record: &mut Record) {
     let mut unanswered: HashMap<String, Vec<StoredRow>> = HashMap::new();
-    for row in database.rows_after(0).await {
+    for row in database.ledger("default").await.rows_after(0).await {
         if row.topic == "load" && !record.told.contains_key(&row.event_id) {
             let batch = row.event_id.rsplit_once('+').unwrap().0.to_owned();
             unanswered.entry(batch).or_default().push(row);

@@ -24,7 +24,7 @@ fn nodes_on_a_server_that_was_put_back_forget_what_it_lost_and_call_nothing_miss
         server.stop();
         server.restore();
         server.start();
-        let (_, kept) = database.totals().await;
+        let (_, kept) = database.ledger("default").await.totals().await;
         let lost = producers.forget_above(kept);
         assert!(lost.len() > 400, "{}", lost.len());
         for (node, lost) in lost.chunks(lost.len().div_ceil(2)).enumerate() {

@@ -10,6 +10,8 @@ use serde_json::{Value, json};
 pub struct Client {
     http: reqwest::Client,
     base: String,
+    /// Stands before the paths of events and counts; empty for `default`.
+    prefix: String,
 }
 
 /// An answer, whatever its status.
@@ -27,7 +29,12 @@ impl Client {
             let _ = rustls::crypto::ring::default_provider().install_default();
         });
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
-        Self { http, base: format!("http://{address}") }
+        Self { http, base: format!("http://{address}"), prefix: String::new() }
+    }
+
+    /// The same service, of which events and counts are those of this namespace.
+    pub fn in_namespace(&self, namespace: &str) -> Self {
+        Self { prefix: format!("/namespaces/{namespace}"), ..self.clone() }
     }
 
     /// GET, whatever comes back.
@@ -37,7 +44,8 @@ impl Client {
 
     /// POST /publish with this body as JSON; an error where there is no answer.
     pub async fn try_publish(&self, body: impl Into<reqwest::Body>) -> Result<Answer, reqwest::Error> {
-        let request = self.request("POST", "/publish").header("content-type", "application/json");
+        let path = format!("{}/publish", self.prefix);
+        let request = self.request("POST", &path).header("content-type", "application/json");
         self.send(request.body(body)).await
     }
 
@@ -80,7 +88,7 @@ impl Client {
 
     /// GET /stats, which must answer.
     pub async fn stats(&self) -> Value {
-        let answer = self.get("/stats").await;
+        let answer = self.get(&format!("{}/stats", self.prefix)).await;
         assert_eq!(answer.status, 200, "{}", answer.text);
         answer.json()
     }
@@ -94,7 +102,7 @@ impl Client {
 
     /// GET /events with this query string, which must answer.
     pub async fn events(&self, query: &str) -> Vec<Value> {
-        let answer = self.get(&format!("/events{query}")).await;
+        let answer = self.get(&format!("{}/events{query}", self.prefix)).await;
         assert_eq!(answer.status, 200, "{}", answer.text);
         answer.json().as_array().unwrap().clone()
     }
@@ -107,7 +115,7 @@ impl Client {
     /// Every event stored behind `after`, the same way.
     pub async fn events_after(&self, after: u64) -> Vec<Value> {
         let mut events = Vec::new();
-        let mut path = format!("/events?after={after}&limit=1000");
+        let mut path = format!("{}/events?after={after}&limit=1000", self.prefix);
         loop {
             let answer = self.get(&path).await;
             assert_eq!(answer.status, 200, "{}", answer.text);

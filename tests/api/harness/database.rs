@@ -1,6 +1,6 @@
 //! A fresh database for each test, removed with it.
 
-use std::{collections::HashMap, path::PathBuf};
+use std::path::PathBuf;
 
 use sqlx::{
     AssertSqlSafe, ConnectOptions, Connection, Executor, FromRow,
@@ -9,6 +9,8 @@ use sqlx::{
 };
 use tempfile::TempDir;
 use uuid::Uuid;
+
+use super::stored_ledger::StoredLedger;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Engine {
@@ -114,110 +116,43 @@ impl Database {
         number
     }
 
-    /// What every database must be like at any time: events, `seq` and totals agree, and no `seq` is missing.
+    /// What each namespace must be like at any time: events, `seq` and totals agree, and no `seq` is missing.
     pub async fn assert_sound(&self) {
-        let unsound = self.unsound().await;
-        assert!(unsound.is_empty(), "{unsound:#?}");
+        for namespace in self.namespaces().await {
+            let unsound = self.ledger(&namespace).await.unsound().await;
+            assert!(unsound.is_empty(), "{namespace}: {unsound:#?}");
+        }
     }
 
-    /// What of that does not hold.
-    pub async fn unsound(&self) -> Vec<String> {
-        let (events, ledgers) = (self.events_table(), self.table("ledgers"));
-        let by_topic = match self.engine {
-            Engine::Sqlite => "topics",
-            Engine::Postgres => {
-                "(SELECT topic_no, unique_events, duplicate_events FROM sekali.topics
-                  UNION ALL SELECT d.* FROM (SELECT * FROM sekali.commits c WHERE commit_no >
-                      (SELECT folded_to FROM sekali.commits ORDER BY commit_no DESC LIMIT 1)) c,
-                      unnest(c.topic_nos, c.unique_counts, c.duplicate_counts) AS d) AS counted"
-            }
-        };
-        let mut unsound = Vec::new();
-        let mut must = |what: &str, numbers: &[i64]| {
-            if numbers.windows(2).any(|pair| pair[0] != pair[1]) {
-                unsound.push(format!("{what}: {numbers:?}"));
-            }
-        };
-        let stored = self.number(&format!("SELECT count(*) FROM {events}")).await;
-        let highest = self.number(&format!("SELECT coalesce(max(seq), 0) FROM {events}")).await;
-        let ids = format!(
-            "SELECT count(*) FROM (
-                 SELECT DISTINCT event_id, CASE dedup_scope WHEN 'topic' THEN topic_no END
-                 FROM {events} JOIN {ledgers} USING (namespace_no)
-             ) AS ids"
-        );
-        must("count, highest seq, and different ids", &[stored, highest, self.number(&ids).await]);
-        let shown = self.number(&format!("SELECT count(*) FROM {}", self.table("events"))).await;
-        must("events, and those that the view shows", &[stored, shown]);
-        let identities = self.number(&format!("SELECT count(*) FROM {}", self.table("identities"))).await;
-        must(
-            "events, identities, and those that belong together",
-            &[stored, identities, self.paired().await],
-        );
-        let (received, unique) = self.totals().await;
-        must("what is stored, and what the ledger counts", &[stored, unique as i64]);
-        let counted =
-            |column: &str| format!("SELECT CAST(coalesce(sum({column}), 0) AS bigint) FROM {by_topic}");
-        let unique_by_topic = self.number(&counted("unique_events")).await;
-        let duplicates_by_topic = self.number(&counted("duplicate_events")).await;
-        must("unique events, and their sum by topic", &[unique as i64, unique_by_topic]);
-        must("all events, and their sum by topic", &[received as i64, unique_by_topic + duplicates_by_topic]);
-        let backwards = format!(
-            "SELECT count(*) FROM (SELECT received_at, lag(received_at) OVER (ORDER BY seq) AS earlier
-             FROM {events}) AS pairs WHERE received_at < earlier"
-        );
-        must("received_at never runs backwards", &[0, self.number(&backwards).await]);
-        unsound
+    /// The names of all namespaces.
+    pub async fn namespaces(&self) -> Vec<String> {
+        let names =
+            format!("SELECT name FROM {} WHERE state = 'open' ORDER BY name", self.table("namespaces"));
+        self.select(&names).await.into_iter().map(|(name,)| name).collect()
     }
 
-    /// How many identities belong to a stored event; on Postgres, those with its digest.
-    async fn paired(&self) -> i64 {
-        self.number(match self.engine {
-            Engine::Sqlite => {
-                "SELECT count(*) FROM identities AS i
-                 CROSS JOIN stored_events AS e ON e.place = (i.namespace_no << 40) + i.seq"
-            }
-            Engine::Postgres => {
-                "SELECT count(*) FROM sekali.identities i
-                 JOIN sekali.stored_events e ON e.namespace_no = i.namespace_no AND e.seq = i.seq
-                 JOIN sekali.topics t ON t.namespace_no = e.namespace_no AND t.topic_no = e.topic_no
-                 JOIN sekali.ledgers l ON l.namespace_no = e.namespace_no
-                 WHERE i.digest = sekali.digest(l.identity_key, l.dedup_scope, t.topic, e.event_id)"
-            }
-        })
-        .await
+    /// What is stored in a namespace that there is.
+    pub async fn ledger(&self, namespace: &str) -> StoredLedger<'_> {
+        let table = self.table("namespaces");
+        let number = format!("SELECT CAST(namespace_no AS bigint) FROM {table} WHERE name = '{namespace}'");
+        StoredLedger { database: self, namespace: namespace.to_owned(), number: self.number(&number).await }
     }
 
-    /// What the ledger counts: received and unique.
-    pub async fn totals(&self) -> (u64, u64) {
-        let totals = match self.engine {
-            Engine::Sqlite => "ledgers",
-            Engine::Postgres => "(SELECT * FROM sekali.commits ORDER BY commit_no DESC LIMIT 1) AS newest",
-        };
-        let total = |column: &str| format!("SELECT coalesce(max({column}), 0) FROM {totals}");
-        let received = self.number(&total("received")).await;
-        (received as u64, self.number(&total("last_seq")).await as u64)
-    }
-
-    /// What is stored behind `after`, in order.
-    pub async fn rows_after(&self, after: u64) -> Vec<StoredRow> {
-        let rows = format!(
-            "SELECT seq, event_id, topic FROM {} WHERE seq > {after} ORDER BY seq",
-            self.table("events")
-        );
-        let row = |(seq, event_id, topic): (i64, _, _)| StoredRow { seq: seq as u64, event_id, topic };
-        self.select(&rows).await.into_iter().map(row).collect()
-    }
-
-    /// How many events each topic has.
-    pub async fn stored_by_topic(&self) -> HashMap<String, u64> {
-        let counts = format!("SELECT topic, count(*) FROM {} GROUP BY topic", self.table("events"));
-        let count = |(topic, count): (String, i64)| (topic, count as u64);
-        self.select(&counts).await.into_iter().map(count).collect()
+    /// The rows of namespaces that were deleted, in every table that has some.
+    pub async fn rows_of_deleted(&self) -> i64 {
+        let namespaces = self.table("namespaces");
+        let commits = if self.engine == Engine::Postgres { "commits" } else { "ledgers" };
+        let mut rows = format!("SELECT count(*) FROM {namespaces} WHERE state <> 'open'");
+        for table in ["ledgers", "stored_events", "identities", "topics", commits] {
+            let table = self.table(table);
+            let open = format!("SELECT namespace_no FROM {namespaces} WHERE state = 'open'");
+            rows += &format!(" UNION ALL SELECT count(*) FROM {table} WHERE namespace_no NOT IN ({open})");
+        }
+        self.select(&rows).await.into_iter().map(|(count,): (i64,)| count).sum()
     }
 
     /// The rows that `sql` selects, asked beside the service.
-    async fn select<T>(&self, sql: &str) -> Vec<T>
+    pub(super) async fn select<T>(&self, sql: &str) -> Vec<T>
     where
         T: for<'r> FromRow<'r, SqliteRow> + for<'r> FromRow<'r, PgRow> + Send + Unpin,
     {
@@ -236,14 +171,6 @@ impl Database {
             }
         }
     }
-}
-
-/// An event as it lies in the database, without what does not matter to whether it is there.
-#[derive(Debug)]
-pub struct StoredRow {
-    pub seq: u64,
-    pub event_id: String,
-    pub topic: String,
 }
 
 /// A foreign session that holds the ledger.

@@ -5,6 +5,7 @@ pub mod client;
 pub mod database;
 pub mod database_proxy;
 pub mod decorated_store;
+pub mod namespaces;
 pub mod pooler;
 pub mod postgres_server;
 pub mod preload;
@@ -16,6 +17,7 @@ pub mod raw;
 pub mod record;
 pub mod service;
 pub mod small_disk;
+pub mod stored_ledger;
 
 use std::{
     future::Future,

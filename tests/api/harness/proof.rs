@@ -6,10 +6,9 @@ use std::{collections::HashMap, sync::Mutex, time::Duration};
 use serde_json::Value;
 
 use super::{
-    Client, Database,
-    database::StoredRow,
-    events,
+    Client, events,
     record::{Findings, Record},
+    stored_ledger::{StoredLedger, StoredRow},
 };
 
 /// Ids that are sent to each node once more, those stored last: its windows must know them, or its store.
@@ -20,10 +19,11 @@ const EVENTS_READ_BACK_MAX: usize = 100_000;
 /// How long a node may take to count what another one stored.
 const COUNTS_TIME_MAX: Duration = Duration::from_secs(10);
 
-/// What is looked at, while nobody publishes.
+/// A namespace that is looked at, while nobody publishes.
 pub struct Proof<'a> {
-    pub nodes: &'a [&'a Client],
-    pub database: &'a Database,
+    /// In this namespace.
+    pub nodes: &'a [Client],
+    pub ledger: &'a StoredLedger<'a>,
     /// Events up to here were proved before: they are counted, and not read again.
     pub after: u64,
 }
@@ -32,8 +32,8 @@ impl Proof<'_> {
     /// What is wrong, the record's own findings first.
     pub async fn findings(&self, record: &Mutex<Record>) -> Findings {
         let mut findings = std::mem::take(&mut record.lock().unwrap().findings);
-        findings.wrong_answers.extend(self.database.unsound().await);
-        let rows = self.database.rows_after(self.after).await;
+        findings.wrong_answers.extend(self.ledger.unsound().await);
+        let rows = self.ledger.rows_after(self.after).await;
         compare(&rows, self.after, &record.lock().unwrap(), &mut findings);
         for node in self.nodes {
             self.read_back(node, &rows, &mut findings).await;
@@ -64,7 +64,7 @@ impl Proof<'_> {
 
     /// Each node's counters: those of the database, and possible.
     async fn compare_counts(&self, record: &Mutex<Record>, findings: &mut Findings) {
-        let (received, unique) = self.database.totals().await;
+        let (received, unique) = self.ledger.totals().await;
         {
             let record = record.lock().unwrap();
             let possible = record.received_min..=record.events_attempted;
@@ -75,7 +75,7 @@ impl Proof<'_> {
                 findings.wrong(format!("{unique} counted, {} acknowledged", record.told.len()));
             }
         }
-        let by_topic = self.database.stored_by_topic().await;
+        let by_topic = self.ledger.stored_by_topic().await;
         for node in self.nodes {
             let counts = counts_when(node, received).await;
             let told = (&counts["received"], &counts["unique_processed"], &counts["duplicate_dropped"]);
@@ -89,15 +89,15 @@ impl Proof<'_> {
 
 /// That what is stored behind `after` is what was acknowledged, and where.
 fn compare(rows: &[StoredRow], after: u64, record: &Record, findings: &mut Findings) {
-    let mut seqs: HashMap<&str, u64> = HashMap::with_capacity(rows.len());
+    let mut seqs: HashMap<String, u64> = HashMap::with_capacity(rows.len());
     for (place, row) in (after + 1..).zip(rows) {
         if row.seq != place {
             findings.wrong(format!("{row:?} stands where {place} should"));
         }
-        if let Some(first) = seqs.insert(&row.event_id, row.seq) {
+        if let Some(first) = seqs.insert(record.key(&row.topic, &row.event_id), row.seq) {
             findings.double_stores.push(format!("{row:?} is stored as {first}, too"));
         }
-        match record.told.get(&row.event_id) {
+        match record.told.get(&record.key(&row.topic, &row.event_id)) {
             None => findings.wrong(format!("{row:?} was never acknowledged")),
             Some(told) if told.seq != row.seq => {
                 findings.double_stores.push(format!("{row:?} was acknowledged as {told:?}"));
@@ -106,7 +106,7 @@ fn compare(rows: &[StoredRow], after: u64, record: &Record, findings: &mut Findi
         }
     }
     for (id, told) in record.told.iter().filter(|(_, told)| told.seq > after) {
-        if !seqs.contains_key(&**id) {
+        if !seqs.contains_key(id) {
             findings.losses.push(format!("{id}: {told:?}"));
         }
         let stored_once = told.stored == 1 || told.stored == 0 && told.in_doubt;
@@ -120,22 +120,39 @@ fn compare(rows: &[StoredRow], after: u64, record: &Record, findings: &mut Findi
 async fn send_again(node: &Client, rows: &[StoredRow], record: &Mutex<Record>, findings: &mut Findings) {
     let last = &rows[rows.len().saturating_sub(IDS_SENT_AGAIN_MAX)..];
     for rows in last.chunks(IDS_SENT_AGAIN_AT_ONCE) {
-        let ids: Vec<String> = rows.iter().map(|row| row.event_id.clone()).collect();
-        // A topic is given where one is stored already: it counts the duplicate.
-        let body = events(&rows[0].topic, ids.iter().map(String::as_str));
-        record.lock().unwrap().events_attempted += ids.len() as u64;
-        let answer = node.publish(body).await;
-        if answer.status != 200 {
-            findings.wrong(format!("a repeat is answered {}: {}", answer.status, answer.text));
-            continue;
+        let is_by_topic = record.lock().unwrap().is_by_topic;
+        let mut by_topic: HashMap<&str, Vec<String>> = HashMap::new();
+        for row in rows {
+            // Where an id is one in all topics, a repeat may name another one: that one counts the duplicate.
+            let topic = if is_by_topic { &row.topic } else { &rows[0].topic };
+            by_topic.entry(topic).or_default().push(row.event_id.clone());
         }
-        let answer = answer.json();
-        if answer["unique"] != 0 {
-            findings.wrong(format!("{} of {} repeats are called new", answer["unique"], ids.len()));
+        for (topic, ids) in by_topic {
+            send_of_topic_again(node, topic, &ids, record, findings).await;
         }
-        let results = answer["results"].as_array().cloned().unwrap_or_default();
-        record.lock().unwrap().acknowledge(&ids, &results, false);
     }
+}
+
+async fn send_of_topic_again(
+    node: &Client,
+    topic: &str,
+    ids: &[String],
+    record: &Mutex<Record>,
+    findings: &mut Findings,
+) {
+    let body = events(topic, ids.iter().map(String::as_str));
+    record.lock().unwrap().events_attempted += ids.len() as u64;
+    let answer = node.publish(body).await;
+    if answer.status != 200 {
+        findings.wrong(format!("a repeat is answered {}: {}", answer.status, answer.text));
+        return;
+    }
+    let answer = answer.json();
+    if answer["unique"] != 0 {
+        findings.wrong(format!("{} of {} repeats are called new", answer["unique"], ids.len()));
+    }
+    let results = answer["results"].as_array().cloned().unwrap_or_default();
+    record.lock().unwrap().acknowledge_of(topic, ids, &results, false);
 }
 
 /// The node's counters, once it counts what others stored, too.

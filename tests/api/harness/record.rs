@@ -1,13 +1,15 @@
 //! What producers were told, and what is wrong with it.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, ops::AddAssign, time::Duration};
 
 use serde_json::Value;
 
 /// All that producers sent and were answered: the measure of what must be stored.
 #[derive(Default)]
 pub struct Record {
+    /// By id; where an id belongs to its topic, by both.
     pub told: HashMap<String, GroupCommitted>,
+    pub is_by_topic: bool,
     pub requests: u64,
     /// Attempts that were not answered with 200.
     pub retries: u64,
@@ -34,6 +36,16 @@ pub struct GroupCommitted {
     pub in_doubt: bool,
 }
 
+/// How much a record holds.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tally {
+    pub requests: u64,
+    pub retries: u64,
+    pub events_acknowledged: u64,
+    pub events_stored: u64,
+    pub longest_outage: Duration,
+}
+
 /// What must never be found.
 #[derive(Clone, Debug, Default)]
 pub struct Findings {
@@ -45,8 +57,18 @@ pub struct Findings {
 }
 
 impl Record {
-    /// Notes an acknowledged request: `ids` in its order, and the `results` of its answer.
+    /// What an event of this topic and id is known by.
+    pub fn key(&self, topic: &str, id: &str) -> String {
+        if self.is_by_topic { format!("{topic}/{id}") } else { id.to_owned() }
+    }
+
+    /// Notes an acknowledged request to `default`: `ids` in its order, and the `results` of its answer.
     pub fn acknowledge(&mut self, ids: &[String], results: &[Value], in_doubt: bool) {
+        self.acknowledge_of("", ids, results, in_doubt);
+    }
+
+    /// The same of a request with events of one topic.
+    pub fn acknowledge_of(&mut self, topic: &str, ids: &[String], results: &[Value], in_doubt: bool) {
         self.events_acknowledged += ids.len() as u64;
         self.received_min += ids.len() as u64;
         if results.len() != ids.len() {
@@ -61,7 +83,7 @@ impl Record {
                 self.findings.wrong(format!("{id} was answered {result}"));
             }
             let first = GroupCommitted { seq, stored: 0, in_doubt: false };
-            let told = self.told.entry(id.clone()).or_insert(first);
+            let told = self.told.entry(self.key(topic, id)).or_insert(first);
             told.stored += u32::from(status == "stored");
             told.in_doubt |= in_doubt;
             if told.seq != seq {
@@ -80,6 +102,16 @@ impl Record {
         self.events_attempted += 100;
     }
 
+    pub fn tally(&self) -> Tally {
+        Tally {
+            requests: self.requests,
+            retries: self.retries,
+            events_acknowledged: self.events_acknowledged,
+            events_stored: self.told.len() as u64,
+            longest_outage: self.longest_outage,
+        }
+    }
+
     /// Adds what others sent.
     pub fn extend(&mut self, others: Record) {
         self.told.extend(others.told);
@@ -93,12 +125,22 @@ impl Record {
         self.findings.extend(others.findings);
     }
 
-    /// Forgets what was told of everything above `seq`; answers those ids.
+    /// Forgets what was told of everything above `seq`; answers what it was known by.
     pub fn forget_above(&mut self, seq: u64) -> Vec<String> {
         // How many of the acknowledged ones were counted by then is not known.
         self.received_min = 0;
         let lost = self.told.extract_if(|_, told| told.seq > seq);
-        lost.map(|(id, _)| id).collect()
+        lost.map(|(key, _)| key).collect()
+    }
+}
+
+impl AddAssign for Tally {
+    fn add_assign(&mut self, more: Self) {
+        self.requests += more.requests;
+        self.retries += more.retries;
+        self.events_acknowledged += more.events_acknowledged;
+        self.events_stored += more.events_stored;
+        self.longest_outage = self.longest_outage.max(more.longest_outage);
     }
 }
 
