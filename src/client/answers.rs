@@ -71,7 +71,7 @@ impl PublishAnswer {
 }
 
 /// The answer to `GET /stats`. Other versions of the service may leave out what has a default.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 pub struct Stats {
     pub received: u64,
     pub unique_processed: u64,

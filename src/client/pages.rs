@@ -5,7 +5,6 @@ use std::time::Duration;
 use futures::{Stream, stream};
 use reqwest::{Response, Url, header};
 use serde::de::Error as _;
-use serde_json::value::RawValue;
 
 use super::{Client, ClientError, Page, REQUEST_TIMEOUT, answers::seq_of, error::shown, read_json};
 

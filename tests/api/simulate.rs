@@ -1,5 +1,7 @@
 //! `sekali simulate` passes where the service is right, whatever happens on the way, and fails where it is not.
 
+mod namespaces;
+
 use std::{
     process::{Child, Output, Stdio},
     sync::{
@@ -180,7 +182,7 @@ fn a_wrong_status_in_an_answer_is_found() {
 #[test]
 fn a_changed_payload_is_found() {
     against_liar(
-        |request, body| match request.is_topic_page() {
+        |request, body| match request.is_page() {
             true => body.replacen("\"payload\":{\"n\":", "\"payload\":{\"n\":1", 1),
             false => body,
         },
@@ -206,7 +208,7 @@ fn an_event_that_is_gone_is_missed() {
         let (go_on, may_go_on) = mpsc::channel::<()>();
         let gates = Mutex::new(Some((reached, may_go_on)));
         let url = proxy::start(service.address, move |request, forward| {
-            if request.is_topic_page()
+            if request.is_page()
                 && let Some((reached, may_go_on)) = gates.lock().unwrap().take()
             {
                 reached.send(()).unwrap();
@@ -288,7 +290,11 @@ fn topics_that_the_statistics_do_not_show_are_named() {
 
 #[test]
 fn a_plan_that_cannot_be_is_wrong_usage() {
-    for flags in [["--events=20000", "--duplicates=1.0"], ["--batch=10000", "--payload-bytes=2000"]] {
+    for flags in [
+        ["--events=20000", "--duplicates=1.0"],
+        ["--batch=10000", "--payload-bytes=2000"],
+        ["--events=3", "--namespaces=4"],
+    ] {
         let output = run(&[&["simulate"], &flags[..]].concat());
         assert_eq!(output.status.code(), Some(2), "{}", all_of(&output));
         assert_eq!(String::from_utf8_lossy(&output.stderr).lines().count(), 1, "{}", all_of(&output));

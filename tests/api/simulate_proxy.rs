@@ -12,15 +12,22 @@ pub struct Request {
     pub line: String,
     pub body: Vec<u8>,
     head: String,
+    upstream: SocketAddr,
 }
 
 impl Request {
     pub fn is_publish(&self) -> bool {
-        self.line.starts_with("POST /publish ")
+        self.line.starts_with("POST ") && self.line.contains("/publish ")
     }
 
-    pub fn is_topic_page(&self) -> bool {
-        self.line.starts_with("GET /events?topic=")
+    /// Whether it asks for a page of events, oldest first.
+    pub fn is_page(&self) -> bool {
+        self.line.starts_with("GET ") && self.line.contains("/events?") && self.line.contains("after=")
+    }
+
+    /// Passes it on as if it had this first line.
+    pub fn forward_as(&self, line: &str) -> Option<Response> {
+        forward(self, line).ok()
     }
 }
 
@@ -68,16 +75,16 @@ fn serve(
     let mut stream = stream;
     loop {
         let (line, head, body) = message(&mut reader).ok()?;
-        let request = Request { line, body, head };
-        let Response { status, body, headers } = behaviour(&request, &|| forward(upstream, &request).ok())?;
+        let request = Request { line, body, head, upstream };
+        let Response { status, body, headers } = behaviour(&request, &|| request.forward_as(&request.line))?;
         let length = body.len();
         write!(stream, "HTTP/1.1 {status} X\r\n{headers}content-length: {length}\r\n\r\n{body}").ok()?;
     }
 }
 
-fn forward(upstream: SocketAddr, request: &Request) -> io::Result<Response> {
+fn forward(request: &Request, line: &str) -> io::Result<Response> {
+    let Request { head, body, upstream, .. } = request;
     let mut stream = TcpStream::connect(upstream)?;
-    let Request { line, head, body } = request;
     write!(stream, "{line}\r\n{head}content-length: {}\r\nconnection: close\r\n\r\n", body.len())?;
     stream.write_all(body)?;
     let (line, headers, body) = message(&mut BufReader::new(stream))?;

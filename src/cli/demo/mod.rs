@@ -135,18 +135,23 @@ async fn play(args: &SupervisorRestartArgs, stage: &Stage) -> Result<Report, Cli
     };
     let (acts, proof) = futures::try_join!(playing, run.simulate(&observer))?;
     let counted = show.counted().await?;
-    timeline.line("proof", &format!("{} events were read back and compared", HumanCount(proof.read_back)))?;
+    timeline
+        .line("proof", &format!("{} events were read back and compared", HumanCount(proof.sums.read_back)))?;
     Ok(Report::new(stage.store, timeline.seconds(), acts, proof, counted))
 }
 
 /// The load, planned for longer than the show can last.
 fn load(pause: Duration, url: String) -> SimulateArgs {
     let time_max = pause * (show::ACTS + 1) + CRASHES_TIME_MAX;
-    let mut args = SimulateArgs::default();
-    args.events = time_max.as_secs() as u32 * REQUESTS_PER_SECOND * BATCH;
-    (args.batch, args.duplicates, args.concurrency) = (BATCH, DUPLICATES, CONNECTIONS);
-    args.rate = f64::from(REQUESTS_PER_SECOND);
-    args.silent = true;
+    let mut args = SimulateArgs {
+        events: time_max.as_secs() as u32 * REQUESTS_PER_SECOND * BATCH,
+        batch: BATCH,
+        duplicates: DUPLICATES,
+        concurrency: CONNECTIONS,
+        rate: f64::from(REQUESTS_PER_SECOND),
+        silent: true,
+        ..SimulateArgs::default()
+    };
     args.ledger.server.url = url;
     args
 }

@@ -1,20 +1,24 @@
 //! What is known of each planned event from the answers and from reading back, and what contradicts itself.
 
+use std::ops::Add;
+
 use serde::Serialize;
 
-use super::{faults::Faults, plan::Plan};
-use crate::client::{EventStatus, PublishAnswer, Published};
+use super::{findings::Findings, plan::Plan};
+use crate::client::{EventStatus, PublishAnswer, Published, Stats};
 
-/// All answers so far, 16 bytes for each event.
+/// What is known of one namespace, 16 bytes for each event.
 #[derive(Default)]
 pub struct Answers {
     events: Vec<Known>,
     /// The last `seq` before the run.
     pub last_seq_before: u64,
+    /// The counts before the run, where its topics may have been used before.
+    pub stats_before: Stats,
     pub sums: Sums,
     /// Copies in attempts that may or may not have stored them.
     pub copies_unknown: u64,
-    pub faults: Faults,
+    pub findings: Findings,
 }
 
 /// Sums over the answers. The field names are keys of the report's JSON.
@@ -25,6 +29,22 @@ pub struct Sums {
     pub accepted: u64,
     pub stored: u64,
     pub duplicates: u64,
+    /// Different events that were read back.
+    pub read_back: u64,
+}
+
+impl Add for Sums {
+    type Output = Self;
+
+    fn add(self, more: Self) -> Self {
+        Self {
+            there_before: self.there_before + more.there_before,
+            accepted: self.accepted.saturating_add(more.accepted),
+            stored: self.stored.saturating_add(more.stored),
+            duplicates: self.duplicates.saturating_add(more.duplicates),
+            read_back: self.read_back + more.read_back,
+        }
+    }
 }
 
 /// What is known of one event.
@@ -41,8 +61,8 @@ struct Known {
 }
 
 impl Answers {
-    pub fn new(plan: &Plan, last_seq_before: u64) -> Self {
-        Self { events: vec![Known::default(); plan.unique as usize], last_seq_before, ..Self::default() }
+    pub fn new(plan: &Plan) -> Self {
+        Self { events: vec![Known::default(); plan.unique as usize], ..Self::default() }
     }
 
     /// Forgets the events that the shorter `plan` leaves out.
@@ -74,13 +94,11 @@ impl Answers {
             self.events[*number as usize].outcome_unknown |= unknown > 0;
         }
         let answer = &published.answer;
-        let Sums { accepted, stored, duplicates, .. } = &mut self.sums;
-        *accepted = accepted.saturating_add(answer.accepted);
-        *stored = stored.saturating_add(answer.unique);
-        *duplicates = duplicates.saturating_add(answer.duplicates);
+        let PublishAnswer { accepted, unique: stored, duplicates, .. } = *answer;
+        self.sums = self.sums + Sums { accepted, stored, duplicates, ..Sums::default() };
         let ids: Vec<String> = numbers.iter().map(|number| plan.ids.id(*number).to_string()).collect();
         if let Err(wrong) = answer.check(&ids) {
-            self.faults.add(wrong.what, wrong.detail);
+            self.findings.wrong(wrong.what, wrong.detail);
         }
         self.note_results(answer, numbers, &ids);
     }
@@ -95,7 +113,7 @@ impl Answers {
             if result.status == EventStatus::Stored {
                 if last_stored.is_some_and(|last| seq != last + 1) {
                     let example = format!("event {id} has seq {seq}");
-                    self.faults.add("new events of one request are not consecutive", example);
+                    self.findings.wrong("new events of one request are not consecutive", example);
                 }
                 last_stored = Some(seq);
                 self.note_stored(*number, id, seq);
@@ -105,7 +123,7 @@ impl Answers {
                 known.seq = seq;
             } else if known.seq != seq {
                 let example = format!("event {id} has seq {} and {seq}", known.seq);
-                self.faults.add("two answers give one event different seqs", example);
+                self.findings.wrong("two answers give one event different seqs", example);
             }
         }
     }
@@ -113,15 +131,15 @@ impl Answers {
     fn note_stored(&mut self, number: u32, id: &str, seq: u64) {
         let known = &mut self.events[number as usize];
         if known.stored {
-            self.faults.add("an event was stored twice, as two answers say", format!("event {id}"));
+            self.findings.wrong("an event was stored twice, as two answers say", format!("event {id}"));
         }
         if known.there_before {
-            self.faults.add("an event that was there before was stored again", format!("event {id}"));
+            self.findings.wrong("an event that was there before was stored again", format!("event {id}"));
         }
         if seq <= self.last_seq_before {
             let example =
                 format!("event {id} has seq {seq}, and {} was given before the run", self.last_seq_before);
-            self.faults.add("a new event has an old seq", example);
+            self.findings.wrong("a new event has an old seq", example);
         }
         known.stored = true;
     }
@@ -130,12 +148,13 @@ impl Answers {
     pub fn note_read_back(&mut self, number: u32, id: &str, seq: u64) {
         let known = &mut self.events[number as usize];
         if known.read_back {
-            self.faults.add("an event is stored twice", format!("event {id}, again with seq {seq}"));
+            self.findings.wrong("an event is stored twice", format!("event {id}, again with seq {seq}"));
         }
+        self.sums.read_back += u64::from(!known.read_back);
         known.read_back = true;
         if seq != known.seq {
             let example = format!("event {id} has seq {seq}, and {} was answered", known.seq);
-            self.faults.add("an event has another seq than was answered", example);
+            self.findings.wrong("an event has another seq than was answered", example);
         }
     }
 
@@ -144,20 +163,19 @@ impl Answers {
         self.events[number as usize].stored
     }
 
-    /// Checks, after reading back, that each event was stored once. Returns how many are stored.
-    pub fn check_each_event(&mut self, plan: &Plan) -> u64 {
+    /// Checks, after reading back, that each event was stored once.
+    pub fn check_each_event(&mut self, plan: &Plan) {
         for (number, known) in (0..).zip(&self.events) {
             let id = || plan.ids.id(number);
             if !known.read_back {
                 let example = format!("event {}, answered with seq {}", id(), known.seq);
-                self.faults.add("an acknowledged event is missing", example);
+                self.findings.wrong("an acknowledged event is missing", example);
             }
             if !(known.stored || known.outcome_unknown || known.there_before) {
                 let what = "an event was new, and no answer says that it was stored";
-                self.faults.add(what, format!("event {}", id()));
+                self.findings.wrong(what, format!("event {}", id()));
             }
         }
-        self.events.iter().filter(|event| event.read_back).count() as u64
     }
 }
 
@@ -168,7 +186,7 @@ mod tests {
 
     /// The faults after the answer to the run's only request, from the counts and (status, seq) of the results.
     fn noted(plan: &Plan, counts: [u64; 3], results: &[(EventStatus, u64)]) -> Vec<String> {
-        let mut answers = Answers::new(plan, 10);
+        let mut answers = Answers { last_seq_before: 10, ..Answers::new(plan) };
         let result = |(number, (status, seq)): (&u32, &(EventStatus, u64))| EventResult {
             event_id: plan.ids.id(*number).to_string(),
             status: *status,
@@ -178,7 +196,7 @@ mod tests {
         let [accepted, unique, duplicates] = counts;
         let answer = PublishAnswer { accepted, unique, duplicates, results };
         answers.note(plan, 0, &Published { answer, earlier: Vec::new() });
-        answers.faults.sentences()
+        answers.findings.faults()
     }
 
     fn stored(seq: u64) -> (EventStatus, u64) {

@@ -17,11 +17,11 @@ pub fn request_body(plan: &Plan, place: usize) -> Bytes {
     let mut body = String::with_capacity(numbers.len() * (plan.payload_bytes + EVENT_FRAME_BYTES_MAX) + 2);
     for number in numbers {
         let (topic, id) = (&plan.topics[plan.topic_of(*number)], plan.ids.id(*number));
-        let (timestamp, payload) = (&plan.timestamp, payload(plan, *number));
+        let (timestamp, source, payload) = (&plan.timestamp, &plan.source, payload(plan, *number));
         body.push(if body.is_empty() { '[' } else { ',' });
         write!(
             body,
-            r#"{{"topic":"{topic}","event_id":"{id}","timestamp":"{timestamp}","source":"simulate","payload":{payload}}}"#
+            r#"{{"topic":"{topic}","event_id":"{id}","timestamp":"{timestamp}","source":"{source}","payload":{payload}}}"#
         )
         .expect("writing to a String never fails");
     }
@@ -34,7 +34,7 @@ pub fn payload(plan: &Plan, number: u32) -> String {
     const END: &str = r#""}"#;
     let mut payload = String::with_capacity(plan.payload_bytes);
     write!(payload, r#"{{"n":{number},"fill":""#).expect("writing to a String never fails");
-    let letters = plan.ids.noise(number).to_be_bytes().map(|byte| char::from(b'a' + byte % 16));
+    let letters = plan.noise(number).to_be_bytes().map(|byte| char::from(b'a' + byte % 16));
     let fill_bytes = plan.payload_bytes - payload.len() - END.len();
     payload.extend(letters.iter().cycle().take(fill_bytes));
     payload.push_str(END);

@@ -40,7 +40,7 @@ impl Ids {
     pub fn id(&self, number: u32) -> Uuid {
         // Different numbers have different last bytes, so all ids of a run are different.
         let last = self.key ^ u64::from(number);
-        let bytes = *Uuid::from_u64_pair(self.noise(number), last).as_bytes();
+        let bytes = *Uuid::from_u64_pair(self.noise(0, number), last).as_bytes();
         let builder = match self.kind {
             IdKind::Uuid4 => Builder::from_random_bytes(bytes),
             IdKind::Uuid7 => {
@@ -59,9 +59,9 @@ impl Ids {
         (self.id(number).to_string() == id).then_some(number)
     }
 
-    /// A number that looks random and is fixed by the run and the event's number.
-    pub fn noise(&self, number: u32) -> u64 {
-        let mut hasher = SipHasher13::new_with_keys(self.key, 0);
+    /// A number that looks random and is fixed by the run, the event's number, and `salt`: 0 is that of the ids.
+    pub fn noise(&self, salt: u64, number: u32) -> u64 {
+        let mut hasher = SipHasher13::new_with_keys(self.key, salt);
         hasher.write_u32(number);
         hasher.finish()
     }

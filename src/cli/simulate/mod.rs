@@ -1,116 +1,44 @@
 //! `sekali simulate`: publishes events, a share of them repeats, and proves that each event is stored exactly once.
 //!
-//! In reading order: the [`plan`] and its [`ids`], the [`body`] of a request, [`sending`], the [`answers`], the
-//! [`proof`] by reading back and by [`counts`], the [`report`].
+//! In reading order: the [`args`], the [`plan`] and its [`ids`], the [`body`] of a request, [`sending`], the [`answers`],
+//! the [`proof`] by reading back and by [`counts`], the [`report`].
 
 mod answers;
+mod args;
 mod body;
 mod counts;
-mod faults;
+mod findings;
 mod ids;
 mod plan;
 mod proof;
 mod report;
 mod sending;
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{
+    cell::RefCell,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
-use clap::{Args, value_parser};
+use futures::{StreamExt, TryStreamExt, stream};
 use uuid::Uuid;
 
 use self::{
-    answers::Answers,
-    body::{EVENT_FRAME_BYTES_MAX, PAYLOAD_BYTES_MIN},
-    counts::Expected,
-    ids::IdKind,
+    answers::{Answers, Sums},
     plan::Plan,
     proof::Reading,
     report::Latency,
     sending::{Measured, Sending},
 };
 pub use self::{
+    args::SimulateArgs,
     report::Report,
     sending::{Observer, RetriedRequest},
 };
-use super::{CliError, LedgerArgs, block_on};
+use super::{CliError, block_on, progress::Progress};
 use crate::{
-    client::{Client, ClientError, Retries, Stats, in_words},
-    config::{BODY_BYTES_MAX_DEFAULT, WrongValue, defaults, duration},
+    client::{Client, ClientError, Retries, in_words},
     event::Timestamp,
 };
-
-const RUN_NAME_BYTES_MAX: usize = 64;
-
-#[derive(Args)]
-pub struct SimulateArgs {
-    /// How many events to send, repeats included: 1 to 10000000
-    #[arg(long, value_name = "N", default_value_t = 20_000, value_parser = value_parser!(u32).range(1..=10_000_000))]
-    pub events: u32,
-
-    /// Share of the events that repeat an earlier one: 0 to 1, at least one event must remain
-    #[arg(long, value_name = "SHARE", default_value_t = 0.3, value_parser = share)]
-    pub duplicates: f64,
-
-    /// Events in one request: 1 to 10000
-    #[arg(long, value_name = "N", default_value_t = 50, value_parser = value_parser!(u32).range(1..=10_000))]
-    pub batch: u32,
-
-    /// Connections, each with one request at a time: 1 to 1000
-    #[arg(long, value_name = "N", default_value_t = 10, value_parser = value_parser!(u32).range(1..=1_000))]
-    pub concurrency: u32,
-
-    /// Topics of the events: 1 to 10000
-    #[arg(long, value_name = "N", default_value_t = 8, value_parser = value_parser!(u32).range(1..=10_000))]
-    topics: u32,
-
-    /// Kind of the event ids
-    #[arg(long, value_name = "KIND", default_value = "uuid4")]
-    ids: IdKind,
-
-    /// Size of each payload: 26 to 1000000 bytes
-    #[arg(long, value_name = "N", default_value_t = 100)]
-    #[arg(value_parser = value_parser!(u32).range(PAYLOAD_BYTES_MIN as i64..=1_000_000))]
-    payload_bytes: u32,
-
-    /// Requests to send per second, whether or not answers come: up to 1000000; latency counts from the planned
-    /// time; 0 sends as fast as answers come
-    #[arg(long, value_name = "R", default_value_t = 0.0, value_parser = rate)]
-    pub rate: f64,
-
-    /// Decides the order of events and repeats [default: random]
-    #[arg(long, value_name = "N")]
-    seed: Option<u64>,
-
-    /// Name of the run, which decides topics and ids: the same name and seed send the same events again;
-    /// 1 to 64 letters, digits, - and _ [default: random]
-    #[arg(long, value_name = "NAME", value_parser = run_name)]
-    run: Option<String>,
-
-    /// Longest time to retry one request: 1ms to 1h
-    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = |text: &str| duration("give-up-after", text))]
-    give_up_after: Duration,
-
-    /// Longest wait for the service to be ready: 1ms to 1h
-    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = |text: &str| duration("ready-timeout", text))]
-    ready_timeout: Duration,
-
-    /// Print the result as JSON
-    #[arg(long)]
-    json: bool,
-
-    /// Whether to show no progress.
-    #[arg(skip)]
-    pub silent: bool,
-
-    #[command(flatten)]
-    pub ledger: LedgerArgs,
-}
-
-impl Default for SimulateArgs {
-    fn default() -> Self {
-        defaults()
-    }
-}
 
 /// Sends, proves and reports; an error if anything is wrong.
 pub fn run(args: &SimulateArgs) -> Result<(), CliError> {
@@ -122,9 +50,16 @@ pub fn run(args: &SimulateArgs) -> Result<(), CliError> {
 /// One run and its plan.
 pub struct Run<'a> {
     args: &'a SimulateArgs,
-    client: Client,
     name: String,
     seed: u64,
+    /// One for each namespace.
+    parts: Vec<Part>,
+}
+
+/// What one namespace is sent.
+struct Part {
+    namespace: String,
+    client: Client,
     plan: Plan,
 }
 
@@ -133,89 +68,124 @@ impl<'a> Run<'a> {
     pub fn new(args: &'a SimulateArgs) -> Result<Self, CliError> {
         let name = args.run.clone().unwrap_or_else(|| Uuid::new_v4().simple().to_string()[..12].to_owned());
         let seed = args.seed.unwrap_or_else(|| u64::from(Uuid::new_v4().as_fields().0));
-        check_request_size(args)?;
-        let plan = Plan::new(args, &name, seed, timestamp_now())?;
-        Ok(Self { args, client: args.ledger.client()?, name, seed, plan })
+        let client = args.ledger.client()?;
+        let plans = Plan::all(args, &name, seed, &timestamp_now())?;
+        let part = |(namespace, plan): (String, Plan)| Part {
+            client: client.clone().in_namespace(&namespace),
+            namespace,
+            plan,
+        };
+        let parts = args.namespace_names(seed).into_iter().zip(plans).map(part).collect();
+        Ok(Self { args, name, seed, parts })
     }
 
-    /// The client of the service.
+    /// The client of the service, in the first namespace.
     pub fn client(&self) -> &Client {
-        &self.client
+        &self.parts[0].client
     }
 
     /// The topics of its events. Other runs have other topics.
     pub fn topics(&self) -> &[String] {
-        &self.plan.topics
+        &self.parts[0].plan.topics
     }
 
     /// Sends until all is sent or the observer ends the run, and checks the result.
     pub async fn simulate(&self, observer: &Observer) -> Result<Report, CliError> {
-        let Self { args, client, plan, .. } = self;
-        let (give_up_after, silent) = (args.give_up_after, args.silent);
-        super::wait_until_ready(client, args.ready_timeout).await?;
-        let reading = self.reading(plan);
-        let mut answers = Answers::new(plan, reading.last_seq().await?);
-        let before = client.read_until_answered(give_up_after, async |client| client.stats().await).await?;
-        if args.run.is_some() {
-            reading.note_before(&mut answers).await?;
-        }
-        let rate = (args.rate > 0.0).then_some(args.rate);
-        let concurrency = args.concurrency as usize;
-        let sending = Sending { plan, client, concurrency, rate, give_up_after, silent, observer };
+        let Self { args, parts, .. } = self;
+        super::wait_until_ready(self.client(), args.ready_timeout).await?;
+        let mut answers = self.begin().await?;
+        let sending = Sending {
+            parts,
+            concurrency: args.concurrency as usize,
+            rate: (args.rate > 0.0).then_some(args.rate),
+            give_up_after: args.give_up_after,
+            silent: args.silent,
+            observer,
+        };
         let measured = sending.run(&mut answers).await;
 
-        let sent = observer.enough.get().then(|| plan.first_requests(observer.begun.get()));
-        let plan = sent.as_ref().unwrap_or(plan);
-        answers.shorten_to(plan);
+        let begun = if observer.enough.get() { observer.begun.get() } else { usize::MAX };
+        // Parts take turns.
+        let begun_of = |place: usize| begun.saturating_sub(place).div_ceil(parts.len());
+        let plans: Vec<Plan> =
+            (0..).zip(parts).map(|(place, part)| part.plan.first_requests(begun_of(place))).collect();
         // Without an answer to each request the result cannot be proven.
-        let proven = match measured.events == plan.events() {
-            true => self.prove(plan, &mut answers, before).await,
-            false => Ok(Proof::default()),
+        if measured.events == plans.iter().map(Plan::events).sum::<u64>() {
+            self.prove(&plans, &mut answers).await;
+        }
+        Ok(self.report(&plans, &answers, &measured, &observer.retries))
+    }
+
+    /// Creates the namespaces where they are the run's own, and notes what is stored before the run.
+    async fn begin(&self) -> Result<Vec<Answers>, ClientError> {
+        let Self { args, parts, .. } = self;
+        let progress = RefCell::new(Progress::start("looking for earlier events", None, args.silent));
+        let begin = async |part: &Part| {
+            let Part { namespace, client, plan } = part;
+            if args.namespaces > 1 {
+                let create = async |client: &Client| client.create_namespace(namespace, None).await;
+                client.read_until_answered(args.give_up_after, create).await?;
+            }
+            let (mut answers, reading) = (Answers::new(plan), self.reading(part, plan, &progress));
+            answers.last_seq_before = reading.last_seq(&mut answers).await?;
+            if args.run.is_some() {
+                let ask = async |client: &Client| client.stats().await;
+                answers.stats_before = client.read_until_answered(args.give_up_after, ask).await?;
+                reading.note_before(&mut answers).await?;
+            }
+            Ok(answers)
         };
-        let proof = proven.unwrap_or_else(|error| {
-            answers.faults.add("the result could not be read back", in_words(&error));
-            Proof::default()
+        stream::iter(parts).map(begin).buffered(args.concurrency as usize).try_collect().await
+    }
+
+    /// Reads everything back and checks the counts. What is wrong is added to the findings of `answers`.
+    async fn prove(&self, plans: &[Plan], answers: &mut [Answers]) {
+        let unique = plans.iter().map(|plan| u64::from(plan.unique)).sum();
+        let progress = RefCell::new(Progress::start("reading back", Some(unique), self.args.silent));
+        let proofs = self.parts.iter().zip(plans).zip(answers).map(async |((part, plan), answers)| {
+            if let Err(error) = self.prove_part(part, plan, answers, &progress).await {
+                answers.findings.wrong("the result could not be read back", in_words(&error));
+            }
         });
-        Ok(self.report(plan, &answers, &measured, &observer.retries, proof))
+        stream::iter(proofs).buffer_unordered(self.args.concurrency as usize).collect::<()>().await;
     }
 
-    fn reading<'b>(&'b self, plan: &'b Plan) -> Reading<'b> {
-        let SimulateArgs { give_up_after, silent, .. } = *self.args;
-        Reading { plan, client: &self.client, give_up_after, silent }
-    }
-
-    /// Reads everything back and checks the counts. What is wrong is added to the faults of `answers`.
-    async fn prove(&self, plan: &Plan, answers: &mut Answers, before: Stats) -> Result<Proof, ClientError> {
-        self.reading(plan).check_events(answers).await?;
-        let read_back = answers.check_each_event(plan);
-        let topics_may_be_old = self.args.run.is_some();
-        let expected = Expected { plan, before, topics_may_be_old, answers };
-        let counts = counts::check(&expected, &self.client, self.args.give_up_after).await?;
-        answers.faults.extend(counts.faults);
-        Ok(Proof { read_back, unproven: counts.unproven })
-    }
-
-    fn report(
+    async fn prove_part(
         &self,
+        part: &Part,
         plan: &Plan,
-        answers: &Answers,
-        measured: &Measured,
-        retries: &Retries,
-        proof: Proof,
-    ) -> Report {
+        answers: &mut Answers,
+        progress: &RefCell<Progress>,
+    ) -> Result<(), ClientError> {
+        answers.shorten_to(plan);
+        self.reading(part, plan, progress).check_events(answers).await?;
+        answers.check_each_event(plan);
+        let ask = async |client: &Client| client.stats().await;
+        let stats = part.client.read_until_answered(self.args.give_up_after, ask).await?;
+        counts::check(plan, answers, &stats);
+        Ok(())
+    }
+
+    fn reading<'b>(&self, part: &'b Part, plan: &'b Plan, progress: &'b RefCell<Progress>) -> Reading<'b> {
+        let Part { namespace, client, .. } = part;
+        Reading { namespace, plan, client, give_up_after: self.args.give_up_after, progress }
+    }
+
+    fn report(&self, plans: &[Plan], answers: &[Answers], measured: &Measured, retries: &Retries) -> Report {
         let latency = |quantile| measured.latency_us.value_at_quantile(quantile) as f64 / 1_000.0;
         let seconds = measured.time.as_secs_f64().max(0.000_001);
         let tenths = |number: f64| (number * 10.0).round() / 10.0;
+        let faults = self.sentences(answers, |answers| answers.findings.faults());
         Report {
-            verdict: if answers.faults.is_empty() { Report::PASSED } else { Report::FAILED },
-            faults: answers.faults.sentences(),
-            unproven: proof.unproven,
+            verdict: if faults.is_empty() { Report::PASSED } else { Report::FAILED },
+            faults,
+            unproven: self.sentences(answers, |answers| answers.findings.unproven.clone()),
             run: self.name.clone(),
             seed: self.seed,
-            events: plan.events(),
-            unique: u64::from(plan.unique),
-            sums: answers.sums,
-            read_back: proof.read_back,
+            namespaces: self.parts.iter().map(|part| part.namespace.clone()).collect(),
+            events: plans.iter().map(Plan::events).sum(),
+            unique: plans.iter().map(|plan| u64::from(plan.unique)).sum(),
+            sums: answers.iter().fold(Sums::default(), |sums, answers| sums + answers.sums),
             requests: measured.requests,
             retries: retries.count(),
             unknown_outcomes: retries.unknown_outcomes(),
@@ -230,15 +200,18 @@ impl<'a> Run<'a> {
             },
         }
     }
-}
 
-/// The result of reading back.
-#[derive(Default)]
-struct Proof {
-    /// Different events that were read back.
-    read_back: u64,
-    /// What could not be checked, in sentences.
-    unproven: Vec<String>,
+    /// The sentences about all parts, each with the namespace where there are several.
+    fn sentences(&self, answers: &[Answers], of: impl Fn(&Answers) -> Vec<String>) -> Vec<String> {
+        let about = |(part, answers): (&Part, &Answers)| {
+            let named = |sentence| match self.parts.len() {
+                1 => sentence,
+                _ => format!("namespace {}: {sentence}", part.namespace),
+            };
+            of(answers).into_iter().map(named).collect::<Vec<_>>()
+        };
+        self.parts.iter().zip(answers).flat_map(about).collect()
+    }
 }
 
 /// Now, in the format of the service's answers.
@@ -248,37 +221,9 @@ fn timestamp_now() -> String {
     now.expect("an event can have the time of now").to_string()
 }
 
-/// A request must fit into the service's default limit of a body.
-fn check_request_size(args: &SimulateArgs) -> Result<(), WrongValue> {
-    let largest = BODY_BYTES_MAX_DEFAULT / args.batch as usize - EVENT_FRAME_BYTES_MAX;
-    if args.payload_bytes as usize > largest {
-        let allowed = format!("at most {largest}, so that --batch {} events fit into 16MiB", args.batch);
-        return Err(WrongValue::new("payload-bytes", allowed, args.payload_bytes.to_string()));
-    }
-    Ok(())
-}
-
-fn share(text: &str) -> Result<f64, String> {
-    let share = text.parse().ok().filter(|share| (0.0..=1.0).contains(share));
-    share.ok_or_else(|| "it must be a number from 0 to 1".to_owned())
-}
-
-fn rate(text: &str) -> Result<f64, String> {
-    let rate = text.parse().ok().filter(|rate| *rate == 0.0 || (0.001..=1_000_000.0).contains(rate));
-    rate.ok_or_else(|| "it must be a number from 0.001 to 1000000, or 0".to_owned())
-}
-
-fn run_name(text: &str) -> Result<String, String> {
-    let is_plain = |letter: u8| letter.is_ascii_alphanumeric() || b"-_".contains(&letter);
-    match (1..=RUN_NAME_BYTES_MAX).contains(&text.len()) && text.bytes().all(is_plain) {
-        true => Ok(text.to_owned()),
-        false => Err("it must be 1 to 64 letters, digits, - and _".to_owned()),
-    }
-}
-
 #[cfg(test)]
 pub(in crate::cli::simulate) mod tests {
-    use clap::FromArgMatches;
+    use clap::{Args, FromArgMatches};
 
     use super::*;
 
@@ -289,22 +234,20 @@ pub(in crate::cli::simulate) mod tests {
 
     /// The plan of a run with these flags.
     pub fn plan(flags: &[&str]) -> Plan {
-        Plan::new(&args(flags), "test", 7, timestamp_now()).unwrap()
+        plans(flags).remove(0)
+    }
+
+    /// The plans of its namespaces.
+    pub fn plans(flags: &[&str]) -> Vec<Plan> {
+        Plan::all(&args(flags), "test", 7, &timestamp_now()).unwrap()
     }
 
     #[test]
     fn what_an_event_looks_like_decides_on_its_id() {
         let id = |flags: &[&str]| plan(flags).ids.id(0);
         assert_eq!(id(&[]), id(&["--events=5", "--batch=7", "--concurrency=3", "--duplicates=0.1"]));
-        for flag in ["--payload-bytes=101", "--topics=9", "--ids=uuid7"] {
+        for flag in ["--payload-bytes=101", "--topics=9", "--ids=uuid7", "--namespaces=2"] {
             assert_ne!(id(&[]), id(&[flag]), "{flag}");
         }
-    }
-
-    #[test]
-    fn requests_beyond_the_services_limit_are_wrong_usage() {
-        assert!(check_request_size(&args(&["--batch=16", "--payload-bytes=1000000"])).is_ok());
-        let wrong = check_request_size(&args(&["--batch=17", "--payload-bytes=1000000"])).unwrap_err();
-        assert!(wrong.to_string().starts_with("--payload-bytes must be at most "), "{wrong}");
     }
 }

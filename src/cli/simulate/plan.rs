@@ -1,74 +1,101 @@
 //! What a run sends, decided before it begins: the order of the events, repeats among them.
 
+use std::rc::Rc;
+
 use fastrand::Rng;
 
-use super::{SimulateArgs, ids::Ids};
+use super::{args::SimulateArgs, ids::Ids};
 use crate::{client::TopicCounts, config::WrongValue};
 
-/// The whole run, in four bytes per event. Everything else is computed from the event's number.
+/// The source of the events where all are in one namespace.
+const SOURCE: &str = "simulate";
+
+/// What one namespace is sent, in four bytes per event. Everything else is computed from the event's number. All
+/// namespaces of a run have events of the same ids, of other topics and with other payloads: what is taken for that of
+/// another namespace shows.
+#[derive(Clone)]
 pub struct Plan {
     /// The numbers of the events, repeats included, in the order of sending.
-    order: Vec<u32>,
+    order: Rc<[u32]>,
+    /// How many of them are sent.
+    events: usize,
     /// Number of different events. They are numbered from 0 in the order of their first copies.
     pub unique: u32,
     /// Events in one request.
     batch: usize,
     pub ids: Ids,
-    pub topics: Vec<String>,
+    /// Decides topics and payloads.
+    salt: u64,
+    pub topics: Rc<[String]>,
+    /// The source of all events.
+    pub source: Rc<str>,
     /// Bytes of each payload.
     pub payload_bytes: usize,
     /// The timestamp of all events.
-    pub timestamp: String,
+    pub timestamp: Rc<str>,
 }
 
 impl Plan {
-    /// The plan for these flags; an error if they leave no event.
-    pub fn new(args: &SimulateArgs, run: &str, seed: u64, timestamp: String) -> Result<Self, WrongValue> {
-        let unique = unique_events(args.events, args.duplicates)?;
+    /// The plans of a run, one for each namespace; an error if the flags leave one without an event.
+    pub fn all(args: &SimulateArgs, run: &str, seed: u64, timestamp: &str) -> Result<Vec<Self>, WrongValue> {
+        args.check()?;
+        let namespaces = args.namespace_names(seed);
+        let topics: Rc<[String]> = (1..=args.topics).map(|number| format!("sim-{run}-{number}")).collect();
         // Everything that decides the content of an event decides its id: events with the same id are the same.
-        let identity = (run, seed, args.topics, args.payload_bytes);
-        Ok(Self {
-            order: order(args.events as usize, unique, args.batch as usize, args.concurrency as usize, seed),
-            unique,
-            batch: args.batch as usize,
-            ids: Ids::new(args.ids, &identity),
-            topics: (1..=args.topics).map(|number| format!("sim-{run}-{number}")).collect(),
-            payload_bytes: args.payload_bytes as usize,
-            timestamp,
-        })
+        let ids = Ids::new(args.ids, &(run, seed, args.topics, args.payload_bytes, args.namespaces));
+        let concurrency = args.concurrency.div_ceil(args.namespaces) as usize;
+        let plan = |(place, namespace): (u32, &String)| {
+            // The first ones have one event more where they do not divide.
+            let events = (args.events - place).div_ceil(args.namespaces);
+            let unique = unique_events(events, args.duplicates)?;
+            let seed = seed.wrapping_add(place.into());
+            Ok(Self {
+                order: order(events as usize, unique, args.batch as usize, concurrency, seed).into(),
+                events: events as usize,
+                unique,
+                batch: args.batch as usize,
+                ids,
+                salt: 1 + u64::from(place),
+                topics: Rc::clone(&topics),
+                source: if args.namespaces == 1 { SOURCE.into() } else { namespace.as_str().into() },
+                payload_bytes: args.payload_bytes as usize,
+                timestamp: timestamp.into(),
+            })
+        };
+        (0..).zip(&namespaces).map(plan).collect()
     }
 
     /// The plan of a run that ends after this number of requests.
     pub fn first_requests(&self, requests: usize) -> Self {
-        let order = self.order[..self.order.len().min(requests * self.batch)].to_vec();
-        Self {
-            unique: order.iter().max().map_or(0, |number| number + 1),
-            order,
-            topics: self.topics.clone(),
-            timestamp: self.timestamp.clone(),
-            ..*self
-        }
+        let events = self.events.min(requests.saturating_mul(self.batch));
+        let unique = self.order[..events].iter().max().map_or(0, |number| number + 1);
+        Self { events, unique, ..self.clone() }
     }
 
     /// Number of events to send, repeats included.
     pub fn events(&self) -> u64 {
-        self.order.len() as u64
+        self.events as u64
     }
 
     /// Number of requests to send.
     pub fn requests(&self) -> usize {
-        self.order.len().div_ceil(self.batch)
+        self.events.div_ceil(self.batch)
     }
 
     /// The numbers of the events in the request at `place`.
     pub fn request(&self, place: usize) -> &[u32] {
         let from = place * self.batch;
-        &self.order[from..self.order.len().min(from + self.batch)]
+        &self.order[from..self.events.min(from + self.batch)]
     }
 
     /// The place of the event's topic in `topics`.
     pub fn topic_of(&self, number: u32) -> usize {
-        self.ids.noise(number) as usize % self.topics.len()
+        self.noise(number) as usize % self.topics.len()
+    }
+
+    /// A number that looks random, and is another one for each event of each namespace.
+    pub fn noise(&self, number: u32) -> u64 {
+        self.ids.noise(self.salt, number)
     }
 
     /// The number of the planned event with this id.
@@ -80,7 +107,7 @@ impl Plan {
     pub fn by_topic(&self) -> Vec<TopicCounts> {
         let mut counts = vec![TopicCounts::default(); self.topics.len()];
         let mut begun = 0;
-        for number in &self.order {
+        for number in &self.order[..self.events] {
             let topic = &mut counts[self.topic_of(*number)];
             match *number == begun {
                 true => (topic.unique, begun) = (topic.unique + 1, begun + 1),
@@ -129,7 +156,41 @@ fn order(events: usize, unique: u32, batch: usize, concurrency: usize, seed: u64
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::simulate::tests::plan;
+    use crate::cli::simulate::{
+        body::payload,
+        tests::{plan, plans},
+    };
+
+    #[test]
+    fn namespaces_share_ids_and_nothing_else() {
+        let plans = plans(&["--events=1000", "--batch=7", "--namespaces=3", "--topics=1000"]);
+        let [first, second, third] = &plans[..] else { panic!("{} plans", plans.len()) };
+        assert_eq!([first, second, third].map(Plan::events), [334, 333, 333]);
+        let of_number = |plan: &Plan| (0..plan.unique).map(|number| plan.ids.id(number)).collect::<Vec<_>>();
+        assert_eq!(of_number(second), of_number(third));
+        let differs = |of: fn(&Plan, u32) -> String| {
+            (0..200).filter(|number| of(first, *number) != of(second, *number)).count() > 150
+        };
+        assert!(differs(|plan, number| plan.topic_of(number).to_string()));
+        assert!(differs(payload));
+        assert_ne!(first.source, second.source);
+        assert_ne!(first.order[..300], second.order[..300]);
+    }
+
+    #[test]
+    fn the_first_namespaces_have_one_request_more_where_they_do_not_divide() {
+        for (events, batch, namespaces) in [(1_000, 7, 3), (10, 3, 3), (3, 50, 3), (17, 1, 5), (100, 10, 7)] {
+            let [events, batch, namespaces] = [
+                format!("--events={events}"),
+                format!("--batch={batch}"),
+                format!("--namespaces={namespaces}"),
+            ];
+            let requests: Vec<usize> =
+                plans(&[&events, &batch, &namespaces, "--duplicates=0"]).iter().map(Plan::requests).collect();
+            assert!(requests.is_sorted_by(|a, b| a >= b), "{requests:?}");
+            assert!(requests[0] - requests[requests.len() - 1] <= 1, "{requests:?}");
+        }
+    }
 
     #[test]
     fn a_plan_that_ends_earlier_begins_alike_and_counts_what_is_left() {
@@ -138,7 +199,7 @@ mod tests {
             let shorter = plan.first_requests(requests);
             assert_eq!(shorter.requests(), requests.min(34));
             assert!((0..shorter.requests()).all(|place| shorter.request(place) == plan.request(place)));
-            let different: std::collections::HashSet<_> = shorter.order.iter().collect();
+            let different: std::collections::HashSet<_> = shorter.order[..shorter.events].iter().collect();
             assert_eq!(different.len(), shorter.unique as usize);
             let (unique, all) = shorter
                 .by_topic()

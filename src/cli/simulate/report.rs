@@ -16,14 +16,13 @@ pub struct Report {
     pub unproven: Vec<String>,
     pub run: String,
     pub seed: u64,
+    pub namespaces: Vec<String>,
     /// Events to send, repeats included.
     pub events: u64,
     /// Different events among them.
     pub unique: u64,
     #[serde(flatten)]
     pub sums: Sums,
-    /// Different events that were read back.
-    pub read_back: u64,
     /// Requests that were acknowledged.
     pub requests: u64,
     /// Attempts that were followed by another one.
@@ -56,15 +55,18 @@ impl Report {
 
     pub fn table(&self) -> String {
         let Latency { p50, p95, p99, max } = self.latency_ms;
-        let Sums { there_before, accepted, stored, duplicates } = self.sums;
+        let Sums { there_before, accepted, stored, duplicates, read_back } = self.sums;
         let mut table = String::new();
         let mut line = |name: &str, value: &str| {
             writeln!(table, "{name:<12}{value}").expect("writing to a String never fails");
         };
         line("run", &format!("{}, seed {}", self.run, self.seed));
+        if let [first, .., last] = &self.namespaces[..] {
+            line("namespaces", &format!("{}, {first} to {last}", self.namespaces.len()));
+        }
         line("sent", &format!("{accepted} of {} events, in {} requests", self.events, self.requests));
         line("stored", &format!("{stored} new, {duplicates} duplicates answered"));
-        line("read back", &format!("{} of {} different events", self.read_back, self.unique));
+        line("read back", &format!("{read_back} of {} different events", self.unique));
         line("time", &format!("{:.2} s", self.seconds));
         let (events, requests) = (self.events_per_second, self.requests_per_second);
         line("throughput", &format!("{events:.0} events/s, {requests:.0} requests/s"));

@@ -11,16 +11,15 @@ use futures::{Stream, StreamExt, stream};
 use hdrhistogram::Histogram;
 use tokio::time::{interval, sleep_until};
 
-use super::{answers::Answers, body::request_body, plan::Plan};
+use super::{Part, answers::Answers, body::request_body};
 use crate::{
     cli::progress::{Progress, TICK_EVERY},
-    client::{Client, ClientError, EarlierAttempt, Published, Retries, in_words},
+    client::{ClientError, EarlierAttempt, Published, Retries, in_words},
 };
 
 /// How to send.
 pub struct Sending<'a> {
-    pub plan: &'a Plan,
-    pub client: &'a Client,
+    pub parts: &'a [Part],
     pub concurrency: usize,
     /// Requests per second; `None` sends as fast as answers come.
     pub rate: Option<f64>,
@@ -67,6 +66,19 @@ pub struct Measured {
     pub latency_us: Histogram<u64>,
 }
 
+impl Measured {
+    fn new() -> Self {
+        let latency_us = Histogram::new_with_bounds(1, 3_600_000_000, 3).expect("the bounds are valid");
+        Self { requests: 0, events: 0, time: Duration::ZERO, latency_us }
+    }
+
+    fn note(&mut self, events: u64, latency: Duration) {
+        self.requests += 1;
+        self.events += events;
+        self.latency_us.saturating_record(latency.as_micros() as u64);
+    }
+}
+
 struct Done {
     place: usize,
     latency: Duration,
@@ -74,12 +86,15 @@ struct Done {
 }
 
 impl Sending<'_> {
-    /// Sends everything, or stops at the first request that is not acknowledged.
-    pub async fn run(&self, answers: &mut Answers) -> Measured {
-        let latency_us = Histogram::new_with_bounds(1, 3_600_000_000, 3).expect("the bounds are valid");
-        let mut measured = Measured { requests: 0, events: 0, time: Duration::ZERO, latency_us };
+    /// Sends everything, or stops at the first request that is not acknowledged. `answers` are those of each part.
+    pub async fn run(&self, answers: &mut [Answers]) -> Measured {
+        let mut measured = Measured::new();
         let begun = Instant::now();
-        let mut progress = Progress::start("sending", Some(self.plan.events()), self.silent);
+        let mut progress = Progress::start(
+            "sending",
+            Some(self.parts.iter().map(|part| part.plan.events()).sum()),
+            self.silent,
+        );
         let mut ticks = interval(TICK_EVERY);
         let mut requests = pin!(self.requests(begun));
         loop {
@@ -91,30 +106,36 @@ impl Sending<'_> {
                 }
             };
             let Some(Done { place, latency, published }) = done else { break };
-            match published {
-                Ok(published) => {
-                    answers.note(self.plan, place, &published);
-                    self.observer.note(place, published);
-                }
+            let (part, place_within) = self.part_of(place);
+            let (plan, answers) = (&self.parts[part].plan, &mut answers[part]);
+            let published = match published {
+                Ok(published) => published,
                 Err(error) => {
                     let what = "a request was not acknowledged, and the run was stopped";
-                    answers.faults.add(what, in_words(&error));
+                    answers.findings.wrong(what, in_words(&error));
                     break;
                 }
-            }
-            let events = self.plan.request(place).len() as u64;
-            measured.requests += 1;
-            measured.events += events;
-            measured.latency_us.saturating_record(latency.as_micros() as u64);
+            };
+            answers.note(plan, place_within, &published);
+            self.observer.note(place, published);
+            let events = plan.request(place_within).len() as u64;
+            measured.note(events, latency);
             progress.advance(events);
         }
         measured.time = begun.elapsed();
         measured
     }
 
+    /// The part that the request at `place` belongs to, and its place there: parts take turns. The last turn may end
+    /// early, since the parts with one request more are the first ones.
+    fn part_of(&self, place: usize) -> (usize, usize) {
+        (place % self.parts.len(), place / self.parts.len())
+    }
+
     /// All requests, in the order in which they end.
     fn requests(&self, begun: Instant) -> impl Stream<Item = Done> {
-        stream::iter((0..self.plan.requests()).take_while(|_| !self.observer.enough.get()))
+        let requests = self.parts.iter().map(|part| part.plan.requests()).sum();
+        stream::iter((0..requests).take_while(|_| !self.observer.enough.get()))
             .inspect(|place| self.observer.begun.set(place + 1))
             .map(move |place| self.request(place, begun))
             .buffer_unordered(self.concurrency)
@@ -126,10 +147,12 @@ impl Sending<'_> {
             sleep_until(planned.into()).await;
         }
         self.observer.under_way.borrow_mut().insert(place);
-        let body = request_body(self.plan, place);
+        let (part, place_within) = self.part_of(place);
+        let Part { client, plan, .. } = &self.parts[part];
+        let body = request_body(plan, place_within);
         let since = planned.unwrap_or_else(Instant::now);
         let published =
-            self.client.publish_until_answered(&body, self.give_up_after, &self.observer.retries).await;
+            client.publish_until_answered(&body, self.give_up_after, &self.observer.retries).await;
         Done { place, published, latency: since.elapsed() }
     }
 }

@@ -1,11 +1,14 @@
-//! Everything that was found to be wrong, counted by kind, each kind with its first examples.
+//! Everything that was found to be wrong, counted by kind, each kind with its first examples, and what could not be
+//! found out.
 
 const EXAMPLES_MAX: usize = 3;
 
-/// The faults of a run; empty if the result is right.
+/// What was found about one namespace; without a fault the result is right.
 #[derive(Debug, Default)]
-pub struct Faults {
+pub struct Findings {
     kinds: Vec<Kind>,
+    /// What could not be checked, in sentences.
+    pub unproven: Vec<String>,
 }
 
 #[derive(Debug)]
@@ -15,9 +18,9 @@ struct Kind {
     examples: Vec<String>,
 }
 
-impl Faults {
+impl Findings {
     /// Adds one fault of the kind `what`; `example` says where it was found.
-    pub fn add(&mut self, what: &'static str, example: String) {
+    pub fn wrong(&mut self, what: &'static str, example: String) {
         let kind = match self.kinds.iter().position(|kind| kind.what == what) {
             Some(place) => &mut self.kinds[place],
             None => self.kinds.push_mut(Kind { what, count: 0, examples: Vec::new() }),
@@ -28,17 +31,8 @@ impl Faults {
         }
     }
 
-    /// Adds all faults of `others`.
-    pub fn extend(&mut self, others: Faults) {
-        self.kinds.extend(others.kinds);
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.kinds.is_empty()
-    }
-
-    /// One sentence for each kind.
-    pub fn sentences(&self) -> Vec<String> {
+    /// One sentence for each kind of fault.
+    pub fn faults(&self) -> Vec<String> {
         let sentence = |kind: &Kind| {
             let examples = kind.examples.join("; ");
             match kind.count {
@@ -52,18 +46,18 @@ impl Faults {
 
 #[cfg(test)]
 mod tests {
-    use super::Faults;
+    use super::Findings;
 
     #[test]
     fn each_kind_is_counted_and_shown_with_its_first_examples() {
-        let mut faults = Faults::default();
-        assert!(faults.is_empty());
+        let mut findings = Findings::default();
+        assert!(findings.faults().is_empty());
         for number in 1..=5 {
-            faults.add("an event is missing", format!("event {number}"));
+            findings.wrong("an event is missing", format!("event {number}"));
         }
-        faults.add("a count is wrong", "2, not 3".to_owned());
+        findings.wrong("a count is wrong", "2, not 3".to_owned());
         assert_eq!(
-            faults.sentences(),
+            findings.faults(),
             ["an event is missing (5 times): event 1; event 2; event 3", "a count is wrong: 2, not 3"]
         );
     }
