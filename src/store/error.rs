@@ -11,6 +11,9 @@ pub enum StoreError {
     /// The ledger is locked, by another node most likely; others are not.
     #[error("the namespace is locked by another node")]
     Locked(#[source] sqlx::Error),
+    /// The node of the cluster that holds the ledger is not available, or hands it over at the moment; others are.
+    #[error("the node of the cluster that holds the namespace is not available")]
+    NodeAway(#[source] sqlx::Error),
     /// It did not answer in time: the call may have been carried out, or may yet be.
     #[error("the database did not answer within {0:?}")]
     TimedOut(std::time::Duration),
@@ -84,6 +87,9 @@ pub enum OpenError {
     Url(String),
     #[error("{0}")]
     Unsuitable(String),
+    /// A node of a cluster is away that is needed to distribute the tables; says which, and what to do.
+    #[error("{0}")]
+    NodeAway(String),
     #[error("the database's schema could not be migrated")]
     Migration(#[source] sqlx::migrate::MigrateError),
     #[error(
@@ -113,6 +119,6 @@ pub enum OpenError {
 impl OpenError {
     /// Whether waiting may help.
     pub fn is_transient(&self) -> bool {
-        matches!(self, OpenError::Unavailable(_))
+        matches!(self, OpenError::Unavailable(_) | OpenError::NodeAway(_))
     }
 }

@@ -91,13 +91,10 @@ pub(super) fn default_of(outcome: CreateOutcome) -> LedgerRecord {
     }
 }
 
-/// The ledger of the namespace `default`, if its scope is the one asked for.
-pub(super) fn check_scope(
-    default: LedgerRecord,
-    asked: Option<DedupScope>,
-) -> Result<LedgerRecord, OpenError> {
+/// Refuses the namespace `default` of the scope `kept` where another one is asked for.
+pub(super) fn check_scope(kept: DedupScope, asked: Option<DedupScope>) -> Result<(), OpenError> {
     match asked {
-        Some(asked) if asked != default.scope => Err(OpenError::OtherScope { kept: default.scope, asked }),
-        _ => Ok(default),
+        Some(asked) if asked != kept => Err(OpenError::OtherScope { kept, asked }),
+        _ => Ok(()),
     }
 }

@@ -41,9 +41,10 @@ fn answer_to_one(error: &StoreError) -> PublishError {
     match error {
         StoreError::Rejected(_) | StoreError::TooManyTopics(_) => PublishError::Refused(innermost(error)),
         StoreError::Exhausted(_) => PublishError::TooLargeForStore(innermost(error)),
-        StoreError::Unavailable(_) | StoreError::Locked(_) | StoreError::TimedOut(_) => {
-            PublishError::StoreUnavailable
-        }
+        StoreError::Unavailable(_)
+        | StoreError::Locked(_)
+        | StoreError::NodeAway(_)
+        | StoreError::TimedOut(_) => PublishError::StoreUnavailable,
         StoreError::Gone => PublishError::Gone,
         StoreError::Damaged(_) => PublishError::LedgerBroken,
         StoreError::Broken(_) | StoreError::Detached(_) => PublishError::StoreBroken,

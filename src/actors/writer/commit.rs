@@ -54,7 +54,7 @@ pub(in crate::actors) struct SettledGroup {
 
 /// Why a group is not committed.
 pub(in crate::actors) enum CommitFailure {
-    /// The store was unavailable, or the ledger locked, until nobody waited any more.
+    /// The store was unavailable, or the ledger locked or on a node that is away, until nobody waited any more.
     Unavailable,
     /// The store answered with an error and stored nothing; it may be the fault of the store or of a request.
     Refused(StoreError),
@@ -109,16 +109,15 @@ impl Committing {
             .collect();
         let started = Instant::now();
         let mut backoff = BACKOFF_MIN;
-        let mut was_locked = false;
+        let mut was_held_up = false;
         loop {
-            match self.connections.append(&groups, was_locked).await {
+            match self.connections.append(&groups, was_held_up).await {
                 Ok(outcomes) => {
                     let settle = |(job, outcome): (&Job, _)| job.settle(outcome, started.elapsed());
                     return Ok(jobs.iter().zip(outcomes).map(settle).collect());
                 }
-                Err(StoreError::Locked(error)) => {
-                    was_locked = true;
-                    let error = StoreError::Locked(error);
+                Err(error @ (StoreError::Locked(_) | StoreError::NodeAway(_))) => {
+                    was_held_up = true;
                     jobs.iter().for_each(|job| job.ledger.note_trouble(&error));
                 }
                 Err(error @ (StoreError::Unavailable(_) | StoreError::TimedOut(_))) => {
@@ -197,7 +196,10 @@ impl CommitFailure {
     /// What an error means that is not tried again.
     fn of(error: StoreError) -> Self {
         match error {
-            StoreError::Unavailable(_) | StoreError::TimedOut(_) | StoreError::Locked(_) => Self::Unavailable,
+            StoreError::Unavailable(_)
+            | StoreError::TimedOut(_)
+            | StoreError::Locked(_)
+            | StoreError::NodeAway(_) => Self::Unavailable,
             StoreError::Detached(_) => Self::Broken(error),
             StoreError::Gone => Self::Gone,
             StoreError::Rejected(_)

@@ -18,9 +18,9 @@ pub(in crate::actors) struct WriteConnections {
     /// Those that are open, in order, and not in use. The one used last is used next.
     idle: Mutex<Vec<Box<dyn StoreWriter>>>,
     places: Semaphore,
-    /// Places for groups whose ledger was locked at the last attempt: half of all, so that locked ledgers leave the
-    /// others some.
-    places_for_locked: Semaphore,
+    /// Places for groups whose ledger was locked, or its node away, at the last attempt: half of all, so that such
+    /// ledgers leave the others some.
+    places_for_held_up: Semaphore,
 }
 
 impl WriteConnections {
@@ -29,21 +29,22 @@ impl WriteConnections {
             store,
             idle: Mutex::default(),
             places: Semaphore::new(connections_max.max(1)),
-            places_for_locked: Semaphore::new((connections_max / 2).max(1)),
+            places_for_held_up: Semaphore::new((connections_max / 2).max(1)),
         })
     }
 
-    /// Appends these groups in one transaction, once there is a connection for it. `was_locked` tells that their ledger
-    /// was locked at the last attempt.
+    /// Appends these groups in one transaction, once there is a connection for it. `was_held_up` tells that their ledger
+    /// was locked, or its node away, at the last attempt.
     ///
     /// A connection that has met an error is dropped: nothing of an unfinished append may reach the next one.
     pub(in crate::actors) async fn append(
         &self,
         groups: &[AppendGroup<'_>],
-        was_locked: bool,
+        was_held_up: bool,
     ) -> Result<Vec<GroupResult>, StoreError> {
         // Neither semaphore is ever closed.
-        let _place_for_locked = if was_locked { self.places_for_locked.acquire().await.ok() } else { None };
+        let _place_for_held_up =
+            if was_held_up { self.places_for_held_up.acquire().await.ok() } else { None };
         let _place = self.places.acquire().await.ok();
         let attempt = async {
             let open = self.idle.lock().pop();

@@ -93,6 +93,7 @@ impl From<StoreError> for Problem {
             | StoreError::Exhausted(_)
             | StoreError::Detached(_)
             | StoreError::Locked(_)
+            | StoreError::NodeAway(_)
             | StoreError::Gone => Kind::Unavailable,
         };
         Self::new(kind, error.to_string())

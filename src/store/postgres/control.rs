@@ -6,7 +6,7 @@ use uuid::Uuid;
 use crate::{
     event::DedupScope,
     store::{
-        CreateOutcome, LedgerRecord, NamespaceInfo, NamespaceQuery,
+        CreateOutcome, Damage, LedgerRecord, NamespaceInfo, NamespaceQuery,
         rows::{self, LEDGER_COLUMNS},
     },
 };
@@ -24,16 +24,38 @@ const NAMESPACES: &str = "
         FROM sekali.commits c WHERE c.namespace_no = l.namespace_no ORDER BY commit_no DESC LIMIT 1
     ) newest ON true";
 
+/// The scope of the namespace of this name. Needs no ledger, which another node of a cluster may hold.
+pub(super) async fn scope(
+    connection: &mut PgConnection,
+    namespace: &str,
+) -> sqlx::Result<Option<DedupScope>> {
+    let scope: Option<String> =
+        sqlx::query_scalar("SELECT dedup_scope FROM sekali.namespaces WHERE name = $1")
+            .bind(namespace)
+            .fetch_optional(connection)
+            .await?;
+    Ok(scope.map(|scope| scope.parse().map_err(Damage::new)).transpose()?)
+}
+
+/// The number of the namespace of this name. Asked for by itself: a statement that is given the number goes to the node
+/// of a cluster that has the ledger, and one that has to look it up goes to all of them.
+async fn number_of(connection: &mut PgConnection, namespace: &str) -> sqlx::Result<Option<i32>> {
+    sqlx::query_scalar("SELECT namespace_no FROM sekali.namespaces WHERE name = $1")
+        .bind(namespace)
+        .fetch_optional(connection)
+        .await
+}
+
 /// The ledger of the namespace of this name.
 pub(super) async fn find(
     connection: &mut PgConnection,
     namespace: &str,
 ) -> sqlx::Result<Option<LedgerRecord>> {
+    let Some(namespace_no) = number_of(connection, namespace).await? else { return Ok(None) };
     let row = sqlx::query(AssertSqlSafe(format!(
-        "SELECT {LEDGER_COLUMNS} FROM sekali.ledgers
-         WHERE namespace_no = (SELECT namespace_no FROM sekali.namespaces WHERE name = $1)"
+        "SELECT {LEDGER_COLUMNS} FROM sekali.ledgers WHERE namespace_no = $1"
     )))
-    .bind(namespace)
+    .bind(namespace_no)
     .fetch_optional(connection)
     .await?;
     row.map(|row| rows::ledger(namespace, &row)).transpose()
@@ -44,7 +66,10 @@ pub(super) async fn show(
     connection: &mut PgConnection,
     namespace: &str,
 ) -> sqlx::Result<Option<NamespaceInfo>> {
-    sqlx::query_as(AssertSqlSafe(format!("{NAMESPACES} WHERE name = $1")))
+    let Some(namespace_no) = number_of(connection, namespace).await? else { return Ok(None) };
+    // The name may have been taken from it meanwhile.
+    sqlx::query_as(AssertSqlSafe(format!("{NAMESPACES} WHERE l.namespace_no = $1 AND name = $2")))
+        .bind(namespace_no)
         .bind(namespace)
         .fetch_optional(connection)
         .await

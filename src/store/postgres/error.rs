@@ -2,10 +2,13 @@
 
 use std::fmt::Display;
 
-use sqlx::migrate::MigrateError;
+use sqlx::{migrate::MigrateError, postgres::PgDatabaseError};
 
 use super::session::NO_POOLER;
 use crate::store::{Damage, OpenError, StoreError};
+
+/// What Citus says around an error of another node.
+const CONTEXT_OF_NODES: &str = "while executing command on";
 
 /// Sorts an error of an open database.
 pub(super) fn store_error(error: sqlx::Error) -> StoreError {
@@ -24,6 +27,9 @@ pub(super) fn store_error(error: sqlx::Error) -> StoreError {
         };
     };
     let code = database_error.code().unwrap_or_default();
+    if is_of_other_node(&error) && !is_of_data(&code) {
+        return StoreError::NodeAway(error);
+    }
     match (code.get(..2).unwrap_or_default(), &*code) {
         // What valid events can break are the checks and triggers that an operator added. `append` deals with a
         // repeated identity itself. Any other rule of the tables breaks only where the ledger is damaged.
@@ -41,15 +47,39 @@ pub(super) fn store_error(error: sqlx::Error) -> StoreError {
     }
 }
 
+/// Whether a node of a cluster reports what another one said, or that it does not answer.
+fn is_of_other_node(error: &sqlx::Error) -> bool {
+    let Some(report) =
+        error.as_database_error().and_then(|error| error.try_downcast_ref::<PgDatabaseError>())
+    else {
+        return false;
+    };
+    // A server does not complain to its client of a connection, unless it is one to another server.
+    report.code().starts_with("08") || report.r#where().is_some_and(|place| place.contains(CONTEXT_OF_NODES))
+}
+
+/// Whether an error is about what is stored or to be stored, wherever the ledger is. Any other one of another node is
+/// about the node: it stops, its shards are being moved (tables that are not there, plans that cannot be made), or a call
+/// could not be sent on to it as a whole and met a repeated identity on the way, which only the whole call can deal with.
+fn is_of_data(code: &str) -> bool {
+    match (code.get(..2).unwrap_or_default(), code) {
+        (_, "23505" | "53100" | "53300") => false,
+        (_, "P0001" | "XX001" | "XX002" | "P0002" | "P0003" | "55P03") => true,
+        ("22" | "23" | "53" | "54", _) => true,
+        _ => false,
+    }
+}
+
 /// Sorts an error of opening a database. What can never work is refused, in a sentence.
 pub(super) fn open_error(error: sqlx::Error) -> OpenError {
     if let Some(sentence) = why_never(&error) {
         return OpenError::Unsuitable(sentence);
     }
     match store_error(error) {
-        StoreError::Unavailable(error) | StoreError::Locked(error) | StoreError::Exhausted(error) => {
-            OpenError::Unavailable(error)
-        }
+        StoreError::Unavailable(error)
+        | StoreError::Locked(error)
+        | StoreError::NodeAway(error)
+        | StoreError::Exhausted(error) => OpenError::Unavailable(error),
         StoreError::Rejected(error) | StoreError::Broken(error) => OpenError::Refused(error),
         StoreError::TimedOut(_) => OpenError::Unavailable(sqlx::Error::PoolTimedOut),
         StoreError::Damaged(damage) => OpenError::Damaged(damage),

@@ -4,7 +4,9 @@
 
 mod url;
 mod session;
+mod cluster;
 mod schema;
+mod spread;
 mod control;
 mod sweep;
 mod writer;
@@ -24,6 +26,7 @@ use tracing::warn;
 
 use self::{
     clock::ClockCheck,
+    cluster::Cluster,
     error::{open_error, store_error},
     lease::Lease,
     session::{Session, check_server},
@@ -69,9 +72,13 @@ impl PostgresStore {
         let connect_options = url::connect_options(url)?;
         let mut connection = Session::opening(&connect_options).connect().await.map_err(open_error)?;
         let server = answered(check_server(&mut connection)).await?;
-        schema::bring_up_to_date(&mut connection, options.migrate).await?;
+        let cluster = answered(Cluster::find(&mut connection)).await?;
+        schema::bring_up_to_date(&mut connection, url, cluster.as_ref(), options.migrate).await?;
         answered(schema::check_rights(&mut connection)).await?;
         answered(keep_default(&mut connection, options.scope)).await?;
+        if cluster.is_some() {
+            cluster::check_settings(&mut connection).await?;
+        }
         connection.close().await.map_err(open_error)?;
 
         let reader_session = Session::reader(&connect_options);
@@ -106,16 +113,13 @@ fn pool(session: &Session, connections: u32) -> PgPool {
 }
 
 /// Creates the namespace `default` with the scope asked for, where there is none; else checks that it has it.
-async fn keep_default(
-    connection: &mut PgConnection,
-    asked: Option<DedupScope>,
-) -> Result<LedgerRecord, OpenError> {
-    let scope = asked.unwrap_or(DedupScope::EventId);
-    if let Some(default) = control::find(connection, DEFAULT_NAMESPACE).await.map_err(open_error)? {
-        return check_scope(default, asked);
+async fn keep_default(connection: &mut PgConnection, asked: Option<DedupScope>) -> Result<(), OpenError> {
+    if let Some(kept) = control::scope(connection, DEFAULT_NAMESPACE).await.map_err(open_error)? {
+        return check_scope(kept, asked);
     }
+    let scope = asked.unwrap_or(DedupScope::EventId);
     let created = control::create(connection, DEFAULT_NAMESPACE, scope, usize::MAX).await;
-    check_scope(default_of(created.map_err(open_error)?), asked)
+    check_scope(default_of(created.map_err(open_error)?).scope, asked)
 }
 
 /// A step of opening, within its time: a server that falls silent is one that is unavailable.
@@ -129,7 +133,8 @@ pub(super) async fn migrate(url: &str, scope: Option<DedupScope>) -> Result<i64,
     let session = Session::opening(&url::connect_options(url)?);
     let mut connection = session.connect().await.map_err(open_error)?;
     answered(check_server(&mut connection)).await?;
-    let version = schema::bring_up_to_date(&mut connection, true).await?;
+    let cluster = answered(Cluster::find(&mut connection)).await?;
+    let version = schema::bring_up_to_date(&mut connection, url, cluster.as_ref(), true).await?;
     if scope.is_some() {
         answered(keep_default(&mut connection, scope)).await?;
     }

@@ -1,11 +1,13 @@
 //! The schema `sekali`: its version, and the rights that serving needs.
 
-use sqlx::{PgConnection, migrate::Migrator};
-use tracing::info;
+use sqlx::{Connection, PgConnection, migrate::Migrator};
+use tracing::{info, warn};
 
 use super::{
     answered,
+    cluster::Cluster,
     error::{migration_error, open_error},
+    spread,
 };
 use crate::store::{
     OpenError,
@@ -27,12 +29,43 @@ const RIGHTS: &str = "
     UNION ALL
     SELECT 'EXECUTE on sekali.append' WHERE NOT has_function_privilege('sekali.append'::regproc, 'EXECUTE')";
 
-/// Migrates the schema where it is not up to date; refuses instead where `migrate` is false. Returns its version.
-pub(super) async fn bring_up_to_date(connection: &mut PgConnection, migrate: bool) -> Result<i64, OpenError> {
+/// Migrates the schema where it is not up to date, and distributes what is not distributed over a cluster; refuses to
+/// migrate where `migrate` is false. Returns the version of the schema.
+///
+/// `url` is that of `connection`. On a cluster both are done on the coordinator.
+pub(super) async fn bring_up_to_date(
+    connection: &mut PgConnection,
+    url: &str,
+    cluster: Option<&Cluster>,
+    migrate: bool,
+) -> Result<i64, OpenError> {
+    answered(find_schema(connection)).await?;
+    let found = answered(applied(connection)).await?;
+    let is_current = check_version(&found, &migrator(), migrate)?;
+    let is_spread = !is_current || cluster.is_none() || answered(spread::is_done(connection)).await?;
+    if is_current && (is_spread || !migrate) {
+        if !is_spread {
+            warn!("the tables are not distributed over the Citus cluster: run `sekali migrate`");
+        }
+        return Ok(version_of(&found));
+    }
+    let Some(cluster) = cluster else { return run_migrations(connection).await };
+    let mut coordinator = cluster.connect_coordinator(url).await?;
+    let connection = coordinator.as_mut().unwrap_or(connection);
+    let version = run_migrations(connection).await?;
+    spread::distribute(connection).await?;
+    if let Some(coordinator) = coordinator {
+        coordinator.close().await.map_err(open_error)?;
+    }
+    Ok(version)
+}
+
+/// Returns the version of the schema.
+async fn run_migrations(connection: &mut PgConnection) -> Result<i64, OpenError> {
     let has_schema = answered(find_schema(connection)).await?;
     let mut migrator = migrator();
     let found = answered(applied(connection)).await?;
-    if check_version(&found, &migrator, migrate)? {
+    if check_version(&found, &migrator, true)? {
         return Ok(version_of(&found));
     }
     // Even where the schema is there, creating it would need the right to create one.

@@ -20,10 +20,20 @@ type Parameters = BTreeMap<&'static str, String>;
 
 /// How to connect to the database that `text` names.
 pub(super) fn connect_options(text: &str) -> Result<PgConnectOptions, OpenError> {
-    let parameters = read(text)?;
-    check(&parameters)?;
+    options_of(&read(text)?)
+}
+
+/// How to connect to the same database on another server.
+pub(super) fn connect_options_at(text: &str, host: &str, port: u16) -> Result<PgConnectOptions, OpenError> {
+    let mut parameters = read(text)?;
+    parameters.extend([("host", host.to_owned()), ("port", port.to_string())]);
+    options_of(&parameters)
+}
+
+fn options_of(parameters: &Parameters) -> Result<PgConnectOptions, OpenError> {
+    check(parameters)?;
     let mut url = Url::parse("postgres:///").map_err(|_| wrong("it cannot be used"))?;
-    url.query_pairs_mut().extend_pairs(&parameters);
+    url.query_pairs_mut().extend_pairs(parameters);
     // All values were checked, so that the error tells nothing that is worth its risk.
     let options = PgConnectOptions::from_url(&url).map_err(|_| wrong("a parameter cannot be used"))?;
     Ok(options.application_name("sekali"))

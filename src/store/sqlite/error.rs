@@ -67,6 +67,7 @@ pub(super) fn open_error(error: sqlx::Error) -> OpenError {
         StoreError::Unavailable(error) if is_locked => OpenError::Unavailable(error),
         StoreError::Unavailable(error)
         | StoreError::Locked(error)
+        | StoreError::NodeAway(error)
         | StoreError::Exhausted(error)
         | StoreError::Rejected(error)
         | StoreError::Broken(error) => OpenError::Refused(error),

@@ -124,10 +124,13 @@ async fn keep_default(
 ) -> Result<LedgerRecord, OpenError> {
     let scope = asked.unwrap_or(DedupScope::EventId);
     if let Some(default) = control::find(&mut *connection, DEFAULT_NAMESPACE).await.map_err(open_error)? {
-        return check_scope(default, asked);
+        check_scope(default.scope, asked)?;
+        return Ok(default);
     }
     let created = control::create(connection, DEFAULT_NAMESPACE, scope, usize::MAX).await;
-    check_scope(default_of(created.map_err(open_error)?), asked)
+    let default = default_of(created.map_err(open_error)?);
+    check_scope(default.scope, asked)?;
+    Ok(default)
 }
 
 /// Brings the schema up to date; returns its version. Refused while a service has the file.
