@@ -171,7 +171,6 @@ impl Judge {
             ledger: key,
             writer_id: Uuid::new_v4(),
             group_no: 1,
-            waits_max: 1,
             topics_max: 1_000,
             seen: LedgerMark::default(),
             events: &[&event],
@@ -582,6 +581,7 @@ async fn publish_all(actors: Service, store: FaultyStore, batches: Vec<Vec<Name>
 
 fn service_limits(case: &Case, store_patience: Duration) -> ServiceLimits {
     ServiceLimits {
+        waits_max: 1,
         shards: case.shards,
         window_ids: case.window_ids,
         write_connections: 2,

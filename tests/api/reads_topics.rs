@@ -130,7 +130,7 @@ fn a_page_that_searched_far_enough_ends_early_and_its_link_goes_on() {
         let all = pages(client, &format!("/events?{topics}&limit=1000")).await.concat();
         assert_eq!(all, [34_001].into_iter().chain((1..=4_000).rev()).collect::<Vec<_>>());
         let oldest_first = pages(client, &format!("/events?{topics}&after=3990&limit=10")).await;
-        let expected: [Vec<u64>; 3] = [(3_991..=4_000).collect(), vec![], vec![34_001]];
+        let expected: [Vec<u64>; 2] = [(3_991..=4_000).collect(), vec![34_001]];
         assert_eq!(oldest_first, expected);
     });
 }

@@ -113,11 +113,10 @@ async fn survey(pool: &SqlitePool, ledger: &LedgerRecord, query: &PageQuery) -> 
              SELECT given.key, given.value, 0, last_seq FROM ledgers CROSS JOIN json_each($3) AS given
              WHERE namespace_no = $1
              UNION ALL
-             SELECT number, bound, iif(earlier, middle, low), iif(earlier, high, middle - 1)
-             FROM (
-                 SELECT *, (SELECT received_at < bound FROM stored_events WHERE place = $5 + middle) AS earlier
-                 FROM (SELECT *, (low + high + 1) / 2 AS middle FROM halves WHERE low < high)
-             )
+             SELECT number, bound, iif(received_at < bound, (low + high + 1) / 2, low),
+                 iif(received_at < bound, high, (low + high + 1) / 2 - 1)
+             FROM halves LEFT JOIN stored_events ON place = $5 + (low + high + 1) / 2
+             WHERE low < high
          )
          SELECT last_seq AS head,
              (SELECT json_group_array(low) FROM (SELECT low FROM halves WHERE low = high ORDER BY number))
