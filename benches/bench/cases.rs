@@ -8,12 +8,13 @@ use std::{
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, types::Uuid};
 
 use super::{
-    RunArgs,
+    RunArgs, figures,
     isolation::{self, Isolation, Way},
-    load::Measured,
+    load::{Measured, UUID_BYTES},
     process::{RunningService, cpu_seconds, postgres_cpu_seconds},
     raw,
     report::{Report, Row},
+    sending::{EVENTS_WITHOUT_END, Sending},
 };
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
@@ -35,6 +36,9 @@ struct Case {
     slow_flush: bool,
     /// Whether twelve kinds of unfriendly clients are there meanwhile.
     unfriendly: bool,
+    /// Namespaces that it goes to at once; 0: `default` alone.
+    namespaces: usize,
+    id_bytes: usize,
     seconds: f64,
     /// Which limit of the raw database it is compared with.
     compare: Compare,
@@ -53,8 +57,25 @@ pub enum Compare {
     SingleLatency,
     /// Rows a second that SQLite takes from `json_each`.
     JsonEach,
+    /// Events a second of the service with one namespace, and as many connections to it.
+    OneNamespace,
+    /// Events a second of the service with ids of 36 bytes.
+    ShortIds,
     Nothing,
 }
+
+/// Ratios that must be reached.
+const AT_LEAST: [(&str, f64); 9] = [
+    ("Postgres, batches of 1000, 0 % duplicates", 1.15),
+    ("Postgres, batches of 1000, 30 % duplicates", 1.4),
+    ("Postgres, batches of 1000, 100 % duplicates", 9.0),
+    ("Postgres, singles, 64 connections", 1.6),
+    ("SQLite, batches of 1000, 0 % duplicates", 1.2),
+    ("Postgres, batches of 1000, 10 million stored before", 1.3),
+    ("Postgres, batches of 1000, four namespaces at once", 1.3),
+    ("Postgres with a slow flush, batches of 1000, four namespaces at once", 1.5),
+    ("Postgres, batches of 1000, ids of 255 bytes", 0.75),
+];
 
 fn cases(args: &RunArgs) -> Vec<Case> {
     let base = Case {
@@ -68,6 +89,8 @@ fn cases(args: &RunArgs) -> Vec<Case> {
         snapshot: false,
         slow_flush: false,
         unfriendly: false,
+        namespaces: 0,
+        id_bytes: UUID_BYTES,
         seconds: args.seconds,
         compare: Compare::Unnest,
     };
@@ -90,7 +113,9 @@ fn cases(args: &RunArgs) -> Vec<Case> {
         let (rate, compare) = (Some(2_000.0), Compare::Nothing);
         cases.push(Case { name, batch: 1, connections: 64, rate, sqlite, compare, ..base.clone() });
     }
-    for stored in [1_000_000, 10_000_000].into_iter().take(if args.full { 2 } else { 1 }) {
+    // Ten million take minutes: only where they are asked for.
+    let is_full = args.full || args.only.contains("10 million");
+    for stored in [1_000_000, 10_000_000].into_iter().take(if is_full { 2 } else { 1 }) {
         let name = format!("Postgres, batches of 1000, {} million stored before", stored / 1_000_000);
         cases.push(Case { name, stored, ..base.clone() });
     }
@@ -112,6 +137,13 @@ fn cases(args: &RunArgs) -> Vec<Case> {
         }
     }
     cases.extend(slow_flush_cases(&base));
+    for (disk, slow_flush) in [("", false), (" with a slow flush", true)] {
+        let name = format!("Postgres{disk}, batches of 1000, four namespaces at once");
+        let (namespaces, compare) = (4, Compare::OneNamespace);
+        cases.push(Case { name, namespaces, connections: 32, slow_flush, compare, ..base.clone() });
+    }
+    let name = "Postgres, batches of 1000, ids of 255 bytes".to_owned();
+    cases.push(Case { name, id_bytes: 255, compare: Compare::ShortIds, ..base.clone() });
     cases.retain(|case| case.name.contains(&args.only));
     cases
 }
@@ -148,13 +180,16 @@ pub async fn run(args: &RunArgs) -> Result<()> {
         unnest_two: unnest_over_two(args).await?,
         isolation: isolation(args).await?,
         rows: Vec::new(),
+        figures: Vec::new(),
     };
     eprintln!("{:?}", report.isolation);
     for case in cases(args) {
-        let row = measure(args, &case).await?;
+        let limit = limit(args, &case).await?;
+        let row = Row { limit, ..measure(args, &case).await? };
         eprintln!("{}", row.line());
         report.rows.push(row);
     }
+    report.figures = figures::measure(args).await?;
     println!("{}", report.to_markdown());
     if let Some(output) = &args.output {
         report.write_into(output)?;
@@ -162,7 +197,21 @@ pub async fn run(args: &RunArgs) -> Result<()> {
     Ok(())
 }
 
-/// What the raw database reaches where the case is compared with it.
+/// What the case is compared with.
+async fn limit(args: &RunArgs, case: &Case) -> Result<Option<f64>> {
+    let namespaces = case.namespaces.max(1);
+    let other = match case.compare {
+        Compare::Nothing => return Ok(None),
+        Compare::OneNamespace => {
+            Case { namespaces: 0, connections: case.connections / namespaces, ..case.clone() }
+        }
+        Compare::ShortIds => Case { id_bytes: UUID_BYTES, ..case.clone() },
+        _ => return raw_limit(args, case).await.map(Some),
+    };
+    Ok(Some(measure(args, &other).await?.measured.events_per_second()))
+}
+
+/// What the raw database reaches.
 async fn raw_limit(args: &RunArgs, case: &Case) -> Result<f64> {
     let seconds = args.seconds / 2.0;
     if case.sqlite {
@@ -212,16 +261,7 @@ fn generator_limit(args: &RunArgs) -> Result<(f64, f64)> {
     )?;
     let case = |batch, connections| {
         let (events, seconds_max) = (EVENTS_WITHOUT_END, args.seconds / 2.0);
-        Sending {
-            batch,
-            connections,
-            duplicates: 0.0,
-            rate: None,
-            events,
-            seconds_max,
-            seed: 1,
-            reads: false,
-        }
+        Sending { batch, connections, events, seconds_max, ..Sending::default() }
     };
     let address = address.trim();
     let limits =
@@ -242,10 +282,6 @@ impl RunArgs {
 }
 
 async fn measure(args: &RunArgs, case: &Case) -> Result<Row> {
-    let limit = match case.compare {
-        Compare::Nothing => None,
-        _ => Some(raw_limit(args, case).await?),
-    };
     let folder = tempfile::tempdir()?;
     let (server, postgres_pid) = args.server(case);
     let url = if case.sqlite {
@@ -253,9 +289,19 @@ async fn measure(args: &RunArgs, case: &Case) -> Result<Row> {
     } else {
         create_database(&server).await?
     };
-    let preload = (case.slow_flush && case.sqlite).then_some(args.slow_flush_library.as_path());
-    let service = RunningService::start(&args.sekali, &url, preload)?;
-    let sending = Sending::of(case);
+    let preload = [("LD_PRELOAD", args.slow_flush_library.as_os_str())];
+    let is_preloaded = case.slow_flush && case.sqlite;
+    let service = RunningService::start(&args.sekali, &url, if is_preloaded { &preload } else { &[] })?;
+    let sending = Sending {
+        batch: case.batch,
+        connections: case.connections,
+        duplicates: case.duplicates,
+        rate: case.rate,
+        seconds_max: case.seconds,
+        id_bytes: case.id_bytes,
+        namespaces: service.create_namespaces(case.namespaces).await?,
+        ..Sending::default()
+    };
     if case.stored > 0 {
         Sending { events: case.stored, seconds_max: 1_800.0, seed: 2, ..sending.clone() }
             .to(&service.address)?;
@@ -276,7 +322,8 @@ async fn measure(args: &RunArgs, case: &Case) -> Result<Row> {
     let mut row = Row {
         name: case.name.clone(),
         compare: case.compare,
-        limit,
+        limit: None,
+        at_least: AT_LEAST.iter().find(|(name, _)| *name == case.name).map(|(_, ratio)| *ratio),
         stored: case.stored,
         slow_flush: case.slow_flush,
         reads: Vec::new(),
@@ -316,23 +363,14 @@ fn reads(service: &RunningService, writing: &Sending) -> Result<Vec<(&'static st
 /// A process of unfriendly clients, ended when dropped.
 struct Unfriendly(Child);
 
-/// What unfriendly readers ask for.
-const LARGE_PAGE: Sending = Sending {
-    batch: 1_000,
-    connections: 1,
-    duplicates: 0.0,
-    rate: None,
-    events: 20_000,
-    seconds_max: 10.0,
-    seed: 4,
-    reads: false,
-};
 /// All unfriendly clients are connected by then.
 const UNFRIENDLY_WARM_UP: Duration = Duration::from_secs(3);
 
 impl Unfriendly {
     fn start(service: &RunningService, seconds: f64) -> Result<Self> {
-        LARGE_PAGE.to(&service.address)?;
+        // What unfriendly readers ask for.
+        let large_page = Sending { events: 20_000, seed: 4, ..Sending::default() };
+        large_page.to(&service.address)?;
         let seconds = seconds + 2.0 * UNFRIENDLY_WARM_UP.as_secs_f64();
         // Outsiders bring processors of their own; here they get what the service and the honest load leave.
         let mut command = Command::new("nice");
@@ -375,63 +413,6 @@ fn repeat(sending: &Sending, service: &RunningService, seconds: f64) -> Result<M
     all.ok_or_else(|| "nothing was sent".into())
 }
 
-/// One run of the load generator.
-#[derive(Clone)]
-struct Sending {
-    batch: usize,
-    connections: usize,
-    duplicates: f64,
-    rate: Option<f64>,
-    events: u64,
-    seconds_max: f64,
-    seed: u64,
-    /// Pages are read instead of events sent.
-    reads: bool,
-}
-
-/// More events than any case has time for.
-const EVENTS_WITHOUT_END: u64 = u64::MAX / 2;
-
-impl Sending {
-    /// What a case measures: new ids until its time is over.
-    fn of(case: &Case) -> Self {
-        Self {
-            batch: case.batch,
-            connections: case.connections,
-            duplicates: case.duplicates,
-            rate: case.rate,
-            events: EVENTS_WITHOUT_END,
-            seconds_max: case.seconds,
-            seed: 1,
-            reads: false,
-        }
-    }
-
-    /// Runs the generator in a process of its own.
-    fn to(&self, address: &str) -> Result<Measured> {
-        let mut command = Command::new(std::env::current_exe()?);
-        command.args(["load", "--address", address]);
-        for (flag, value) in [
-            ("--batch", self.batch.to_string()),
-            ("--connections", self.connections.to_string()),
-            ("--duplicates", self.duplicates.to_string()),
-            ("--events", self.events.to_string()),
-            ("--seconds-max", self.seconds_max.to_string()),
-            ("--seed", self.seed.to_string()),
-        ] {
-            command.args([flag, &value]);
-        }
-        if self.reads {
-            command.arg("--reads");
-        }
-        if let Some(rate) = self.rate {
-            command.args(["--rate", &rate.to_string()]);
-        }
-        let output = command.stderr(Stdio::inherit()).output()?;
-        Ok(serde_json::from_slice(&output.stdout)?)
-    }
-}
-
 /// A transaction that keeps its snapshot until it is dropped.
 async fn hold_snapshot(url: &str) -> Result<PgConnection> {
     let mut connection = PgConnection::connect(url).await?;
@@ -440,7 +421,7 @@ async fn hold_snapshot(url: &str) -> Result<PgConnection> {
     Ok(connection)
 }
 
-async fn create_database(server: &str) -> Result<String> {
+pub async fn create_database(server: &str) -> Result<String> {
     let name = format!("sekali_bench_{}", Uuid::new_v4().simple());
     let mut connection = PgConnection::connect(server).await?;
     connection.execute(AssertSqlSafe(format!("CREATE DATABASE {name}"))).await?;
@@ -448,7 +429,7 @@ async fn create_database(server: &str) -> Result<String> {
     Ok(format!("{base}/{name}"))
 }
 
-async fn drop_database(server: &str, url: &str) -> Result<()> {
+pub async fn drop_database(server: &str, url: &str) -> Result<()> {
     let (_, name) = url.rsplit_once('/').ok_or("the URL names no database")?;
     let mut connection = PgConnection::connect(server).await?;
     connection.execute(AssertSqlSafe(format!("DROP DATABASE {name} WITH (FORCE)"))).await?;

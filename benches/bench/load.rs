@@ -39,6 +39,13 @@ pub struct Load {
     /// Events to send in all
     #[arg(long, default_value_t = 500_000)]
     events: u64,
+    /// Bytes of an id: 36 for a UUID alone
+    #[arg(long, default_value_t = UUID_BYTES)]
+    id_bytes: usize,
+    /// Names of namespaces, with commas between. With a rate, requests go to each in turn; without, each connection
+    /// has its own
+    #[arg(long, value_delimiter = ',')]
+    namespace: Vec<String>,
     /// Share of events that repeat an earlier one of the same connection
     #[arg(long, default_value_t = 0.0)]
     duplicates: f64,
@@ -80,12 +87,13 @@ impl Measured {
 /// Sends what `load` says.
 #[tokio::main(flavor = "current_thread")]
 pub async fn run(load: Load) -> io::Result<Measured> {
+    let load = Arc::new(load);
     let sent = Arc::new(AtomicU64::new(0));
     let begun = Instant::now();
     let mut connections = Vec::new();
     let planned = load.rate.map(|rate| Arc::new(Mutex::new(plan(rate, begun))));
     for number in 0..load.connections {
-        let connection = publish(load.clone(), number, Arc::clone(&sent), begun, planned.clone());
+        let connection = publish(Arc::clone(&load), number, Arc::clone(&sent), begun, planned.clone());
         connections.push(tokio::spawn(connection));
     }
     let mut latency = new_histogram();
@@ -131,7 +139,7 @@ fn plan(rate: f64, begun: Instant) -> mpsc::UnboundedReceiver<Instant> {
 /// One connection: request after request until all are sent. Answers the latencies in microseconds and how many
 /// requests were refused.
 async fn publish(
-    load: Load,
+    load: Arc<Load>,
     number: usize,
     sent: Arc<AtomicU64>,
     begun: Instant,
@@ -148,9 +156,10 @@ async fn publish(
         if before >= load.events || begun.elapsed().as_secs_f64() > load.seconds_max {
             return Ok((latency, refused));
         }
+        let turn = if load.rate.is_some() { before as usize / load.batch } else { number };
         match load.reads {
             true => write_read(&mut request, &load, ids.next()),
-            false => write_request(&mut request, &load, &mut ids),
+            false => write_request(&mut request, &load, turn, &mut ids),
         }
         let mut since = Instant::now();
         if let Some(planned) = &planned
@@ -171,7 +180,17 @@ fn write_read(request: &mut Vec<u8>, load: &Load, id: u128) {
         .into_bytes();
 }
 
-fn write_request(request: &mut Vec<u8>, load: &Load, ids: &mut Ids) {
+impl Load {
+    /// What stands before the path of what a namespace has.
+    fn prefix(&self, turn: usize) -> String {
+        match self.namespace.len() {
+            0 => String::new(),
+            namespaces => format!("/namespaces/{}", self.namespace[turn % namespaces]),
+        }
+    }
+}
+
+fn write_request(request: &mut Vec<u8>, load: &Load, turn: usize, ids: &mut Ids) {
     const HEAD_BYTES: usize = 256;
     request.clear();
     request.resize(HEAD_BYTES, b' ');
@@ -182,7 +201,7 @@ fn write_request(request: &mut Vec<u8>, load: &Load, ids: &mut Ids) {
         if place > 0 {
             request.push(b',');
         }
-        write_event(request, ids.next());
+        write_event(request, ids.next(), load.id_bytes);
     }
     if load.batch > 1 {
         request.push(b']');
@@ -190,7 +209,8 @@ fn write_request(request: &mut Vec<u8>, load: &Load, ids: &mut Ids) {
     // The head is padded in front of its first line end, by a header's white space.
     let prefer = if load.minimal { "prefer: return=minimal\r\n" } else { "" };
     let head = format!(
-        "POST /publish HTTP/1.1\r\nhost: {}\r\ncontent-type: application/json\r\n{prefer}content-length: {}\r\n",
+        "POST {}/publish HTTP/1.1\r\nhost: {}\r\ncontent-type: application/json\r\n{prefer}content-length: {}\r\n",
+        load.prefix(turn),
         load.address,
         request.len() - HEAD_BYTES,
     );
@@ -203,8 +223,11 @@ fn write_request(request: &mut Vec<u8>, load: &Load, ids: &mut Ids) {
 pub const TOPICS: [&str; 8] =
     ["orders", "payments", "shipments", "returns", "logins", "clicks", "metrics", "audit"];
 
-/// About 230 bytes, as a small real event has.
-fn write_event(request: &mut Vec<u8>, id: u128) {
+/// A UUID in text.
+pub const UUID_BYTES: usize = 36;
+
+/// About 230 bytes, as a small real event has, where the id is a UUID alone.
+fn write_event(request: &mut Vec<u8>, id: u128, id_bytes: usize) {
     let mut hex = [0; 32];
     for (place, digit) in hex.iter_mut().enumerate() {
         *digit = b"0123456789abcdef"[(id >> (124 - 4 * place)) as usize & 15];
@@ -220,6 +243,7 @@ fn write_event(request: &mut Vec<u8>, id: u128) {
         }
         request.extend_from_slice(part);
     }
+    request.resize(request.len() + id_bytes.saturating_sub(UUID_BYTES), b'x');
     request.extend_from_slice(
         b"\",\"timestamp\":\"2026-06-18T12:00:00.123456Z\",\"source\":\"load\",\"payload\":{\"n\":",
     );

@@ -4,12 +4,14 @@
 //! the whole way from socket to disk, with load generator, service and database as processes of their own.
 
 mod cases;
+mod figures;
 mod isolation;
 mod load;
 mod null;
 mod process;
 mod raw;
 mod report;
+mod sending;
 mod unfriendly;
 
 use std::{error::Error, path::PathBuf};
@@ -51,7 +53,7 @@ pub struct RunArgs {
     /// Process id of that server
     #[arg(long, env = "BENCH_SLOW_POSTGRES_PID")]
     slow_postgres_pid: u32,
-    /// The library that makes the flush slow, preloaded into the service where its database is SQLite
+    /// The library that makes the flush slow, and counts, preloaded into the service where its database is SQLite
     #[arg(long, env = "BENCH_SLOW_FLUSH_LIBRARY")]
     slow_flush_library: PathBuf,
     /// The binary to measure
@@ -66,7 +68,7 @@ pub struct RunArgs {
     /// Seconds a case
     #[arg(long, default_value_t = 8.0)]
     seconds: f64,
-    /// Also ten million stored events
+    /// Also ten million stored events, as with `--only "10 million"`
     #[arg(long)]
     full: bool,
 }

@@ -1,6 +1,7 @@
 //! The processes of a case: started, measured, ended.
 
 use std::{
+    ffi::OsStr,
     fs,
     io::{BufRead, BufReader},
     path::Path,
@@ -9,6 +10,8 @@ use std::{
 
 /// Clock ticks a second, in which /proc counts processor time.
 const TICKS_PER_SECOND: f64 = 100.0;
+
+use sekali::client::Client;
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
@@ -19,13 +22,11 @@ pub struct RunningService {
 }
 
 impl RunningService {
-    /// Starts the service on a free port, with a library preloaded where one is given, and waits until it is ready.
-    pub fn start(sekali: &Path, database_url: &str, preload: Option<&Path>) -> Result<Self> {
+    /// Starts the service on a free port, with these variables in its environment, and waits until it is ready.
+    pub fn start(sekali: &Path, database_url: &str, environment: &[(&str, &OsStr)]) -> Result<Self> {
         let mut command = Command::new(sekali);
         command.args(["serve", "--listen", "127.0.0.1:0", "--database-url", database_url]);
-        if let Some(library) = preload {
-            command.env("LD_PRELOAD", library);
-        }
+        command.envs(environment.iter().copied());
         let mut child = command.stderr(Stdio::piped()).spawn()?;
         let mut address = None;
         let mut lines = BufReader::new(child.stderr.take().ok_or("no log")?).lines();
@@ -45,14 +46,39 @@ impl RunningService {
         Ok(Self { child, address: address.ok_or("the service does not listen")? })
     }
 
+    /// Creates so many namespaces; answers their names.
+    pub async fn create_namespaces(&self, count: usize) -> Result<Vec<String>> {
+        let client = self.client()?;
+        let mut names = Vec::new();
+        for number in 0..count {
+            let name = format!("bench-{number}");
+            client.create_namespace(&name, None).await?;
+            names.push(name);
+        }
+        Ok(names)
+    }
+
+    pub fn client(&self) -> Result<Client> {
+        Ok(Client::new(&format!("http://{}", self.address))?)
+    }
+
     pub fn id(&self) -> u32 {
         self.child.id()
     }
 
     /// Most memory that it ever had resident, in MiB.
     pub fn memory_max_mib(&self) -> f64 {
+        self.memory("VmHWM:")
+    }
+
+    /// The memory that it has resident now, in MiB.
+    pub fn memory_mib(&self) -> f64 {
+        self.memory("VmRSS:")
+    }
+
+    fn memory(&self, name: &str) -> f64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap_or_default();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
         let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok());
         kib.unwrap_or_default() / 1024.0
     }

@@ -2,15 +2,17 @@
 
 use std::{fs, io, path::Path};
 
-use super::{cases::Compare, isolation::Isolation, load::Measured};
+use super::{cases::Compare, figures::Figure, isolation::Isolation, load::Measured};
 
 /// One case.
 pub struct Row {
     pub name: String,
     pub measured: Measured,
     pub compare: Compare,
-    /// What the raw database reached just before, in the unit of `compare`.
+    /// What was reached just before by what it is compared with, in the unit of `compare`.
     pub limit: Option<f64>,
+    /// The ratio that must be reached.
+    pub at_least: Option<f64>,
     /// Events that were stored before.
     pub stored: u64,
     /// Whether the disk's flush is slow.
@@ -32,6 +34,7 @@ pub struct Report {
     /// With the ledger's lock under READ COMMITTED, and without under SERIALIZABLE.
     pub isolation: [Isolation; 2],
     pub rows: Vec<Row>,
+    pub figures: Vec<Figure>,
 }
 
 impl Row {
@@ -46,9 +49,10 @@ impl Row {
             }
             (_, Some(limit)) => format!("{:.2} of {}", rate / limit, thousands(limit)),
         };
+        let at_least = self.at_least.map_or(String::new(), |ratio| format!(" (at least {ratio})"));
         let database_cpu = self.database_cpu.map_or("–".to_owned(), |seconds| format!("{seconds:.1}"));
         format!(
-            "| {} | {} | {ratio} | {:.2} / {:.2} | {:.1} / {database_cpu} | {:.0} | {} |",
+            "| {} | {} | {ratio}{at_least} | {:.2} / {:.2} | {:.1} / {database_cpu} | {:.0} | {} |",
             self.name,
             thousands(rate),
             measured.p50_ms,
@@ -88,6 +92,13 @@ impl Report {
         );
         for row in &self.rows {
             text.push_str(&row.line());
+            text.push('\n');
+        }
+        if !self.figures.is_empty() {
+            text.push_str("\n| figure | measured | at most |\n|---|---|---|\n");
+        }
+        for figure in &self.figures {
+            text.push_str(&figure.line());
             text.push('\n');
         }
         text.push_str(

@@ -10,10 +10,11 @@ use crate::{
         database_proxy::{APPEND, DatabaseProxy, Fate},
         postgres_server::PostgresServer,
         process::{Process, failure, sekali},
-        producers::Producers,
+        producers::Nodes,
         random::Random,
+        small_disk::SmallDisk,
     },
-    world::{Single, serve},
+    world::serve,
 };
 
 const SLOW_STATEMENT: Duration = Duration::from_millis(50);
@@ -26,7 +27,7 @@ async fn a_while(random: &mut Random, millis: std::ops::Range<usize>) {
 pub async fn meet_nodes(
     nodes: &mut [Process],
     inside: &RunningService,
-    producers: &Producers,
+    places: &Nodes,
     url: &str,
     random: &mut Random,
 ) -> &'static str {
@@ -35,7 +36,7 @@ pub async fn meet_nodes(
         0 => {
             let died = std::mem::replace(&mut nodes[node], serve(url));
             died.kill();
-            producers.turn_to(node, &nodes[node].client);
+            places.turn_to(node, &nodes[node].client);
             "a node killed"
         }
         1 => {
@@ -43,7 +44,7 @@ pub async fn meet_nodes(
             nodes[node].kill_and_keep();
             a_while(random, 0..5_000).await;
             nodes[node] = serve(url);
-            producers.turn_to(node, &nodes[node].client);
+            places.turn_to(node, &nodes[node].client);
             "a node killed and away"
         }
         2 => {
@@ -129,35 +130,41 @@ pub async fn meet_database(
 }
 
 /// Something happens to the service on SQLite.
-pub async fn meet_single(single: &mut Single, random: &mut Random) -> &'static str {
+pub async fn meet_single(
+    disk: &mut SmallDisk,
+    database: &Database,
+    node: &mut Process,
+    places: &Nodes,
+    random: &mut Random,
+) -> &'static str {
     match random.within(0..5) {
         0 => {
-            single.node.kill_and_keep();
+            node.kill_and_keep();
             a_while(random, 0..1_000).await;
-            single.node = serve(&single.database.url);
-            single.producers.turn_to(0, &single.node.client);
+            *node = serve(&database.url);
+            places.turn_to(0, &node.client);
             "sqlite service killed"
         }
         1 => {
-            single.node.signal("STOP");
+            node.signal("STOP");
             a_while(random, 100..5_000).await;
-            single.node.signal("CONT");
+            node.signal("CONT");
             "sqlite service frozen"
         }
-        2 if single.disk.is_mounted => {
-            single.disk.fill(&[], 0);
+        2 if disk.is_mounted => {
+            disk.fill(&[], 0);
             a_while(random, 100..5_000).await;
-            single.disk.free(&[]);
+            disk.free(&[]);
             "sqlite disk full"
         }
         3 => {
             let arguments = ["serve", "--listen", "127.0.0.1:0", "--log-level", "off", "--database-url"];
-            let sentence = failure(sekali(&arguments).arg(&single.database.url), 1);
+            let sentence = failure(sekali(&arguments).arg(&database.url), 1);
             assert!(sentence.contains("is in use by another sekali"), "{sentence}");
             "second service on sqlite"
         }
         _ => {
-            let ledger = single.database.hold_ledger().await;
+            let ledger = database.hold_ledger().await;
             a_while(random, 100..10_000).await;
             ledger.release().await;
             "sqlite ledger held"

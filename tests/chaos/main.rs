@@ -1,5 +1,6 @@
 //! The soak that `scripts/chaos` runs: nodes on Postgres and a service on SQLite, under load of retrying producers,
-//! while everything around them dies, freezes, is cut off or held; and the full proof after each round.
+//! while everything around them dies, freezes, is cut off or held, and namespaces come and go; and the full proof of
+//! each namespace after each round.
 
 mod faults;
 #[path = "../api/harness/mod.rs"]
@@ -76,7 +77,7 @@ fn hush_crashing_actors() {
 
 async fn run(options: &Options, summary: &mut Summary) {
     let mut random = Random::new(options.seed);
-    let mut world = World::start().await;
+    let mut world = World::start(&mut random).await;
     let end = Instant::now() + Duration::from_secs_f64(options.minutes * 60.0);
     let mut reported = Instant::now();
     while Instant::now() < end && summary.findings.count() == 0 {
@@ -97,5 +98,6 @@ async fn run(options: &Options, summary: &mut Summary) {
     }
     summary.findings.extend(world.prove(true).await);
     summary.update(&world);
+    world.swept().await;
     world.stop().await;
 }

@@ -196,9 +196,13 @@ impl Namespaces {
             findings.extend(ledger.producers.findings(&nodes, database, after).await);
             ledger.proved_to = ledger.producers.totals(database).await.1;
         }
-        // Nodes and database answer, and what was under way has ended.
-        self.is_in_doubt = false;
+        self.settle();
         findings
+    }
+
+    /// Notes that nodes and database answer, and what was under way has ended.
+    pub fn settle(&mut self) {
+        self.is_in_doubt = false;
     }
 
     /// What all producers came to.
