@@ -78,6 +78,46 @@ fn events_all_prints_every_event_on_a_line_over_several_pages() {
 }
 
 #[test]
+fn events_of_several_topics_times_and_conditions_are_asked_for() {
+    on_both_stores(async |service| {
+        for (topic, id) in [("a", "1"), ("b", "2"), ("c", "3"), ("a", "4"), ("b", "5")] {
+            service.client.publish_ok(event(topic, id)).await;
+        }
+        let received: Vec<Value> = service.client.all_events().await;
+        let time = |seq: usize| received[seq - 1]["received_at"].as_str().unwrap();
+        let all = |arguments: &[&str]| {
+            seqs(&printed(&mut asking(&service, &[&["events", "--all"], arguments].concat())))
+        };
+        assert_eq!(all(&["--topic", "a", "--topic", "b"]), [1, 2, 4, 5]);
+        assert_eq!(all(&["--topic", "a", "--topic", "b", "--limit", "3"]), [1, 2, 4]);
+        assert_eq!(all(&["--since", time(2), "--until", time(4)]), [2, 3]);
+        assert_eq!(all(&["--where", "/payload/of=4"]), [4]);
+        assert_eq!(all(&["--where", "/topic=a", "--where", "/event_id=1"]), [1]);
+        let page = printed(&mut asking(&service, &["events", "--where", "/topic=b", "--limit", "1"]));
+        let page: Vec<Value> = serde_json::from_str(&page).unwrap();
+        assert_eq!((page.len(), &page[0]["seq"]), (1, &Value::from(5)));
+    });
+}
+
+/// The service looks through 5,000 events for each answer, and the client asks on.
+#[test]
+fn events_that_are_far_apart_are_all_printed() {
+    on_both_stores(async |service| {
+        let ids: Vec<String> = (0..9_998).map(|n| format!("id-{n}")).collect();
+        service.client.publish_ok(event("rare", "first")).await;
+        service.client.publish_ok(events("many", ids.iter().map(String::as_str))).await;
+        service.client.publish_ok(event("rare", "last")).await;
+        let arguments = ["events", "--where", "/topic=rare"];
+        assert_eq!(
+            seqs(&printed(&mut asking(&service, &[&arguments[..], &["--all"]].concat()))),
+            [1, 10_000]
+        );
+        let page: Vec<Value> = serde_json::from_str(&printed(&mut asking(&service, &arguments))).unwrap();
+        assert_eq!((&page[0]["seq"], &page[1]["seq"]), (&Value::from(10_000), &Value::from(1)));
+    });
+}
+
+#[test]
 fn events_come_on_one_line_with_every_digit_kept() {
     on_both_stores(async |service| {
         let payload =

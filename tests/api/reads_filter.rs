@@ -34,9 +34,9 @@ fn with_payload(topic: &str, id: &str, payload: Value) -> Value {
 
 /// Twelve events of the topics a and b in turn; the level of every third is `error`.
 async fn publish_levels(client: &Client) {
-    let level = |place| if place % 3 == 0 { "error" } else { "info" };
+    let level = |place: usize| if place.is_multiple_of(3) { "error" } else { "info" };
     let event = |place: usize| {
-        let topic = if place % 2 == 0 { "b" } else { "a" };
+        let topic = if place.is_multiple_of(2) { "b" } else { "a" };
         with_payload(topic, &format!("id-{place}"), json!({"level": level(place), "at": [{"n/~": place}]}))
     };
     client.publish_ok(json!((1..=12).map(event).collect::<Vec<_>>())).await;

@@ -157,6 +157,12 @@ const ORDERS: [(&[Time], &[Time], &str); 24] = [
         "a stop that takes its whole time ends before the platform kills it",
     ),
     (
+        &[Default("wait-max")],
+        // `timeout server` of compose/haproxy.cfg.
+        &[Fixed(Duration::from_secs(75))],
+        "the balancer does not cut readers off that wait",
+    ),
+    (
         // What usual load balancers keep a connection for.
         &[Fixed(Duration::from_secs(60))],
         &[Default("client-idle-timeout")],
@@ -201,6 +207,7 @@ fn sum(found: &BTreeMap<Place, Duration>, times: &[Time]) -> Duration {
             .get(&((*file).to_owned(), (*name).to_owned()))
             .unwrap_or_else(|| panic!("an order names {file} {name}, which is not there")),
         Default("publish-timeout") => config.publish_timeout,
+        Default("wait-max") => config.wait_max,
         Default("drain-timeout") => config.drain_timeout,
         Default("client-idle-timeout") => config.client_idle_timeout,
         Default(other) => panic!("no such setting: {other}"),

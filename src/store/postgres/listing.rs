@@ -2,7 +2,10 @@
 
 use sqlx::{AssertSqlSafe, PgPool};
 
-use super::{lease::Lease, reads::NEWEST};
+use super::{
+    lease::Lease,
+    reads::{NEWEST, UNFOLDED},
+};
 use crate::store::{LedgerRecord, TopicInfo, TopicQuery, rows};
 
 /// The counts are those up to the last fold, and what the commits since then add.
@@ -19,15 +22,7 @@ pub(super) async fn topics(
              WHERE namespace_no = $1 AND topic > $3 AND topic >= $4 AND topic < $5
              ORDER BY topic LIMIT $6
          ),
-         unfolded AS (
-             SELECT d.topic_no, sum(d.unique_count)::bigint AS unique_events,
-                 sum(d.duplicate_count)::bigint AS duplicate_events
-             FROM newest, sekali.commits c,
-                 unnest(c.topic_nos, c.unique_counts, c.duplicate_counts)
-                     AS d (topic_no, unique_count, duplicate_count)
-             WHERE c.namespace_no = $1 AND c.commit_no > newest.folded_to
-             GROUP BY d.topic_no
-         )
+         unfolded AS ({UNFOLDED})
          SELECT t.topic, t.unique_events + coalesce(u.unique_events, 0) AS unique_events,
              t.duplicate_events + coalesce(u.duplicate_events, 0) AS duplicate_events,
              first_of.seq AS first_seq, last_of.seq AS last_seq,

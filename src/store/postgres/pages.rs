@@ -5,7 +5,7 @@ use time::OffsetDateTime;
 
 use super::{
     lease::Lease,
-    reads::{EVENT_COLUMNS, NEWEST},
+    reads::{EVENT_COLUMNS, NEWEST, UNFOLDED},
 };
 use crate::store::{
     LedgerRecord, PAGE_BYTES_MAX, Page, PageQuery,
@@ -127,13 +127,7 @@ async fn survey(lease: &mut Lease, ledger: &LedgerRecord, query: &PageQuery) -> 
              ) asked
          ),
          known AS (SELECT topic_no, unique_events FROM sekali.topics WHERE namespace_no = $1 AND topic = ANY ($4)),
-         unfolded AS (
-             SELECT d.topic_no, sum(d.unique_count)::bigint AS unique_events
-             FROM newest, sekali.commits c, unnest(c.topic_nos, c.unique_counts) AS d (topic_no, unique_count)
-             WHERE c.namespace_no = $1 AND c.commit_no > newest.folded_to
-                 AND d.topic_no IN (SELECT topic_no FROM known)
-             GROUP BY d.topic_no
-         )
+         unfolded AS ({UNFOLDED})
          SELECT last_seq AS head,
              ARRAY(SELECT low FROM halves WHERE low = high ORDER BY place) AS received_before,
              ARRAY(SELECT k.unique_events + coalesce(u.unique_events, 0)

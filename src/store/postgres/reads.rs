@@ -29,6 +29,14 @@ pub(super) const NEWEST: &str = "
     ) newest ON true
     WHERE l.namespace_no = $1 AND l.ledger_id = $2";
 
+/// What the commits after the last fold add to the counts of topics; `newest` is [`NEWEST`].
+pub(super) const UNFOLDED: &str = "
+    SELECT d.topic_no, sum(d.unique_count)::bigint AS unique_events, sum(d.duplicate_count)::bigint AS duplicate_events
+    FROM newest, sekali.commits c,
+        unnest(c.topic_nos, c.unique_counts, c.duplicate_counts) AS d (topic_no, unique_count, duplicate_count)
+    WHERE c.namespace_no = $1 AND c.commit_no > newest.folded_to
+    GROUP BY d.topic_no";
+
 pub(super) async fn event(
     pool: &PgPool,
     ledger: &LedgerRecord,
@@ -123,15 +131,7 @@ pub(super) async fn totals(pool: &PgPool, ledger: &LedgerRecord) -> sqlx::Result
     let mut lease = Lease::take(pool).await?;
     let rows = sqlx::query(AssertSqlSafe(format!(
         "WITH newest AS ({NEWEST}),
-         unfolded AS (
-             SELECT d.topic_no, sum(d.unique_count)::bigint AS unique_events,
-                 sum(d.duplicate_count)::bigint AS duplicate_events
-             FROM newest, sekali.commits c,
-                 unnest(c.topic_nos, c.unique_counts, c.duplicate_counts)
-                     AS d (topic_no, unique_count, duplicate_count)
-             WHERE c.namespace_no = $1 AND c.commit_no > newest.folded_to
-             GROUP BY d.topic_no
-         ),
+         unfolded AS ({UNFOLDED}),
          shown AS (SELECT * FROM sekali.topics WHERE namespace_no = $1 ORDER BY topic_no DESC LIMIT $3)
          SELECT {HEAD_COLUMNS}, s.topic,
              s.unique_events + coalesce(u.unique_events, 0) AS unique_events,
