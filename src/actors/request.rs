@@ -157,3 +157,33 @@ impl PublishRequest {
         self.reply.lock().is_none()
     }
 }
+
+#[cfg(test)]
+impl PublishRequest {
+    /// A request with events of these ids, which nobody waits for.
+    pub(super) fn example(ledger: &Arc<OpenLedger>, ids: impl IntoIterator<Item = u32>) -> Self {
+        use crate::{
+            event::parse_batch,
+            ledger::{Admission, AdmissionLimits},
+        };
+
+        let event = |id: u32| {
+            format!(
+                r#"{{"topic":"t","event_id":"{id}","timestamp":"2026-06-18T12:00:00Z","source":"s","payload":{{}}}}"#
+            )
+        };
+        let events: Vec<String> = ids.into_iter().map(event).collect();
+        let events =
+            parse_batch(format!("[{}]", events.join(",")).into(), events.len()).expect("valid events");
+        let admission = Admission::new(AdmissionLimits {
+            events_max: 1_000_000,
+            batch_events_max: events.len(),
+            bytes_max: 0,
+            body_bytes_max: 0,
+            share_exempt: Vec::new(),
+        });
+        let bytes = admission.body_permit(std::net::IpAddr::from([127, 0, 0, 1]).into());
+        let permits = admission.admit_events(ledger, events.len(), bytes).expect("capacity");
+        Self::new(ledger, events, permits).0
+    }
+}

@@ -109,3 +109,24 @@ impl Drop for Admitted {
         self.0.finished.fetch_add(1, Ordering::Relaxed);
     }
 }
+
+#[cfg(test)]
+impl OpenLedger {
+    /// An empty ledger that no store has.
+    pub(crate) fn example(namespace_no: i32) -> Arc<Self> {
+        use crate::event::{DedupScope, Digester};
+
+        let record = LedgerRecord {
+            key: LedgerKey { namespace_no, ledger_id: uuid::Uuid::new_v4() },
+            namespace: format!("example-{namespace_no}"),
+            scope: DedupScope::EventId,
+            digester: Digester::new(DedupScope::EventId, &[7; 16]),
+        };
+        Arc::new(Self::new(record, Head::default()))
+    }
+
+    /// The same ledger, closed and opened again.
+    pub(crate) fn opened_again(&self) -> Arc<Self> {
+        Arc::new(Self::new(self.record.clone(), self.position.head()))
+    }
+}

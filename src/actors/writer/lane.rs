@@ -187,11 +187,13 @@ impl Lane {
         waits_for_nobody || self.pace.lets_start(self.queued, self.is_full(), now)
     }
 
-    /// Takes the groups of the next transaction, each with its ledger, in turn.
+    /// Takes the groups of the next transaction, each with its ledger, in turn. A ledger whose group does not fit into
+    /// what the others have left is the first one next time.
     pub(in crate::actors) fn next_groups(&mut self, now: Instant) -> Vec<(LedgerKey, NextGroup)> {
         self.reached = false;
         let mut left = self.limit();
         let mut groups: Vec<(LedgerKey, NextGroup)> = Vec::new();
+        let mut put_off: Vec<LedgerKey> = Vec::new();
         for _ in 0..self.ready.len() {
             let Some(key) = self.ready.pop_front() else { break };
             let Some(queue) = self.ledgers.get_mut(&key) else { continue };
@@ -200,7 +202,7 @@ impl Lane {
             queue.is_in_line = queue.has_work();
             if queue.is_in_line {
                 self.reached = true;
-                self.ready.push_back(key);
+                if group.is_some() { self.ready.push_back(key) } else { put_off.push(key) }
             }
             let Some(group) = group else { continue };
             let size = Size::of(&group.requests);
@@ -215,6 +217,7 @@ impl Lane {
                 break;
             }
         }
+        put_off.into_iter().rev().for_each(|key| self.ready.push_front(key));
         groups
     }
 
@@ -269,7 +272,10 @@ impl Lane {
         let is_committing = self.is_committing;
         let keeps = self.quarantine.is_in_use();
         self.ledgers
-            .retain(|_, queue| is_committing || keeps || queue.has_work() || queue.used_at.elapsed() < age);
+            .retain(|_, queue| is_committing || keeps || queue.is_in_line || queue.used_at.elapsed() < age);
         self.ledgers.is_empty()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -56,7 +56,13 @@ impl LedgerQueue {
         }
     }
 
+    /// Queues a request. Its ledger may have been opened again since the last one: what is remembered was seen of the other
+    /// opening, whose position does not count any more.
     pub(in crate::actors) fn push(&mut self, request: Arc<PublishRequest>) {
+        if !Arc::ptr_eq(&self.ledger, &request.ledger) {
+            self.ledger = Arc::clone(&request.ledger);
+            self.recent.forget();
+        }
         self.used_at = Instant::now();
         self.queue.push_back(request);
     }

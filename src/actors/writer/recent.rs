@@ -10,7 +10,7 @@ use crate::{
 /// The ids of the last groups, for requests that the shards looked through before they learned those ids.
 ///
 /// A group's ids stay until as many requests are finished as had been admitted at its commit, so that admission bounds
-/// them, and an idle ledger has none. An id that is missed here costs the store a look-up, and nothing else.
+/// them. They are looked for at each commit, so that the last one of a ledger that becomes idle leaves none. An id that is missed here costs the store a look-up, and nothing else.
 #[derive(Default)]
 pub(in crate::actors) struct RecentIds(VecDeque<RecentGroup>);
 
@@ -21,13 +21,14 @@ struct RecentGroup {
 }
 
 impl RecentIds {
-    /// Remembers a group that was just committed, of so many requests that are not answered yet.
+    /// Remembers a group that was just committed, of so many requests that are not answered yet. They have asked the
+    /// shards before, and so count as finished.
     pub(in crate::actors) fn learn(&mut self, ids: &[(Digest, u64)], requests: usize, ledger: &OpenLedger) {
-        let (admitted, finished) = (ledger.admitted(), ledger.finished());
+        let (admitted, finished) = (ledger.admitted(), ledger.finished() + requests as u64);
         while self.0.front().is_some_and(|group| group.until_finished <= finished) {
             self.0.pop_front();
         }
-        if admitted > finished + requests as u64 && !ids.is_empty() {
+        if admitted > finished && !ids.is_empty() {
             self.0.push_back(RecentGroup { ids: ids.iter().copied().collect(), until_finished: admitted });
         }
     }

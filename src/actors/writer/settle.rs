@@ -84,7 +84,9 @@ impl WriterParts {
         self.store_health.note_taken();
         self.stats.do_send(committed);
         if let Some(queue) = lane.ledger(ledger.key()) {
-            queue.recent.learn(&settled.learned, group.requests().len(), ledger);
+            if Arc::ptr_eq(&queue.ledger, ledger) {
+                queue.recent.learn(&settled.learned, group.requests().len(), ledger);
+            }
             queue.in_hand.clear();
         }
         self.learn_from_commit(lane, ledger, group);
