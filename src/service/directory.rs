@@ -3,13 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use dashmap::DashMap;
-use tokio::{sync::OnceCell, time::timeout};
+use tokio::sync::OnceCell;
 
-use super::READ_TIMEOUT;
-use crate::{
-    ledger::OpenLedger,
-    store::{LedgerRecord, StoreError},
-};
+use crate::{ledger::OpenLedger, store::LedgerRecord};
 
 /// A ledger that is open, or about to be: whoever asks for one that is being opened waits for the first to open it.
 type Entry = Arc<OnceCell<Arc<OpenLedger>>>;
@@ -39,9 +35,8 @@ impl Drop for Asking<'_> {
 }
 
 impl Directory {
-    /// The ledger of this namespace, opened by `open` where it is not open yet. A failure is not remembered: who waited for
-    /// an attempt that failed tries as well, and waits no longer than one attempt may take in all.
-    pub(super) async fn get_or_open<E: From<StoreError>>(
+    /// The ledger of this namespace, opened by `open` where it is not open yet. A failure is not remembered.
+    pub(super) async fn get_or_open<E>(
         &self,
         namespace: &str,
         open: impl Future<Output = Result<Arc<OpenLedger>, E>>,
@@ -51,8 +46,7 @@ impl Directory {
             None => Arc::clone(&self.ledgers.entry(namespace.to_owned()).or_default()),
         };
         let asking = Asking { directory: self, namespace, entry };
-        let opened = timeout(READ_TIMEOUT, asking.entry.get_or_try_init(|| open)).await;
-        opened.unwrap_or_else(|_| Err(StoreError::TimedOut(READ_TIMEOUT).into())).cloned()
+        asking.entry.get_or_try_init(|| open).await.cloned()
     }
 
     /// The ledger of this namespace, if it is open.
@@ -84,12 +78,11 @@ impl Directory {
         });
     }
 
-    /// Forgets the ledgers that nobody uses, and has not for so long. Whoever holds an entry is about to use it.
+    /// Forgets the ledgers that nobody uses, and has not for so long.
     pub(super) fn close_idle(&self, age: Duration) {
-        self.ledgers.retain(|_, entry| match Arc::get_mut(entry).map(|entry| entry.get()) {
-            Some(Some(open)) => Arc::strong_count(open) > 1 || !open.is_idle(age),
-            Some(None) => false,
-            None => true,
+        self.ledgers.retain(|_, entry| match entry.get() {
+            Some(open) => Arc::strong_count(open) > 1 || !open.is_idle(age),
+            None => Arc::strong_count(entry) > 1,
         });
     }
 

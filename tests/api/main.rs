@@ -1,6 +1,7 @@
 //! The service through its front door: the real server on port 0, a database of its own, on both stores.
 
 mod bad_input;
+mod citus;
 mod clock;
 mod command_line;
 mod concurrency;

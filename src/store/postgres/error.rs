@@ -47,6 +47,18 @@ pub(super) fn store_error(error: sqlx::Error) -> StoreError {
     }
 }
 
+/// Sorts an error of a call that a node of a cluster sends on. One that ran out of time waited for the ledger's node.
+pub(super) fn node_error(error: sqlx::Error) -> StoreError {
+    match store_error(error) {
+        StoreError::Unavailable(error)
+            if error.as_database_error().and_then(|error| error.code()).as_deref() == Some("57014") =>
+        {
+            StoreError::NodeAway(error)
+        }
+        error => error,
+    }
+}
+
 /// Whether a node of a cluster reports what another one said, or that it does not answer.
 fn is_of_other_node(error: &sqlx::Error) -> bool {
     let Some(report) =
@@ -91,7 +103,9 @@ pub(super) fn open_error(error: sqlx::Error) -> OpenError {
 
 fn why_never(error: &sqlx::Error) -> Option<String> {
     let without_tls = |reason: &dyn Display| {
-        format!("no TLS connection can be made, for which the URL's `sslmode` asks: {reason}")
+        format!(
+            "no TLS connection can be made, for which the URL's `sslmode` asks (`prefer` where it has none): {reason}; give the server a certificate that can be used, or the URL sslmode=disable where the way to the server is trusted"
+        )
     };
     match error {
         sqlx::Error::Configuration(sentence) => Some(sentence.to_string()),

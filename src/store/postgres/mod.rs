@@ -57,6 +57,7 @@ const CONTROL_CONNECTIONS: u32 = 2;
 /// The pools, and what writers need to open connections of their own.
 pub(super) struct PostgresStore {
     writer_session: Session,
+    is_on_cluster: bool,
     /// For creating and deleting namespaces.
     control_pool: PgPool,
     sweeper: Sweeper,
@@ -95,6 +96,7 @@ impl PostgresStore {
             sweeper: Sweeper::new(control_session),
             clock_check: ClockCheck::default(),
             writer_session,
+            is_on_cluster: cluster.is_some(),
         })
     }
 }
@@ -154,7 +156,8 @@ impl AppendStore for PostgresStore {
     }
 
     async fn open_writer(&self) -> Result<Box<dyn StoreWriter>, StoreError> {
-        let writer = PostgresWriter::open(&self.writer_session).await.map_err(store_error)?;
+        let opened = PostgresWriter::open(&self.writer_session, self.is_on_cluster).await;
+        let writer = opened.map_err(store_error)?;
         Ok(Box::new(writer))
     }
 }

@@ -86,6 +86,11 @@ pub(super) async fn is_done(connection: &mut PgConnection) -> Result<bool, OpenE
     Ok(is_distributed(connection).await? && copies(connection).await?.is_empty())
 }
 
+/// Citus gives advice about each statement, which is followed here anyway.
+pub(super) async fn hush(connection: &mut PgConnection) -> Result<(), OpenError> {
+    answered(run(connection, "SET client_min_messages = error")).await
+}
+
 /// Distributes what is not distributed yet. `connection` is one to the coordinator.
 pub(super) async fn distribute(connection: &mut PgConnection) -> Result<(), OpenError> {
     answered(check_nodes(connection)).await?;

@@ -5,7 +5,10 @@ use sqlx::{Connection, FromRow, PgConnection};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{error::store_error, session::Session};
+use super::{
+    error::{node_error, store_error},
+    session::Session,
+};
 use crate::store::{
     AppendGroup, AppendOutcome, Committed, Damage, GroupResult, Head, LedgerMark, StoreError, StoreWriter,
     rows::{from_sql, to_sql},
@@ -13,11 +16,14 @@ use crate::store::{
 
 pub(super) struct PostgresWriter {
     connection: PgConnection,
+    /// Sorts the error of a call, which another node of a cluster may have carried out.
+    sort: fn(sqlx::Error) -> StoreError,
 }
 
 impl PostgresWriter {
-    pub(super) async fn open(session: &Session) -> sqlx::Result<Self> {
-        Ok(Self { connection: session.connect().await? })
+    pub(super) async fn open(session: &Session, is_on_cluster: bool) -> sqlx::Result<Self> {
+        let sort = if is_on_cluster { node_error } else { store_error };
+        Ok(Self { connection: session.connect().await?, sort })
     }
 }
 
@@ -26,7 +32,7 @@ impl StoreWriter for PostgresWriter {
     async fn append_all(&mut self, groups: &[AppendGroup<'_>]) -> Result<Vec<GroupResult>, StoreError> {
         let mut results = Vec::with_capacity(groups.len());
         for group in groups {
-            let answer = call_append(&mut self.connection, group).await.map_err(store_error)?;
+            let answer = call_append(&mut self.connection, group).await.map_err(self.sort)?;
             results.push(answer.into_outcome(group).map_err(store_error));
         }
         Ok(results)

@@ -10,6 +10,7 @@ use sqlx::{
 use tempfile::TempDir;
 use uuid::Uuid;
 
+use super::citus;
 use super::stored_ledger::StoredLedger;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,36 +29,55 @@ pub struct Database {
     _folder: Option<TempDir>,
     /// Postgres' name for it.
     name: Option<String>,
+    /// Where it lies on a cluster.
+    _on_cluster: Option<citus::ClusterDatabase>,
 }
 
 impl Database {
     /// An empty database. Postgres is the server at `TEST_DATABASE_URL`, which must be there.
     pub async fn create(engine: Engine) -> Self {
         match engine {
+            Engine::Postgres if citus::every_database_node().is_some() => Self::create_on_cluster().await,
             Engine::Sqlite => {
                 let folder = TempDir::new().unwrap();
                 let url = format!("sqlite://{}", folder.path().join("test.db").display());
-                Self { engine, url, _folder: Some(folder), name: None }
+                Self { engine, url, _folder: Some(folder), name: None, _on_cluster: None }
             }
             Engine::Postgres => {
                 let name = format!("sekali_{}", Uuid::new_v4().simple());
                 admin(&format!("CREATE DATABASE {name}")).await;
-                Self { engine, url: url_of(&name), _folder: None, name: Some(name) }
+                Self { engine, url: url_of(&name), _folder: None, name: Some(name), _on_cluster: None }
             }
         }
+    }
+
+    /// An empty database on the cluster at `TEST_CITUS_URL`, as it is reached through one of its nodes.
+    async fn create_on_cluster() -> Self {
+        let node = citus::every_database_node().expect("TEST_EVERY_DATABASE_ON_NODE is a number");
+        let cluster = citus::Cluster::find().await.expect("TEST_CITUS_URL names a cluster");
+        let database = cluster.database().await;
+        database.join().await;
+        let url = database.urls[node].clone();
+        Self { engine: Engine::Postgres, url, _folder: None, name: None, _on_cluster: Some(database) }
     }
 
     /// An empty Postgres database, created with options such as `ENCODING 'UTF8'`.
     pub async fn create_postgres_with(options: &str) -> Self {
         let name = format!("sekali_{}", Uuid::new_v4().simple());
         admin(&format!("CREATE DATABASE {name} {options}")).await;
-        Self { engine: Engine::Postgres, url: url_of(&name), _folder: None, name: Some(name) }
+        Self {
+            engine: Engine::Postgres,
+            url: url_of(&name),
+            _folder: None,
+            name: Some(name),
+            _on_cluster: None,
+        }
     }
 
     /// A database that somebody else removes.
     pub fn at(url: &str) -> Self {
         let engine = if url.starts_with("sqlite:") { Engine::Sqlite } else { Engine::Postgres };
-        Self { engine, url: url.to_owned(), _folder: None, name: None }
+        Self { engine, url: url.to_owned(), _folder: None, name: None, _on_cluster: None }
     }
 
     /// Runs statements beside the service.

@@ -1,6 +1,7 @@
 //! What the tests stand on: databases of their own, services in this process or in one of their own, and a
 //! client that hides nothing.
 
+pub mod citus;
 pub mod client;
 pub mod database;
 pub mod database_proxy;

@@ -92,7 +92,12 @@ impl Namespaces {
         ledger.producers.expect_deletion();
         self.delete_unseen().await;
         let gone = tokio::time::timeout(CHANGE_TIME_MAX, ledger.producers.gone()).await;
-        gone.expect("each producer is told that the namespace is gone");
+        if gone.is_err() {
+            let refusal = ledger.producers.record().last_refusal.clone();
+            panic!(
+                "waited in vain: each producer is told that the namespace is gone; the last was told {refusal}"
+            );
+        }
         self.past += ledger.producers.record().tally();
         self.findings.extend(std::mem::take(&mut ledger.producers.record().findings));
     }
@@ -110,8 +115,8 @@ impl Namespaces {
         }
         self.put(PASSING, "").await;
         self.generations += 1;
-        for node in self.nodes.all() {
-            self.check_that_it_is_empty(&node.in_namespace(PASSING)).await;
+        for node in 0..self.nodes.all().len() {
+            self.check_that_it_is_empty(node).await;
         }
         let topics = format!("generation {} ", self.generations);
         self.passing = Some(Ledger::start(&self.nodes, Load { topics, ..self.load.clone() }));
@@ -142,10 +147,12 @@ impl Namespaces {
         }
     }
 
-    async fn check_that_it_is_empty(&mut self, node: &Client) {
+    async fn check_that_it_is_empty(&mut self, node: usize) {
         let begun = Instant::now();
         for path in ["stats", "events"] {
             let answer = loop {
+                // It may be another one by now, at another place.
+                let node = self.nodes.one(node);
                 let path = format!("/namespaces/{PASSING}/{path}");
                 match node.send(node.request("GET", &path)).await {
                     // A node may still have the one before open.

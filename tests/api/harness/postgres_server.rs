@@ -20,7 +20,9 @@ pub struct PostgresServer {
     pub url: String,
     /// What must never be shown.
     pub password: String,
-    port: u16,
+    pub port: u16,
+    /// Settings of its own, such as `wal_level=logical`.
+    settings: Vec<&'static str>,
     folder: TempDir,
     server: Option<Child>,
 }
@@ -43,7 +45,7 @@ impl PostgresServer {
         }
         let port = free_port();
         let url = format!("postgres://postgres:{password}@127.0.0.1:{port}/postgres");
-        let server = Self { url, password, port, folder, server: None };
+        let server = Self { url, password, port, settings: Vec::new(), folder, server: None };
         let mut initdb = server.program("initdb");
         initdb.args(["--no-sync", "--username=postgres", "--auth=scram-sha-256", "--encoding=UTF8"]);
         initdb.args(["--locale=C", "-D"]).arg(server.data());
@@ -51,11 +53,19 @@ impl PostgresServer {
         server
     }
 
+    /// One that starts with these settings, and asks nobody for a password.
+    pub fn with_settings(mut self, settings: &[&'static str]) -> Self {
+        self.settings = settings.to_vec();
+        fs::write(self.data().join("pg_hba.conf"), "host all all 127.0.0.1/32 trust\n").unwrap();
+        self
+    }
+
     /// Starts it, and waits until it takes connections.
     pub fn start(&mut self) {
         let mut command = self.program("postgres");
         command.arg("-D").arg(self.data()).args(["-p", &self.port.to_string()]);
         command.args(["-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="]);
+        command.args(self.settings.iter().flat_map(|setting| ["-c", setting]));
         let log = fs::File::options().create(true).append(true).open(self.log_file()).unwrap();
         self.server = Some(command.stdout(Stdio::null()).stderr(log).spawn().unwrap());
         let begun = Instant::now();

@@ -91,8 +91,20 @@ impl Process {
         let log = Arc::new(Mutex::new(Vec::new()));
         let lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let written = Arc::clone(&log);
+        let id = child.id();
         std::thread::spawn(move || {
-            lines.map_while(Result::ok).for_each(|line| written.lock().unwrap().push(line))
+            lines.map_while(Result::ok).for_each(|line| {
+                if let Ok(folder) = std::env::var("LOGS") {
+                    use std::io::Write;
+                    let mut f = std::fs::OpenOptions::new()
+                        .create(true)
+                        .append(true)
+                        .open(format!("{folder}/{id}.log"))
+                        .unwrap();
+                    writeln!(f, "{line}").unwrap();
+                }
+                written.lock().unwrap().push(line)
+            })
         });
         let address = wait_for_address(&mut child, &log);
         Self { child, address, client: Client::new(address), log }

@@ -242,9 +242,13 @@ fn note(
             record.longest_outage = record.longest_outage.max(begun.elapsed());
             return true;
         }
-        Ok(answer) if answer.status == 503 && answer.header("retry-after").is_some() => {}
-        Ok(answer) => record.findings.wrong(format!("{}: {}", answer.status, answer.text)),
-        Err(_no_answer) => {}
+        Ok(answer) => {
+            record.last_refusal = format!("{}: {}", answer.status, answer.text);
+            if answer.status != 503 || answer.header("retry-after").is_none() {
+                record.findings.wrong(record.last_refusal.clone());
+            }
+        }
+        Err(no_answer) => record.last_refusal = no_answer.to_string(),
     }
     record.retries += 1;
     false

@@ -23,6 +23,8 @@ pub struct Record {
     pub longest_outage: Duration,
     /// To whatever answer.
     pub longest_attempt: Duration,
+    /// Why the last attempt that was not answered with 200 was not.
+    pub last_refusal: String,
     pub findings: Findings,
 }
 
