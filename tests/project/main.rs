@@ -6,6 +6,7 @@ use std::path::PathBuf;
 mod documents;
 mod layering;
 mod licences;
+mod migrations;
 mod settings;
 mod sizes;
 mod source;
