@@ -105,8 +105,13 @@ RETURN encode(substring(sha256(
        ELSE '\x00' END
     || convert_to(p_event_id, 'UTF8')) FROM 1 FOR 16), 'hex')::uuid;
 
--- The row of `sekali.events` with this id, by an index look-up; in a namespace of scope `topic` of this topic.
-CREATE FUNCTION sekali.find(p_namespace text, p_event_id text, p_topic text DEFAULT NULL) RETURNS SETOF sekali.events
+-- The row of `sekali.events` with this id, by an index look-up; in a namespace of scope `topic` of this topic. It does not
+-- depend on the view, which Citus drops and makes again where it changes how a table is distributed.
+CREATE FUNCTION sekali.find(p_namespace text, p_event_id text, p_topic text DEFAULT NULL)
+RETURNS TABLE (
+    namespace text, seq bigint, topic text, event_id text, "timestamp" timestamptz, source text, payload json,
+    received_at timestamptz
+)
 LANGUAGE plpgsql STABLE
 AS $$
 DECLARE

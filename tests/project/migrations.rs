@@ -8,7 +8,7 @@ use crate::package_root;
 
 /// The migrations, and the first bytes of SHA-256 over the text of each.
 const MIGRATIONS: [(&str, &str); 2] = [
-    ("migrations/postgres/0001_ledgers_and_events.sql", "e3cf898d5ccd4909"),
+    ("migrations/postgres/0001_ledgers_and_events.sql", "9da574079285574a"),
     ("migrations/sqlite/0001_ledgers_and_events.sql", "0638909039d85ffd"),
 ];
 

@@ -52,7 +52,7 @@ pub(super) async fn bring_up_to_date(
     let Some(cluster) = cluster else { return run_migrations(connection).await };
     let mut coordinator = cluster.connect_coordinator(url).await?;
     let connection = coordinator.as_mut().unwrap_or(connection);
-    spread::hush(connection).await?;
+    spread::prepare(connection).await?;
     let version = run_migrations(connection).await?;
     spread::distribute(connection).await?;
     if let Some(coordinator) = coordinator {

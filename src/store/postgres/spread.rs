@@ -86,14 +86,14 @@ pub(super) async fn is_done(connection: &mut PgConnection) -> Result<bool, OpenE
     Ok(is_distributed(connection).await? && copies(connection).await?.is_empty())
 }
 
-/// Citus gives advice about each statement, which is followed here anyway.
-pub(super) async fn hush(connection: &mut PgConnection) -> Result<(), OpenError> {
+/// To be done before the schema is changed. Citus gives advice about each statement, which is followed anyway.
+pub(super) async fn prepare(connection: &mut PgConnection) -> Result<(), OpenError> {
+    answered(check_nodes(connection)).await?;
     answered(run(connection, "SET client_min_messages = error")).await
 }
 
 /// Distributes what is not distributed yet. `connection` is one to the coordinator.
 pub(super) async fn distribute(connection: &mut PgConnection) -> Result<(), OpenError> {
-    answered(check_nodes(connection)).await?;
     let begun = Instant::now();
     let mut transaction = connection.begin().await.map_err(open_error)?;
     run(&mut transaction, LOCK).await?;
@@ -158,7 +158,7 @@ async fn check_nodes(connection: &mut PgConnection) -> Result<(), OpenError> {
     match away {
         None => Ok(()),
         Some(nodes) => Err(OpenError::NodeAway(format!(
-            "the tables must be distributed over the Citus cluster, and these nodes of it do not answer: {nodes}; start them, or take them out of the cluster (citus_remove_node)"
+            "the schema must be changed on every node of the Citus cluster, and these do not answer: {nodes}; start them, or take them out of the cluster (citus_remove_node)"
         ))),
     }
 }

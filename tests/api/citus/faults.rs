@@ -65,10 +65,10 @@ fn a_ledger_that_is_locked_on_another_node_holds_up_its_own_namespace() {
         let service = Process::start(std::path::Path::new("/"), &arguments).ready().await;
         let [free, locked] = namespace_of_each(&database, &service).await;
         let mut holder = <sqlx::PgConnection as sqlx::Connection>::connect(&database.urls[0]).await.unwrap();
-        let hold = format!(
-            "BEGIN; SELECT FROM sekali.ledgers WHERE namespace_no =
-                 (SELECT namespace_no FROM sekali.namespaces WHERE name = '{locked}') FOR UPDATE"
-        );
+        let number: i32 = database
+            .value(0, &format!("SELECT namespace_no FROM sekali.namespaces WHERE name = '{locked}'"))
+            .await;
+        let hold = format!("BEGIN; SELECT FROM sekali.ledgers WHERE namespace_no = {number} FOR UPDATE");
         sqlx::raw_sql(sqlx::AssertSqlSafe(hold)).execute(&mut holder).await.unwrap();
         let client = &service.client;
         let refused = publish(client, &locked, event("t", "a"));

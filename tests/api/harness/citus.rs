@@ -8,12 +8,11 @@ use uuid::Uuid;
 
 use super::{block_on, postgres_server::PostgresServer};
 
-const SETTINGS: [&str; 5] = [
+const SETTINGS: [&str; 4] = [
     "shared_preload_libraries=citus",
     "wal_level=logical",
     "max_prepared_transactions=200",
     "citus.node_conninfo=sslmode=prefer",
-    "fsync=off",
 ];
 
 /// Its nodes, the coordinator first.
