@@ -140,7 +140,7 @@ fn it_needs_no_set_up_tells_what_happens_and_leaves_nothing_behind() {
         "s  crash   shard 0 panics with no request in hand",
         "s  back    shard 0 is back after ",
         " told to try again (503: the request was interrupted",
-        "s  again   request ",
+        "s  again   request",
         "s  crash   writer 0 panics with ",
         ", in a transaction under way for ",
         "s  asked   GET /stats, asked as it died, answers after ",

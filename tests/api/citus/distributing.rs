@@ -107,8 +107,10 @@ fn a_node_that_is_away_when_the_tables_must_be_distributed_is_named_and_waited_f
         database.join().await;
         cluster.servers[2].stop();
         let away = format!("127.0.0.1:{}", cluster.servers[2].port);
-        let sentence = failure(&mut sekali(&["migrate", "--database-url", &database.urls[0]]), 1);
-        assert!(sentence.contains(&format!("do not answer: {away}; start them")), "{sentence}");
+        let output = run(&["migrate", "--database-url", &database.urls[0]]);
+        assert_eq!(output.status.code(), Some(1));
+        let said = all_of(&output);
+        assert!(said.contains(&format!("do not answer: {away}; start them")), "{said}");
         let service = Process::start(Path::new("/"), &["--database-url", &database.urls[1]]);
         eventually("it waits", async || service.log().contains("waiting for the database")).await;
         cluster.servers[2].start();
