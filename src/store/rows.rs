@@ -68,7 +68,7 @@ where
     Ok(LedgerRecord::new(key, namespace, scope, identity_key))
 }
 
-/// Of a row with `name`, `created_at`, [`LEDGER_COLUMNS`] and [`HEAD_COLUMNS`]; these are null where nothing was
+/// Of a row with `name`, `created_at`, `LEDGER_COLUMNS` and `HEAD_COLUMNS`; these are null where nothing was
 /// committed yet.
 impl<'r, R: Row> FromRow<'r, R> for NamespaceInfo
 where
