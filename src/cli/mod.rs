@@ -12,6 +12,8 @@ mod publish;
 mod serve;
 mod simulate;
 mod stats;
+mod subscription;
+mod work;
 
 use std::{
     future::Future,
@@ -59,6 +61,10 @@ enum Command {
     Stats(stats::StatsArgs),
     /// Create, list, show and delete the namespaces of a running service
     Namespace(namespace::NamespaceArgs),
+    /// Create, list, show, send back and delete the subscriptions of a namespace
+    Subscription(subscription::SubscriptionArgs),
+    /// Lease the events of a subscription, and run a command on them
+    Work(work::WorkArgs),
     /// Show how the service recovers from crashes
     Demo(demo::DemoArgs),
     /// Migrate the database's schema, and do nothing else
@@ -77,6 +83,8 @@ pub fn run(cli: Cli) -> Result<(), CliError> {
         Some(Command::Events(args)) => events::run(&args),
         Some(Command::Stats(args)) => stats::run(&args),
         Some(Command::Namespace(args)) => namespace::run(&args),
+        Some(Command::Subscription(args)) => subscription::run(&args),
+        Some(Command::Work(args)) => work::run(&args),
         Some(Command::Demo(args)) => demo::run(&args),
         Some(Command::Migrate(args)) => migrate::run(&args),
         Some(Command::Healthcheck(args)) => healthcheck::run(&args),
@@ -103,6 +111,9 @@ pub enum CliError {
     /// Not everything was published.
     #[error(transparent)]
     Publish(#[from] publish::PublishFailure),
+    /// The command of a worker cannot be run.
+    #[error(transparent)]
+    Work(#[from] work::WorkFailure),
     /// The demonstration could not be run to its end.
     #[error(transparent)]
     Demo(#[from] demo::DemoFailure),

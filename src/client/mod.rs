@@ -5,6 +5,7 @@ mod error;
 mod namespaces;
 mod pages;
 mod retry;
+mod subscriptions;
 
 use std::{net::IpAddr, time::Duration};
 
@@ -19,6 +20,9 @@ pub use self::{
     namespaces::Namespace,
     pages::PageQuery,
     retry::{EarlierAttempt, Published, Retries},
+    subscriptions::{
+        AckResult, Acked, LeaseAnswer, ParkedEvent, Retried, ShownLease, Subscription, WorkLease,
+    },
 };
 use self::{
     error::{no_answer, refused, shown},

@@ -82,7 +82,11 @@ impl Client {
 }
 
 /// Sends a request about the namespace `name`, which must be answered with one of these statuses.
-async fn send(request: RequestBuilder, name: &str, expected: &[StatusCode]) -> Result<Response, ClientError> {
+pub(super) async fn send(
+    request: RequestBuilder,
+    name: &str,
+    expected: &[StatusCode],
+) -> Result<Response, ClientError> {
     let (http, request) = request.build_split();
     let request = request.map_err(ClientError::Setup)?;
     let url = request.url().clone();

@@ -15,6 +15,8 @@ mod body;
 mod publish;
 mod events;
 mod topics;
+mod fields;
+mod subscriptions;
 mod stats;
 mod health;
 mod metered_body;

@@ -10,7 +10,9 @@ use actix_web::{
     http::{StatusCode, header},
 };
 
-use crate::event::EventFault;
+use serde_json::Value;
+
+use crate::{event::EventFault, store::DEFAULT_NAMESPACE};
 
 /// Seconds after which an overloaded, stopping or storeless service may be asked again.
 const RETRY_AFTER_SECONDS: &str = "1";
@@ -24,6 +26,8 @@ pub struct Problem {
     kind: Kind,
     detail: String,
     errors: Vec<EventFault>,
+    /// Further members of the document.
+    members: Vec<(&'static str, Value)>,
     /// Whether the connection ends with this answer.
     close: bool,
 }
@@ -48,7 +52,12 @@ enum Kind {
     Invalid,
     InvalidParameter,
     InvalidSettings,
+    InvalidBody,
     TooManyNamespaces,
+    NoSubscription,
+    TooManySubscriptions,
+    FullyLeased,
+    Fenced,
     Refused,
     Quarantined,
     Unreadable,
@@ -61,16 +70,18 @@ impl Kind {
             Kind::NotJson | Kind::Malformed => StatusCode::BAD_REQUEST,
             Kind::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Kind::ForeignOrigin => StatusCode::FORBIDDEN,
-            Kind::NotFound | Kind::NoNamespace => StatusCode::NOT_FOUND,
+            Kind::NotFound | Kind::NoNamespace | Kind::NoSubscription => StatusCode::NOT_FOUND,
             Kind::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Kind::HeadTooSlow | Kind::BodyTooSlow | Kind::BodyCutOff => StatusCode::REQUEST_TIMEOUT,
-            Kind::OtherSettings => StatusCode::CONFLICT,
+            Kind::OtherSettings | Kind::FullyLeased | Kind::Fenced => StatusCode::CONFLICT,
             Kind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Kind::UnsupportedMediaType | Kind::UnsupportedEncoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Kind::Invalid
             | Kind::InvalidParameter
             | Kind::InvalidSettings
+            | Kind::InvalidBody
             | Kind::TooManyNamespaces
+            | Kind::TooManySubscriptions
             | Kind::Refused
             | Kind::Quarantined => StatusCode::UNPROCESSABLE_ENTITY,
             Kind::Unreadable => StatusCode::INTERNAL_SERVER_ERROR,
@@ -99,6 +110,13 @@ impl Kind {
             Kind::InvalidParameter => ("invalid-parameter", "A parameter is not valid"),
             Kind::InvalidSettings => ("invalid-settings", "The settings are not valid"),
             Kind::TooManyNamespaces => ("too-many-namespaces", "There are as many namespaces as may be"),
+            Kind::InvalidBody => ("invalid-body", "The body is not valid"),
+            Kind::NoSubscription => ("no-such-subscription", "There is no such subscription"),
+            Kind::TooManySubscriptions => {
+                ("too-many-subscriptions", "There are as many subscriptions as may be")
+            }
+            Kind::FullyLeased => ("fully-leased", "Others hold the leases"),
+            Kind::Fenced => ("fenced", "The lease is not yours any more"),
             Kind::Refused => ("refused-by-database", "The database refuses these events"),
             Kind::Unreadable => ("unreadable", "The stored data cannot be read"),
             Kind::Quarantined => ("quarantined", "This request crashes the service"),
@@ -114,7 +132,7 @@ impl Problem {
             detail.truncate(detail.floor_char_boundary(DETAIL_BYTES_MAX));
             detail.push('…');
         }
-        Self { kind, detail, errors: Vec::new(), close: false }
+        Self { kind, detail, errors: Vec::new(), members: Vec::new(), close: false }
     }
 
     fn is_retryable(&self) -> bool {
@@ -150,6 +168,45 @@ impl Problem {
     /// A field of a settings document is wrong, or not understood; the detail names it.
     pub(super) fn invalid_settings(detail: impl Into<String>) -> Self {
         Self::new(Kind::InvalidSettings, detail)
+    }
+
+    /// Fields of a body are wrong, or not understood; there is at least one.
+    pub(super) fn invalid_body(faults: Vec<EventFault>) -> Self {
+        let first = &faults[0];
+        let place = first.pointer.trim_start_matches('/');
+        let detail = match place {
+            "" => format!("the body {}", first.detail),
+            place => format!("`{place}` {}", first.detail),
+        };
+        Self { errors: faults, ..Self::new(Kind::InvalidBody, detail) }
+    }
+
+    /// The field at this pointer is wrong.
+    pub(super) fn invalid_field(pointer: &str, detail: impl Into<String>) -> Self {
+        Self::invalid_body(vec![EventFault { index: 0, pointer: pointer.to_owned(), detail: detail.into() }])
+    }
+
+    /// There is no subscription of this name in the namespace.
+    pub(super) fn no_subscription(namespace: &str, name: &str) -> Self {
+        let prefix = match namespace {
+            DEFAULT_NAMESPACE => String::new(),
+            namespace => format!("/namespaces/{namespace}"),
+        };
+        let detail =
+            format!("there is no subscription {name}: create it with PUT {prefix}/subscriptions/{name}");
+        Self::new(Kind::NoSubscription, detail)
+    }
+
+    /// Others hold as many leases as may be; `leases` tells who.
+    pub(super) fn fully_leased(detail: impl Into<String>, leases: Value) -> Self {
+        Self { members: vec![("leases", leases)], ..Self::new(Kind::FullyLeased, detail) }
+    }
+
+    /// The lease has expired, or its events were leased to another worker.
+    pub(super) fn fenced(acked: u64, lag: u64) -> Self {
+        let detail = "the lease has expired, was acked before, or was taken over: nothing was changed; if `acked` is at least its `through`, an earlier ack of it counted";
+        let members = vec![("acked", acked.into()), ("lag", lag.into())];
+        Self { members, ..Self::new(Kind::Fenced, detail) }
     }
 
     /// A body or a batch is over its limit; the detail says which.

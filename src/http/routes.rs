@@ -3,7 +3,8 @@
 use actix_web::{Handler, Route, dev::HttpServiceFactory, middleware::from_fn, web};
 
 use super::{
-    events, health, namespaces, problem::Problem, publish, stats, topics, unread_guard::leave_unread,
+    events, health, namespaces, problem::Problem, publish, stats, subscriptions, topics,
+    unread_guard::leave_unread,
 };
 
 /// What orchestrators and balancers ask, and is answered whatever else is going on.
@@ -42,7 +43,42 @@ fn ledger(service: &mut web::ServiceConfig) {
         .service(reading("/events", events::page))
         .service(reading("/events/{event_id:.*}", events::event))
         .service(reading("/topics", topics::list))
-        .service(reading("/stats", stats::stats));
+        .service(reading("/stats", stats::stats))
+        .configure(of_subscriptions);
+}
+
+/// The subscriptions of a namespace.
+fn of_subscriptions(service: &mut web::ServiceConfig) {
+    service
+        .service(reading("/subscriptions", subscriptions::list))
+        .service(
+            web::resource("/subscriptions/{subscription}")
+                .route(unread(web::get().to(subscriptions::show)))
+                .route(unread(web::head().to(subscriptions::show)))
+                .route(web::put().to(subscriptions::create))
+                .route(web::patch().to(subscriptions::change))
+                .route(unread(web::delete().to(subscriptions::delete)))
+                .default_service(other_methods("GET, HEAD, PUT, PATCH, DELETE")),
+        )
+        .service(
+            web::resource("/subscriptions/{subscription}/lease")
+                .route(unread(web::post().to(subscriptions::lease)))
+                .default_service(other_methods("POST")),
+        )
+        .service(posting("/subscriptions/{subscription}/ack", subscriptions::ack))
+        .service(posting("/subscriptions/{subscription}/seek", subscriptions::seek))
+        .service(reading("/subscriptions/{subscription}/parked", subscriptions::parked))
+        .service(posting("/subscriptions/{subscription}/parked/retry", subscriptions::retry));
+}
+
+/// An address to post a body to.
+fn posting<F, Args>(path: &'static str, handler: F) -> impl HttpServiceFactory + 'static
+where
+    F: Handler<Args>,
+    Args: actix_web::FromRequest + 'static,
+    F::Output: actix_web::Responder + 'static,
+{
+    web::resource(path).route(web::post().to(handler)).default_service(other_methods("POST"))
 }
 
 /// An address to read from, with GET and HEAD.

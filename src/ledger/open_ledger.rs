@@ -9,9 +9,13 @@ use std::{
 };
 
 use parking_lot::Mutex;
+use tokio::sync::Semaphore;
 
-use super::{LedgerHealth, LedgerPosition};
+use super::{LedgerHealth, LedgerNews, LedgerPosition};
 use crate::store::{Head, LedgerKey, LedgerRecord, StoreError};
+
+/// Transactions on the subscriptions of one ledger at a time: half of the connections for them.
+const LEASE_TURNS: usize = 2;
 
 /// A ledger that is open on this node.
 pub struct OpenLedger {
@@ -19,6 +23,10 @@ pub struct OpenLedger {
     pub position: LedgerPosition,
     /// Whether this ledger takes writes, where the database as a whole does.
     pub health: LedgerHealth,
+    /// Tells workers that wait of leases that ended on this node.
+    pub lease_news: LedgerNews,
+    /// Turns for transactions on its subscriptions.
+    pub lease_turns: Arc<Semaphore>,
     /// Events admitted and not yet answered.
     pub(super) events_in_flight: AtomicUsize,
     /// Bytes of the bodies of those events.
@@ -36,6 +44,8 @@ impl OpenLedger {
             record,
             position: LedgerPosition::new(head),
             health: LedgerHealth::default(),
+            lease_news: LedgerNews::default(),
+            lease_turns: Arc::new(Semaphore::new(LEASE_TURNS)),
             events_in_flight: AtomicUsize::new(0),
             bytes_in_flight: AtomicUsize::new(0),
             gone: AtomicBool::new(false),

@@ -156,7 +156,7 @@ impl Ledger {
     }
 
     /// Asks the store about this ledger.
-    async fn read<T, F>(
+    pub(super) async fn read<T, F>(
         &self,
         timeout: Duration,
         question: impl FnOnce(Store, LedgerRecord) -> F,

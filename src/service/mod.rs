@@ -4,6 +4,8 @@ mod directory;
 mod namespaces;
 mod ledger;
 mod waiting;
+mod subscriptions;
+mod leasing;
 mod filtering;
 mod large_work;
 mod tasks;
@@ -23,8 +25,10 @@ use tokio::sync::{Notify, Semaphore};
 use self::{directory::Directory, large_work::LargeWork};
 pub use self::{
     large_work::{Loaded, WorkInterrupted},
+    leasing::{Lease, LeaseAnswer},
     ledger::{Ledger, LedgerReport, TopicPage},
     namespaces::{Created, NamespaceError, NamespacePage},
+    subscriptions::{Subscribed, SubscriptionError, SubscriptionPage},
     waiting::PageError,
 };
 use crate::{

@@ -1,4 +1,4 @@
-//! The store: Postgres or SQLite behind three traits, one for each kind of caller.
+//! The store: Postgres or SQLite behind four traits, one for each kind of caller.
 //!
 //! A store holds many ledgers. It appends whole groups in serial transactions: events, identities, counters and `seq`
 //! commit together or not at all. Its unique key of identities alone decides what is a duplicate.
@@ -11,6 +11,7 @@ mod plan;
 mod topics;
 mod position;
 mod control;
+mod progress;
 mod open;
 mod rows;
 mod error;
@@ -30,6 +31,13 @@ pub use self::{
     open::{OpenOptions, migrate, open},
     page::{Page, PageQuery, StoredEvent, StoredId},
     position::{Head, LedgerMark, TopicTotal, Totals},
+    progress::{
+        AckOutcome, ChangeOutcome, DELIVERIES, LEASE_SECONDS, LEASES, LeaseInfo, LeaseOutcome, Leased,
+        PARKED_MAX, PARTITIONS, ParkedInfo, PartitionBy, Partitions, ProgressStore, RETRIES_MAX, Retried,
+        SUBSCRIPTION_TOPICS_MAX, SUBSCRIPTIONS_MAX, SettingsChange, Start, SubscribeOutcome,
+        SubscriptionInfo, SubscriptionQuery, SubscriptionSettings, SubscriptionStatus, TopicPatterns,
+        Verdict, check_subscription,
+    },
     read::{PAGE_BYTES_MAX, ReadStore, TOPICS_SHOWN_MAX},
     topics::{TopicInfo, TopicQuery},
 };
@@ -43,11 +51,18 @@ pub struct Store {
     pub reads: Arc<dyn ReadStore>,
     /// For what concerns namespaces and the database as a whole.
     pub control: Arc<dyn ControlStore>,
+    /// For subscriptions.
+    pub progress: Arc<dyn ProgressStore>,
 }
 
 impl Store {
-    fn of<S: AppendStore + ReadStore + ControlStore + 'static>(engine: S) -> Self {
+    fn of<S: AppendStore + ReadStore + ControlStore + ProgressStore + 'static>(engine: S) -> Self {
         let engine = Arc::new(engine);
-        Self { appends: Arc::clone(&engine) as _, reads: Arc::clone(&engine) as _, control: engine }
+        Self {
+            appends: Arc::clone(&engine) as _,
+            reads: Arc::clone(&engine) as _,
+            control: Arc::clone(&engine) as _,
+            progress: engine,
+        }
     }
 }

@@ -47,3 +47,4 @@ mod sqlite_file;
 mod sqlite_load;
 mod statistics;
 mod store_contract;
+mod subscriptions;

@@ -606,7 +606,12 @@ fn service_limits(case: &Case, store_patience: Duration) -> ServiceLimits {
 
 fn start(store: &FaultyStore, limits: ServiceLimits) -> Service {
     let engine = Arc::new(store.clone());
-    let whole = Store { appends: engine.clone(), reads: engine.clone(), control: engine };
+    let whole = Store {
+        appends: engine.clone(),
+        reads: engine.clone(),
+        control: engine,
+        progress: Arc::new(harness::no_subscriptions::NoSubscriptions),
+    };
     Service::start(whole, limits, LinesLost::default()).unwrap()
 }
 

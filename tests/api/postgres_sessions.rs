@@ -179,11 +179,13 @@ fn no_right_is_asked_for_that_is_not_needed() {
         admin
             .execute(
                 "GRANT USAGE ON SCHEMA sekali TO clerk; GRANT SELECT ON ALL TABLES IN SCHEMA sekali TO clerk;
-                 GRANT UPDATE ON sekali.counters, sekali.namespaces, sekali.ledgers, sekali.topics TO clerk;
+                 GRANT UPDATE ON sekali.counters, sekali.namespaces, sekali.ledgers, sekali.topics,
+                     sekali.subscriptions, sekali.leases TO clerk;
                  GRANT INSERT ON sekali.namespaces, sekali.ledgers, sekali.identities, sekali.topics,
-                     sekali.stored_events TO clerk;
+                     sekali.stored_events, sekali.subscriptions, sekali.leases, sekali.parked TO clerk;
                  GRANT DELETE ON sekali.namespaces, sekali.ledgers, sekali.identities, sekali.topics,
-                     sekali.stored_events, sekali.commits TO clerk",
+                     sekali.stored_events, sekali.commits, sekali.subscriptions, sekali.leases,
+                     sekali.parked TO clerk",
             )
             .await;
         let sentence = refusal(&clerk, &arguments);
@@ -193,6 +195,13 @@ fn no_right_is_asked_for_that_is_not_needed() {
             let process = serve(&clerk, arguments).ready().await;
             process.client.publish_ok(event("t", "b")).await;
             assert_eq!(process.client.all_events().await.len(), 2);
+            let asked = process.client.request("POST", "/subscriptions/s/seek");
+            let asked = asked.header("content-type", "application/json").body(r#"{"after":0}"#);
+            let created = process.client.request("PUT", "/subscriptions/s");
+            assert!(process.client.send(created).await.unwrap().status < 300);
+            assert_eq!(process.client.send(asked).await.unwrap().status, 200);
+            let leased = process.client.request("POST", "/subscriptions/s/lease");
+            assert_eq!(process.client.send(leased).await.unwrap().status, 200);
         }
         admin.assert_sound().await;
     });

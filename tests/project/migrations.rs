@@ -7,9 +7,11 @@ use sha2::{Digest, Sha256};
 use crate::package_root;
 
 /// The migrations, and the first bytes of SHA-256 over the text of each.
-const MIGRATIONS: [(&str, &str); 2] = [
+const MIGRATIONS: [(&str, &str); 4] = [
     ("migrations/postgres/0001_ledgers_and_events.sql", "9da574079285574a"),
     ("migrations/sqlite/0001_ledgers_and_events.sql", "0638909039d85ffd"),
+    ("migrations/postgres/0002_subscriptions.sql", "dffdcfe89c38363b"),
+    ("migrations/sqlite/0002_subscriptions.sql", "bfcb5f2d882884cb"),
 ];
 
 #[test]

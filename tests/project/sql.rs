@@ -12,7 +12,8 @@ use crate::{
 };
 
 /// The tables of a ledger.
-const DISTRIBUTED: [&str; 5] = ["ledgers", "identities", "topics", "stored_events", "commits"];
+const DISTRIBUTED: [&str; 8] =
+    ["ledgers", "identities", "topics", "stored_events", "commits", "subscriptions", "leases", "parked"];
 /// The words before a table whose rows are chosen by a condition, and before one whose columns follow.
 const CHOOSES: [&str; 5] = ["FROM", "JOIN", "UPDATE", "USING", ","];
 const LISTS: [&str; 3] = ["INTO", "TABLE", "ON"];

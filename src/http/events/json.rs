@@ -6,12 +6,12 @@ use crate::store::StoredEvent;
 const EVENT_BYTES: usize = 192;
 
 /// About as many bytes as the JSON of these events has.
-pub(super) fn json_bytes(events: &[StoredEvent]) -> usize {
+pub(in crate::http) fn json_bytes(events: &[StoredEvent]) -> usize {
     let names = |event: &StoredEvent| event.topic.len() + event.event_id.len() + event.source.len();
     2 + events.iter().map(|event| EVENT_BYTES + names(event) + event.payload.len()).sum::<usize>()
 }
 
-pub(super) fn page_json(events: &[StoredEvent]) -> Vec<u8> {
+pub(in crate::http) fn page_json(events: &[StoredEvent]) -> Vec<u8> {
     let mut json = Vec::with_capacity(json_bytes(events));
     json.push(b'[');
     for (place, event) in events.iter().enumerate() {
@@ -25,7 +25,7 @@ pub(super) fn page_json(events: &[StoredEvent]) -> Vec<u8> {
 }
 
 /// Written by hand, since a payload is JSON text already and goes out to the letter.
-pub(super) fn write_event(json: &mut Vec<u8>, event: &StoredEvent) {
+pub(in crate::http) fn write_event(json: &mut Vec<u8>, event: &StoredEvent) {
     json.extend_from_slice(format!("{{\"seq\":{},\"topic\":", event.seq).as_bytes());
     write_string(json, &event.topic);
     json.extend_from_slice(b",\"event_id\":");

@@ -5,7 +5,7 @@ use crate::{
     actors::PublishError,
     event::BatchError,
     ledger::Overloaded,
-    service::{NamespaceError, PageError, WorkInterrupted},
+    service::{NamespaceError, PageError, SubscriptionError, WorkInterrupted},
     store::StoreError,
 };
 
@@ -67,6 +67,20 @@ impl From<NamespaceError> for Problem {
             NamespaceError::Permanent => Kind::InvalidParameter,
         };
         Self::new(kind, error.to_string())
+    }
+}
+
+impl From<SubscriptionError> for Problem {
+    fn from(error: SubscriptionError) -> Self {
+        let detail = error.to_string();
+        match error {
+            SubscriptionError::Namespace(error) => error.into(),
+            SubscriptionError::Overloaded(error) => error.into(),
+            SubscriptionError::Absent { namespace, name } => Self::no_subscription(&namespace, &name),
+            SubscriptionError::Other(_) => Self::new(Kind::OtherSettings, detail),
+            SubscriptionError::Full => Self::new(Kind::TooManySubscriptions, detail),
+            SubscriptionError::TooManyLeases(_) => Self::invalid_field("/max_leases", detail),
+        }
     }
 }
 

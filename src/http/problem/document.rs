@@ -1,7 +1,10 @@
 //! A problem as it is written: the document, and the answer around it where there is no request to answer.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use serde::Serialize;
+use serde_json::Value;
 
 use super::{MEDIA_TYPE, Problem, RETRY_AFTER_SECONDS};
 
@@ -15,6 +18,8 @@ struct Document<'a> {
     retryable: bool,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     errors: Vec<Fault<'a>>,
+    #[serde(flatten)]
+    members: BTreeMap<&'static str, &'a Value>,
 }
 
 #[derive(Serialize)]
@@ -38,6 +43,7 @@ impl Problem {
             errors: faults
                 .map(|fault| Fault { index: fault.index, pointer: &fault.pointer, detail: &fault.detail })
                 .collect(),
+            members: self.members.iter().map(|(name, value)| (*name, value)).collect(),
         };
         serde_json::to_vec(&document).expect("strings and numbers serialise")
     }

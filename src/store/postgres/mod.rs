@@ -13,6 +13,8 @@ mod writer;
 mod reads;
 mod pages;
 mod listing;
+mod search;
+mod progress;
 mod lease;
 mod clock;
 mod error;
@@ -53,6 +55,8 @@ const OPEN_STEP_TIMEOUT: Duration = Duration::from_secs(10);
 const HEAD_CONNECTIONS: u32 = 2;
 /// One creates at a time; the other is for a deletion, which may wait for an append.
 const CONTROL_CONNECTIONS: u32 = 2;
+/// Transactions on subscriptions are short, and those on one subscription wait for each other.
+const PROGRESS_CONNECTIONS: u32 = 4;
 
 /// The pools, and what writers need to open connections of their own.
 pub(super) struct PostgresStore {
@@ -60,6 +64,8 @@ pub(super) struct PostgresStore {
     is_on_cluster: bool,
     /// For creating and deleting namespaces.
     control_pool: PgPool,
+    /// For subscriptions.
+    progress_pool: PgPool,
     sweeper: Sweeper,
     /// For readers.
     pool: PgPool,
@@ -91,6 +97,7 @@ impl PostgresStore {
         let control_session = Session::control(&connect_options, server);
         Ok(Self {
             control_pool: pool(&control_session, CONTROL_CONNECTIONS),
+            progress_pool: pool(&Session::progress(&connect_options, server), PROGRESS_CONNECTIONS),
             pool: pool(&reader_session, options.read_connections),
             head_pool: pool(&reader_session, HEAD_CONNECTIONS),
             sweeper: Sweeper::new(control_session),
@@ -270,7 +277,8 @@ impl ControlStore for PostgresStore {
 
     /// A server that does not answer cannot be told that a connection ends; its sockets go with the process.
     async fn close(&self) {
-        let pools = [&self.control_pool, &self.pool, &self.head_pool].map(PgPool::close);
+        let pools = [&self.control_pool, &self.progress_pool, &self.pool, &self.head_pool];
+        let pools = pools.map(PgPool::close);
         let closing = async { tokio::join!(self.sweeper.close(), join_all(pools)) };
         if tokio::time::timeout(CLOSE_TIMEOUT, closing).await.is_err() {
             warn!("some connections to the database could not be ended in time");

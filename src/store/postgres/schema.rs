@@ -24,7 +24,11 @@ const RIGHTS: &str = "
         ('SELECT', 'identities'), ('INSERT', 'identities'), ('DELETE', 'identities'),
         ('SELECT', 'topics'), ('INSERT', 'topics'), ('UPDATE', 'topics'), ('DELETE', 'topics'),
         ('SELECT', 'stored_events'), ('INSERT', 'stored_events'), ('DELETE', 'stored_events'),
-        ('SELECT', 'commits'), ('INSERT', 'commits'), ('DELETE', 'commits')
+        ('SELECT', 'commits'), ('INSERT', 'commits'), ('DELETE', 'commits'),
+        ('SELECT', 'subscriptions'), ('INSERT', 'subscriptions'), ('UPDATE', 'subscriptions'),
+        ('DELETE', 'subscriptions'),
+        ('SELECT', 'leases'), ('INSERT', 'leases'), ('UPDATE', 'leases'), ('DELETE', 'leases'),
+        ('SELECT', 'parked'), ('INSERT', 'parked'), ('DELETE', 'parked')
     ) AS needed (action, name) WHERE NOT has_table_privilege('sekali.' || needed.name, needed.action)
     UNION ALL
     SELECT 'EXECUTE on sekali.append' WHERE NOT has_function_privilege('sekali.append'::regproc, 'EXECUTE')";

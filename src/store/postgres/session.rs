@@ -41,6 +41,15 @@ const CONTROL: [Setting; 4] = [
     ("default_transaction_isolation", "read committed"),
 ];
 
+/// A subscription's row is held for milliseconds. A node that hangs with it keeps others from that one subscription, and
+/// loses it soon.
+const PROGRESS: [Setting; 4] = [
+    ("lock_timeout", "1s"),
+    ("statement_timeout", "6s"),
+    ("idle_in_transaction_session_timeout", "3s"),
+    ("default_transaction_isolation", "read committed"),
+];
+
 const READER: [Setting; 2] = [("statement_timeout", "10s"), ("default_transaction_read_only", "on")];
 
 /// Not read back: on a Unix socket the server shows 0.
@@ -79,6 +88,11 @@ impl Session {
     /// For creating and deleting namespaces.
     pub(super) fn control(options: &PgConnectOptions, server: Server) -> Self {
         Self::writing("control", &CONTROL, options, server)
+    }
+
+    /// For subscriptions.
+    pub(super) fn progress(options: &PgConnectOptions, server: Server) -> Self {
+        Self::writing("progress", &PROGRESS, options, server)
     }
 
     fn writing(name: &'static str, settings: &[Setting], options: &PgConnectOptions, server: Server) -> Self {

@@ -12,7 +12,7 @@ use super::{answered, error::open_error};
 use crate::store::OpenError;
 
 /// The tables, in the order in which others lock them. Of those by ledger, the first is what the others lie with.
-const TABLES: [(&str, Place); 8] = [
+const TABLES: [(&str, Place); 11] = [
     ("schema_versions", Place::Everywhere),
     ("counters", Place::Everywhere),
     ("namespaces", Place::Everywhere),
@@ -21,6 +21,9 @@ const TABLES: [(&str, Place); 8] = [
     ("topics", Place::ByLedger),
     ("stored_events", Place::ByLedger),
     ("commits", Place::ByLedger),
+    ("subscriptions", Place::ByLedger),
+    ("leases", Place::ByLedger),
+    ("parked", Place::ByLedger),
 ];
 
 /// Where the rows of a table are.

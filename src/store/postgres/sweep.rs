@@ -15,7 +15,16 @@ struct Table {
     key_min: &'static str,
 }
 
-const TABLES: [Table; 4] = [
+/// Of subscriptions their own table is the first: whoever changes the others holds its row.
+const TABLES: [Table; 7] = [
+    Table {
+        name: "subscriptions",
+        key: "subscription_no",
+        key_type: "bigint",
+        key_min: "-9223372036854775808",
+    },
+    Table { name: "leases", key: "subscription_no", key_type: "bigint", key_min: "-9223372036854775808" },
+    Table { name: "parked", key: "subscription_no", key_type: "bigint", key_min: "-9223372036854775808" },
     Table { name: "stored_events", key: "seq", key_type: "bigint", key_min: "-9223372036854775808" },
     Table {
         name: "identities",

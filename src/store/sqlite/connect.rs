@@ -88,7 +88,7 @@ impl Connector {
         self.pool(connections, self.options.clone().pragma("query_only", "true"))
     }
 
-    /// The connection that changes namespaces, made when it is needed.
+    /// The connection that changes namespaces, or subscriptions, made when it is needed.
     pub(super) fn control(&self) -> SqlitePool {
         self.pool(1, self.writing())
     }

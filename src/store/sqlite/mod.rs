@@ -13,6 +13,8 @@ mod insert;
 mod reads;
 mod pages;
 mod listing;
+mod search;
+mod progress;
 mod json;
 mod clock;
 mod error;
@@ -57,7 +59,9 @@ pub(super) struct SqliteStore {
     head_pool: SqlitePool,
     /// For creating, deleting and sweeping namespaces.
     control_pool: SqlitePool,
-    /// Shared by the writer and `control_pool`.
+    /// For subscriptions.
+    progress_pool: SqlitePool,
+    /// Shared by the writer, `control_pool` and `progress_pool`.
     turn: Arc<WriteTurn>,
     clock_check: Arc<ClockCheck>,
     /// Holds the lock on the file, and so is dropped last.
@@ -78,6 +82,7 @@ impl SqliteStore {
             pool: connector.readers(options.read_connections),
             head_pool,
             control_pool: connector.control(),
+            progress_pool: connector.control(),
             turn: Arc::new(WriteTurn::new(Arc::clone(connector.file()))),
             clock_check: Arc::new(clock_check),
             connector,
@@ -272,7 +277,8 @@ impl ControlStore for SqliteStore {
 
     /// After this the one file holds all events, without a log beside it.
     async fn close(&self) {
-        let pools = join_all([&self.control_pool, &self.pool, &self.head_pool].map(SqlitePool::close));
+        let pools = [&self.control_pool, &self.progress_pool, &self.pool, &self.head_pool];
+        let pools = join_all(pools.map(SqlitePool::close));
         if tokio::time::timeout(READERS_CLOSE_TIMEOUT, pools).await.is_err() {
             warn!("readers of the database could not be ended in time");
         }

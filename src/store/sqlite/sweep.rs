@@ -58,14 +58,21 @@ async fn remove_rows(
         .execute(&mut *connection)
         .await?
         .rows_affected();
-    for (table, key) in [("identities", "digest"), ("topics", "topic_no")] {
+    let tables = [
+        ("identities", "digest"),
+        ("topics", "topic_no"),
+        ("subscriptions", "subscription_no"),
+        ("leases", "subscription_no"),
+        ("parked", "subscription_no"),
+    ];
+    for (table, key) in tables {
         rows += sqlx::query(AssertSqlSafe(format!(
             "DELETE FROM {table} WHERE namespace_no = $1 AND {key} <= (
                  SELECT max({key}) FROM (
                      SELECT {key} FROM {table} WHERE namespace_no = $1 ORDER BY {key} LIMIT $2))"
         )))
         .bind(namespace_no)
-        .bind((rows_max - rows) as i64)
+        .bind(rows_max.saturating_sub(rows) as i64)
         .execute(&mut *connection)
         .await?
         .rows_affected();

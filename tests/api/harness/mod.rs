@@ -7,6 +7,7 @@ pub mod database;
 pub mod database_proxy;
 pub mod decorated_store;
 pub mod namespaces;
+pub mod no_subscriptions;
 pub mod pooler;
 pub mod postgres_server;
 pub mod preload;
