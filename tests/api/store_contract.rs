@@ -393,8 +393,8 @@ fn no_index_on_names_depends_on_a_collation_that_the_system_may_change() {
                  WHERE t.relnamespace = 'sekali'::regnamespace AND c.collname {collation}"
             )
         };
-        // The names of counters, namespaces and topics; identities are digests.
-        assert_eq!(bench.database.number(&columns("= 'C'")).await, 3);
+        // The names of counters, namespaces, subscriptions and topics; identities are digests.
+        assert_eq!(bench.database.number(&columns("= 'C'")).await, 4);
         assert_eq!(bench.database.number(&columns("<> 'C'")).await, 0);
     });
 }
