@@ -16,6 +16,16 @@ test *args:
 chaos *args:
     scripts/chaos {{ args }}
 
+# The page at / in a browser, e.g. `just page stream`
+page *args:
+    cargo build --locked
+    scripts/page {{ args }}
+
+# Pictures of each view of the page
+screenshots *args:
+    cargo build --locked
+    scripts/screenshots {{ args }}
+
 # The commands of the README, as a newcomer would run them
 readme:
     cargo build --locked

@@ -64,7 +64,10 @@ pub(super) fn finish(
 ) -> Response<BoxBody> {
     let is_beyond_limits = connection.as_ref().is_some_and(|connection| connection.is_beyond_limits());
     let head = response.head_mut();
-    head.headers_mut().insert(NO_STORE.0, NO_STORE.1);
+    // The files of the page say themselves how long they may be kept.
+    if !head.headers().contains_key(header::CACHE_CONTROL) {
+        head.headers_mut().insert(NO_STORE.0, NO_STORE.1);
+    }
     head.headers_mut().insert(NO_SNIFF.0, NO_SNIFF.1);
     if is_beyond_limits || rules.connections.is_draining() {
         head.set_connection_type(ConnectionType::Close);

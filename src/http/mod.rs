@@ -19,6 +19,7 @@ mod fields;
 mod subscriptions;
 mod stats;
 mod health;
+mod page;
 mod metered_body;
 mod peer;
 mod unread_guard;

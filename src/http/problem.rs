@@ -322,6 +322,11 @@ pub(super) fn shown(is_new: bool) -> HttpResponseBuilder {
     HttpResponse::build(if is_new { StatusCode::CREATED } else { StatusCode::OK })
 }
 
+/// Whoever asks has it already.
+pub(super) fn unchanged() -> HttpResponseBuilder {
+    HttpResponse::build(StatusCode::NOT_MODIFIED)
+}
+
 /// What was asked for is done, and there is nothing to show.
 pub(super) fn done() -> HttpResponse {
     HttpResponse::new(StatusCode::NO_CONTENT)

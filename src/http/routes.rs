@@ -3,7 +3,7 @@
 use actix_web::{Handler, Route, dev::HttpServiceFactory, middleware::from_fn, web};
 
 use super::{
-    events, health, namespaces, problem::Problem, publish, stats, subscriptions, topics,
+    events, health, namespaces, page, problem::Problem, publish, stats, subscriptions, topics,
     unread_guard::leave_unread,
 };
 
@@ -27,6 +27,8 @@ pub(super) fn routes(service: &mut web::ServiceConfig) {
         .service(reading("/health", health::health))
         .service(reading("/livez", health::live))
         .service(reading("/readyz", health::ready))
+        .service(reading("/", page::index))
+        .service(reading("/ui/{file}", page::file))
         .default_service(unread(web::to(|| async {
             Err::<String, _>(Problem::not_found("there is no such address"))
         })));

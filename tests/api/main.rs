@@ -23,6 +23,7 @@ mod namespaces_store;
 mod odd_events;
 mod odd_requests;
 mod opening;
+mod page;
 mod pipeline;
 mod postgres_damage;
 mod postgres_sessions;

@@ -269,7 +269,6 @@ fn odd_paths_and_methods_are_problem_documents_too() {
     on_both_stores(async |service| {
         let client = &service.client;
         for path in [
-            "/",
             "/publis",
             "/publish/",
             "/Publish",
