@@ -209,6 +209,10 @@ fn whatever_is_asked_for_is_answered() {
                 let answer = runtime.block_on(timeout(Duration::from_secs(10), service.client.get(&asked)));
                 let answer = answer.map_err(|_| TestCaseError::fail("no answer within 10 s"))?;
                 match answer.status {
+                    // The page.
+                    200 if asked.starts_with("/?") => {
+                        prop_assert!(answer.text.starts_with("<!doctype html>"))
+                    }
                     200 => drop(answer.json()),
                     status => {
                         prop_assert!([404, 405, 422].contains(&status), "{asked}: {status}");
