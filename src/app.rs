@@ -2,6 +2,7 @@
 //! unavailable; then the store, then the service. Stopping goes the other way.
 
 mod descriptors;
+mod files;
 mod opening;
 mod signals;
 mod stops;
@@ -17,19 +18,20 @@ use actix_rt::System;
 use actix_web::web;
 use futures::stream::BoxStream;
 use tokio::{
-    sync::oneshot,
+    sync::{Notify, oneshot},
     time::{Instant, timeout, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 pub use self::signals::stop_signals;
-use self::{opening::open_store, stops::Stops};
+use self::{files::Files, opening::open_store, stops::Stops};
 use crate::{
+    access::KeyFileError,
     actors::RestartPolicy,
     config::Config,
     event::DedupScope,
-    http::{Gate, Limits, Server, ServerConfig, ServerError},
+    http::{CertificateError, Gate, Limits, Server, ServerConfig, ServerError},
     redact::redacted,
     service::{LinesLost, Service, ServiceLimits},
     store::{DEFAULT_NAMESPACE, OpenError, Store},
@@ -63,6 +65,10 @@ pub enum AppError {
         "{limit} open files are too few: the service needs {needed}; raise the hard limit (ulimit -Hn, LimitNOFILE=)"
     )]
     Descriptors { limit: u64, needed: u64 },
+    #[error(transparent)]
+    Keys(#[from] KeyFileError),
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
     #[error("the system's clock shows a time before 1970: set it, and start again")]
     Clock,
     #[error("the actor {0} cannot be brought back")]
@@ -88,6 +94,8 @@ pub struct Hooks {
     pub decorate_store: Option<StoreDecorator>,
     /// Lines that the log could not write, for `/stats`.
     pub log_lines_lost: LinesLost,
+    /// Told when the files that the settings name are to be read again.
+    pub reload: Arc<Notify>,
     /// Receives the addresses as soon as the service listens.
     pub listening: Option<oneshot::Sender<Vec<SocketAddr>>>,
     /// Receives the service when its store is open.
@@ -99,7 +107,8 @@ pub type StoreDecorator = Box<dyn FnOnce(Store) -> Store + Send>;
 
 /// Runs the service until SIGTERM, SIGINT or SIGQUIT, and drains it. A second signal ends it at once.
 pub fn serve(config: Config, hooks: Hooks) -> Result<(), AppError> {
-    serve_with(config, hooks, || stop_signals().map_err(AppError::Runtime))
+    let reload = Arc::clone(&hooks.reload);
+    serve_with(config, hooks, || stop_signals(reload).map_err(AppError::Runtime))
 }
 
 /// Runs the service until `stops` has an item, and drains it; a second one, a second later or more, ends it at once.
@@ -126,7 +135,7 @@ pub fn migrate(database_url: &str, scope: Option<DedupScope>) -> Result<(), AppE
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(AppError::Runtime)?;
     let migrated = runtime.block_on(async {
-        let mut stops = Stops::new(stop_signals().map_err(AppError::Runtime)?);
+        let mut stops = Stops::new(stop_signals(Arc::default()).map_err(AppError::Runtime)?);
         tokio::select! {
             migrated = opening::migrate(database_url, scope) => migrated,
             () = stops.first() => Err(AppError::MigrationStopped),
@@ -141,9 +150,19 @@ async fn run(config: Config, hooks: Hooks, mut stops: Stops) -> Result<(), AppEr
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_err(|_| AppError::Clock)?;
     let gate = web::Data::new(Gate::default());
     let connections_max = descriptors::connections_that_fit(&config)?;
-    let mut server = Server::start(server_config(&config, connections_max), gate.clone())?;
+    let files = Files::read(&config)?;
+    tokio::spawn(files.clone().reload(hooks.reload));
+    let server_config = server_config(&config, connections_max, files);
+    let scheme = if server_config.certificates.is_some() { "https" } else { "http" };
+    let mut server = Server::start(server_config, gate.clone())?;
     let addresses = server.addresses().to_vec();
-    addresses.iter().for_each(|address| info!("listening on http://{address}"));
+    addresses.iter().for_each(|address| info!("listening on {scheme}://{address}"));
+    for address in server.metrics_addresses() {
+        info!("metrics are at http://{address}/metrics");
+    }
+    if config.api_keys.is_none() && addresses.iter().any(|address| !address.ip().is_loopback()) {
+        warn!("whoever reaches this service may do everything: no keys are asked for (--api-keys)");
+    }
     if let Some(listening) = hooks.listening {
         let _ = listening.send(addresses.clone());
     }
@@ -240,13 +259,17 @@ async fn drain(config: &Config, gate: &Gate, service: &Service, server: &Server)
     Ok(())
 }
 
-fn server_config(config: &Config, connections_max: usize) -> ServerConfig {
+fn server_config(config: &Config, connections_max: usize, files: Files) -> ServerConfig {
     ServerConfig {
         listen: config.listen.clone(),
+        metrics_listen: config.metrics_listen.clone(),
         workers: config.http_workers,
         connections_max,
         peer_share_exempt: config.peer_share_exempt.clone(),
         cors_origins: config.cors_origins.clone(),
+        log_requests: config.log_requests,
+        keys: files.keys,
+        certificates: files.certificates,
         client_idle_timeout: config.client_idle_timeout,
         drain_timeout: config.drain_timeout,
         limits: Limits {
@@ -255,6 +278,7 @@ fn server_config(config: &Config, connections_max: usize) -> ServerConfig {
             body_timeout: config.body_timeout,
             publish_timeout: config.publish_timeout,
             wait_max: config.wait_max,
+            metrics_namespaces_max: config.metrics_namespaces_max,
             started: std::time::Instant::now(),
         },
     }
@@ -274,6 +298,7 @@ fn service_limits(config: &Config, connections_max: usize, restarts: RestartPoli
         group_bytes_max: config.group_bytes_max,
         namespaces_max: config.namespaces_max,
         topics_max: config.topics_max,
+        metrics_namespaces_max: config.metrics_namespaces_max,
         // Who waits holds a connection, and one peer has half of them: the others still find a place.
         waits_max: (connections_max - connections_max / 4).max(1),
         // Who waits for an unavailable store is told so before its own timeout.

@@ -5,6 +5,7 @@
 //! - [`cli`]: the subcommands; [`config`] holds the settings of the service, [`client`] asks a running one.
 //! - [`app`]: starts the parts in order, and stops them in reverse.
 //! - [`http`]: the server, routes, limits and statuses; a handler is parse, call, reply.
+//! - [`access`]: keys, and what each allows.
 //! - [`service`]: what HTTP sees: a handle with plain async methods.
 //! - [`actors`]: sharded DedupActors mark what is known to be stored, a WriterActor commits whole requests in
 //!   groups, a StatsActor counts by message.
@@ -19,6 +20,7 @@ pub mod config;
 pub mod client;
 pub mod app;
 pub mod http;
+pub mod access;
 pub mod service;
 pub mod actors;
 pub mod ledger;

@@ -120,6 +120,8 @@ pub struct ActorReport {
     pub last_ended_at: Option<Instant>,
     /// How long the actor was down before it last ran again.
     pub last_recovery: Option<Duration>,
+    /// For how long it has had requests in hand, if it has.
+    pub in_hand_for: Option<Duration>,
     /// What it had in hand when it last ended.
     pub last_in_hand: Option<InHand>,
     /// Requests that were waiting for it when it last came back.
@@ -162,6 +164,7 @@ impl ActorHealth {
             last_ending: history.last_ending.clone(),
             last_ended_at: history.last_ended_at,
             last_recovery: history.last_recovery,
+            in_hand_for: history.in_hand.map(|(_, since)| since.elapsed()),
             last_in_hand: history.last_in_hand,
             last_waited: history.last_waited,
         }

@@ -28,7 +28,7 @@ use std::{
     io,
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -43,7 +43,7 @@ use self::{
     actor_health::ActorHealth,
     dedup::{Dedup, DedupActor, DedupWindow, ShardGauges, Shards, Source, WarmUp},
     liveness::{ActorConnection, Liveness},
-    stats::{Ask, Read, StatsActor},
+    stats::{Ask, AskMetrics, Read, StatsActor},
     supervision::SupervisedActor,
     tasks::Tasks,
     writer::{Close, GroupLimits, Introduce, WriteConnections, WriterActor, WriterParts, Writers},
@@ -51,7 +51,7 @@ use self::{
 pub use self::{
     actor_health::{ActorExit, ActorReport, ExitCounts, InHand},
     request::{PublishError, PublishRequest, Reply},
-    stats::{CountersReport, MetricsReport},
+    stats::{CountersReport, Distribution, EventCounts, MetricsReport, OTHER_NAMESPACES},
     supervision::{CRASH_INJECTED, Crash, RestartPolicy},
 };
 use crate::{
@@ -79,6 +79,8 @@ pub struct ActorLimits {
     pub group_bytes_max: usize,
     /// Topics that a namespace may have.
     pub topics_max: u32,
+    /// Namespaces that metrics show by name.
+    pub metrics_namespaces_max: usize,
     /// How long a publish waits for a store that is unavailable.
     pub store_patience: Duration,
     /// How actors that crash are restarted.
@@ -178,6 +180,13 @@ impl Actors {
         answer
     }
 
+    /// The metrics of this process.
+    pub fn metrics(&self) -> oneshot::Receiver<MetricsReport> {
+        let (reply, answer) = oneshot::channel();
+        self.stats.0.do_send(AskMetrics(reply));
+        answer
+    }
+
     /// Keeps the counters of a ledger, which were just read.
     pub fn keep_counters(&self, ledger: LedgerKey, totals: Arc<Totals>) {
         self.stats.0.do_send(Read { ledger, totals });
@@ -188,6 +197,14 @@ impl Actors {
         let report =
             |gauges: &ShardGauges| (gauges.health.report(), gauges.window_ids.load(Ordering::Relaxed));
         self.shards.iter().map(|(_, gauges)| report(gauges)).collect()
+    }
+
+    /// Events that were looked up in the windows, and those of them that were known.
+    pub fn lookups(&self) -> (u64, u64) {
+        let sum = |count: fn(&ShardGauges) -> &AtomicU64| {
+            self.shards.iter().map(|(_, gauges)| count(gauges).load(Ordering::Relaxed)).sum()
+        };
+        (sum(|gauges| &gauges.lookups), sum(|gauges| &gauges.hits))
     }
 
     /// Each writer's record.
@@ -273,7 +290,7 @@ impl Starting {
 
     fn stats(&self) -> (Addr<StatsActor>, Arc<ActorHealth>) {
         let health = self.health("stats".to_owned());
-        let actor = StatsActor::new(Arc::clone(&health));
+        let actor = StatsActor::new(Arc::clone(&health), self.limits.metrics_namespaces_max);
         (self.supervise(actor), health)
     }
 
@@ -311,7 +328,7 @@ impl Starting {
         self.tasks.keep_running("warm-up", warming_up);
         let start = |shard: usize| {
             let health = self.health(format!("shard {shard}"));
-            let gauges = Arc::new(ShardGauges { health, window_ids: AtomicUsize::new(0) });
+            let gauges = Arc::new(ShardGauges::new(health));
             let actor = DedupActor {
                 shard,
                 window: DedupWindow::new(window_ids),

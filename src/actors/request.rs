@@ -10,6 +10,7 @@ use std::{
 
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
+use tracing::Span;
 
 use crate::{
     event::{Digest, Event, Outcome},
@@ -77,6 +78,8 @@ pub struct PublishRequest {
     /// The ledger's epoch in which it was admitted: what shards know in this one does not count in another.
     pub(super) epoch: Epoch,
     pub(super) admitted_at: Instant,
+    /// What lines of the log about it carry: the id of the HTTP request.
+    pub(super) span: Span,
     unfinished_parts: AtomicUsize,
     reply: Mutex<Option<oneshot::Sender<Reply>>>,
     _permits: Permits,
@@ -100,6 +103,7 @@ impl PublishRequest {
             digests,
             known_seqs,
             admitted_at: Instant::now(),
+            span: Span::current(),
             unfinished_parts: AtomicUsize::new(0),
             reply: Mutex::new(Some(reply)),
             _permits: permits,

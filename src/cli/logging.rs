@@ -42,7 +42,7 @@ pub(super) fn start(config: &LogConfig) -> Result<Log, CliError> {
         .log_internal_errors(false);
     let _ = match config.format {
         LogFormat::Text => lines.with_ansi(wants_colours()).try_init(),
-        LogFormat::Json => lines.json().flatten_event(true).try_init(),
+        LogFormat::Json => lines.json().flatten_event(true).with_span_list(false).try_init(),
     };
     let last_lines = writer.clone();
     panic::set_hook(Box::new(move |info| {

@@ -1,8 +1,10 @@
 //! The command line: the subcommands, one file or folder each.
 
+mod completions;
 mod demo;
 mod events;
 mod healthcheck;
+mod key;
 mod log_writer;
 mod logging;
 mod migrate;
@@ -10,6 +12,7 @@ mod namespace;
 mod progress;
 mod publish;
 mod serve;
+mod server_args;
 mod simulate;
 mod stats;
 mod subscription;
@@ -22,13 +25,14 @@ use std::{
     time::Duration,
 };
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 
+use self::server_args::{LedgerArgs, ServerArgs};
 use crate::{
+    access::{KeyFileError, WrongKey},
     app::AppError,
     client::{Client, ClientError, in_words},
     config::{ServeArgs, WrongValue},
-    store::{DEFAULT_NAMESPACE, check_namespace},
 };
 
 /// An idempotent event aggregator: publish as often as you like, stored once
@@ -61,6 +65,8 @@ enum Command {
     Stats(stats::StatsArgs),
     /// Create, list, show and delete the namespaces of a running service
     Namespace(namespace::NamespaceArgs),
+    /// Make, list and revoke the keys that a service asks for
+    Key(key::KeyArgs),
     /// Create, list, show, send back and delete the subscriptions of a namespace
     Subscription(subscription::SubscriptionArgs),
     /// Lease the events of a subscription, and run a command on them
@@ -69,6 +75,8 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Migrate the database's schema, and do nothing else
     Migrate(migrate::MigrateArgs),
+    /// Print a script that completes this command line in a shell
+    Completions(completions::CompletionsArgs),
     /// Ask a running service whether it is ready; prints nothing if it is
     Healthcheck(healthcheck::HealthcheckArgs),
 }
@@ -83,10 +91,12 @@ pub fn run(cli: Cli) -> Result<(), CliError> {
         Some(Command::Events(args)) => events::run(&args),
         Some(Command::Stats(args)) => stats::run(&args),
         Some(Command::Namespace(args)) => namespace::run(&args),
+        Some(Command::Key(args)) => key::run(&args),
         Some(Command::Subscription(args)) => subscription::run(&args),
         Some(Command::Work(args)) => work::run(&args),
         Some(Command::Demo(args)) => demo::run(&args),
         Some(Command::Migrate(args)) => migrate::run(&args),
+        Some(Command::Completions(args)) => completions::run(&args),
         Some(Command::Healthcheck(args)) => healthcheck::run(&args),
     };
     match done {
@@ -108,6 +118,12 @@ pub enum CliError {
     /// A running service gave no answer, or not the expected one.
     #[error(transparent)]
     Client(#[from] ClientError),
+    /// The file of keys cannot be used.
+    #[error(transparent)]
+    KeyFile(#[from] KeyFileError),
+    /// There can be no such key.
+    #[error(transparent)]
+    Key(#[from] WrongKey),
     /// Not everything was published.
     #[error(transparent)]
     Publish(#[from] publish::PublishFailure),
@@ -140,57 +156,12 @@ impl CliError {
     /// The exit code of the process: 2 for wrong usage, 1 for any other failure.
     pub fn exit_code(&self) -> ExitCode {
         match self {
-            CliError::Usage(_) | CliError::Client(ClientError::Url { .. }) => ExitCode::from(2),
+            CliError::Usage(_)
+            | CliError::Key(_)
+            | CliError::Client(ClientError::Url { .. } | ClientError::Key(_)) => ExitCode::from(2),
             CliError::Told(failure) => failure.exit_code(),
             _ => ExitCode::FAILURE,
         }
-    }
-}
-
-/// The running service to ask.
-#[derive(Args)]
-struct ServerArgs {
-    /// The running service, http or https
-    #[arg(
-        long,
-        env = "SEKALI_URL",
-        hide_env_values = true,
-        value_name = "URL",
-        default_value = "http://127.0.0.1:8080"
-    )]
-    url: String,
-}
-
-impl ServerArgs {
-    fn client(&self) -> Result<Client, ClientError> {
-        Client::new(&self.url)
-    }
-}
-
-/// The namespace of a running service to ask.
-#[derive(Args)]
-struct LedgerArgs {
-    #[command(flatten)]
-    server: ServerArgs,
-
-    /// The namespace that holds the events: 1 to 63 of a-z, 0-9 and -
-    #[arg(
-        long,
-        env = "SEKALI_NAMESPACE",
-        hide_env_values = true,
-        value_name = "NAME",
-        default_value = DEFAULT_NAMESPACE
-    )]
-    namespace: String,
-}
-
-impl LedgerArgs {
-    fn client(&self) -> Result<Client, CliError> {
-        check_namespace(&self.namespace).map_err(|_| {
-            let allowed = "1 to 63 of a-z, 0-9 and -, first a letter or a digit";
-            WrongValue::new("namespace", allowed, &self.namespace)
-        })?;
-        Ok(self.server.client()?.in_namespace(&self.namespace))
     }
 }
 
@@ -295,6 +266,7 @@ mod tests {
             ["--connections-max", "0"],
             ["--peer-share-exempt", "10.0.0.1,proxy"],
             ["--cors-origin", "https://app.example/path"],
+            ["--log-requests", "some"],
             ["--http-workers", "0"],
             ["--publish-timeout", "0"],
             ["--body-timeout", "61m"],

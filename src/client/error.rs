@@ -1,6 +1,6 @@
 //! Why a request has no useful answer, and whether the same request may have one later.
 
-use std::{error::Error, time::Duration};
+use std::{error::Error, io, time::Duration};
 
 use reqwest::{Response, StatusCode, Url, header};
 use serde::Deserialize;
@@ -18,6 +18,15 @@ pub enum ClientError {
     /// The given URL cannot be the URL of a service.
     #[error("--url must be {allowed}, not {given:?}")]
     Url { given: String, allowed: &'static str },
+    /// What is to be the key cannot be one. It is not shown.
+    #[error("--key must be {0}")]
+    Key(&'static str),
+    /// A file that the client needs cannot be read.
+    #[error("cannot read {path}")]
+    File { path: String, source: io::Error },
+    /// A file holds no certificates of authorities.
+    #[error("{path} holds no certificates in PEM format")]
+    NoAuthorities { path: String },
     /// The HTTP client cannot be set up on this machine.
     #[error("cannot set up an HTTP client")]
     Setup(#[source] reqwest::Error),

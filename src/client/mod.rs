@@ -1,6 +1,7 @@
 //! The HTTP client of the subcommands: asks a running service, with the retries that a producer owes.
 
 mod answers;
+mod credentials;
 mod error;
 mod namespaces;
 mod pages;
@@ -16,6 +17,7 @@ use serde_json::value::RawValue;
 
 pub use self::{
     answers::{EventResult, EventStatus, Page, PublishAnswer, Stats, TopicCounts, WrongAnswer},
+    credentials::{ApiKey, Authorities, Credentials},
     error::{ClientError, Refusal, RefusedEvent, in_words},
     namespaces::Namespace,
     pages::PageQuery,
@@ -47,6 +49,11 @@ pub struct Client {
 impl Client {
     /// A client of the service at `url`, `http` or `https`, which may have a path. Nothing is sent yet.
     pub fn new(url: &str) -> Result<Client, ClientError> {
+        Self::with(url, Credentials::default())
+    }
+
+    /// The same, with what it takes to be let in and to know the service.
+    pub fn with(url: &str, credentials: Credentials) -> Result<Client, ClientError> {
         let base = parse_base(url)?;
         install_crypto_provider();
         let mut builder = reqwest::Client::builder()
@@ -58,7 +65,12 @@ impl Client {
         if is_loopback(&base) {
             builder = builder.no_proxy();
         }
-        if base.scheme() == "http" {
+        if let Some(key) = credentials.key {
+            builder = builder.default_headers([(header::AUTHORIZATION, key.0)].into_iter().collect());
+        }
+        if let Some(authorities) = credentials.authorities {
+            builder = builder.tls_certs_only(authorities.0);
+        } else if base.scheme() == "http" {
             // Without this the health check fails in an image that has no certificates.
             builder = builder.tls_certs_only([]);
         }

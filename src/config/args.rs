@@ -1,10 +1,10 @@
 //! Flags and environment variables as text, and the checks that turn them into values.
 
-use std::{thread, time::Duration};
+use std::{path::PathBuf, thread, time::Duration};
 
 use clap::Args;
 
-use super::{Config, DatabaseConfig, LogConfig, LogFormat, WrongValue, values};
+use super::{Config, DatabaseConfig, LogConfig, LogFormat, TlsFiles, WrongValue, values};
 
 const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
@@ -19,6 +19,15 @@ pub struct ServeArgs {
     #[arg(long, env = "SEKALI_LISTEN", hide_env_values = true)]
     #[arg(value_name = "HOST:PORT", default_value = "127.0.0.1:8080")]
     listen: String,
+
+    /// Where to answer /metrics alone, host:port, without keys and TLS
+    #[arg(long, env = "SEKALI_METRICS_LISTEN", hide_env_values = true, value_name = "HOST:PORT")]
+    metrics_listen: Option<String>,
+
+    /// Namespaces that metrics show by name, 0 to 100000; the others are shown together
+    #[arg(long, env = "SEKALI_METRICS_NAMESPACES_MAX", hide_env_values = true)]
+    #[arg(value_name = "N", default_value = "1000")]
+    metrics_namespaces_max: String,
 
     #[command(flatten)]
     database: DatabaseArgs,
@@ -96,7 +105,19 @@ pub struct ServeArgs {
     #[arg(long, env = "SEKALI_PEER_SHARE_EXEMPT", hide_env_values = true, value_name = "ADDRESS,…")]
     peer_share_exempt: Option<String>,
 
-    /// Origins besides the service's own whose pages may publish from a browser: https://HOST[:PORT], several with commas
+    /// File of the keys that are asked for, made with `sekali key new`; without it everybody may do everything
+    #[arg(long, env = "SEKALI_API_KEYS", hide_env_values = true, value_name = "FILE")]
+    api_keys: Option<String>,
+
+    /// Certificate to serve HTTPS with, PEM, with those that lead to its authority behind it
+    #[arg(long, env = "SEKALI_TLS_CERT", hide_env_values = true, value_name = "FILE")]
+    tls_cert: Option<String>,
+
+    /// Private key of the certificate, PEM
+    #[arg(long, env = "SEKALI_TLS_KEY", hide_env_values = true, value_name = "FILE")]
+    tls_key: Option<String>,
+
+    /// Origins besides the service's own whose pages may read and publish from a browser: https://HOST[:PORT], several with commas
     #[arg(long, env = "SEKALI_CORS_ORIGIN", hide_env_values = true, value_name = "ORIGIN,…")]
     cors_origin: Option<String>,
 
@@ -129,6 +150,11 @@ pub struct ServeArgs {
     #[arg(value_name = "TIME", default_value = "75s")]
     client_idle_timeout: String,
 
+    /// Log a line for each request: its method, path, status and time; true or false
+    #[arg(long, env = "SEKALI_LOG_REQUESTS", hide_env_values = true)]
+    #[arg(value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", default_value = "false")]
+    log_requests: String,
+
     /// How to log; read before anything else starts.
     #[command(flatten)]
     pub log: LogArgs,
@@ -142,6 +168,12 @@ impl ServeArgs {
         let body_bytes_max = values::size("body-bytes-max", &self.body_bytes_max, KIB..=256 * MIB)?;
         Ok(Config {
             listen: values::address("listen", &self.listen)?,
+            metrics_listen: self.check_metrics_listen()?,
+            metrics_namespaces_max: values::whole(
+                "metrics-namespaces-max",
+                &self.metrics_namespaces_max,
+                0..=100_000,
+            )?,
             database_url: database.url,
             dedup_scope: database.dedup_scope,
             migrate: values::truth("migrate", &self.migrate)?,
@@ -159,7 +191,10 @@ impl ServeArgs {
             write_connections: values::whole("write-connections", &self.write_connections, 1..=64)?,
             connections_max: values::whole("connections-max", &self.connections_max, 1..=1_000_000)?,
             peer_share_exempt: values::networks("peer-share-exempt", self.peer_share_exempt.as_deref())?,
+            api_keys: file(self.api_keys.as_deref()),
+            tls: self.check_tls()?,
             cors_origins: values::origins("cors-origin", self.cors_origin.as_deref())?,
+            log_requests: values::truth("log-requests", &self.log_requests)?,
             http_workers: whole_or_cores("http-workers", self.http_workers.as_deref())?,
             publish_timeout: values::duration("publish-timeout", &self.publish_timeout)?,
             wait_max: self.check_wait_max()?,
@@ -176,6 +211,21 @@ impl ServeArgs {
             return Err(WrongValue::new("wait-max", "a time from 1ms to 60s", &self.wait_max));
         }
         Ok(time)
+    }
+
+    fn check_metrics_listen(&self) -> Result<Option<String>, WrongValue> {
+        let listen = self.metrics_listen.as_deref().filter(|listen| !listen.is_empty());
+        listen.map(|listen| values::address("metrics-listen", listen)).transpose()
+    }
+
+    /// A certificate and its key, or neither.
+    fn check_tls(&self) -> Result<Option<TlsFiles>, WrongValue> {
+        match (file(self.tls_cert.as_deref()), file(self.tls_key.as_deref())) {
+            (Some(certificate), Some(key)) => Ok(Some(TlsFiles { certificate, key })),
+            (None, None) => Ok(None),
+            (Some(_), None) => Err(WrongValue::new("tls-key", "given together with --tls-cert", "")),
+            (None, Some(_)) => Err(WrongValue::new("tls-cert", "given together with --tls-key", "")),
+        }
     }
 
     /// A batch of the largest size must fit; otherwise it is refused as overload at every attempt.
@@ -253,6 +303,11 @@ impl LogArgs {
         };
         Ok(LogConfig { format, level: self.log_level.clone() })
     }
+}
+
+/// The path of a file. An empty one is none: docker compose hands on settings without a value like that.
+fn file(path: Option<&str>) -> Option<PathBuf> {
+    path.filter(|path| !path.is_empty()).map(PathBuf::from)
 }
 
 /// A number of threads or actors; the default is one per core.

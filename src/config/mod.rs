@@ -10,7 +10,7 @@ mod values;
 pub use args::{DatabaseArgs, LogArgs, ServeArgs};
 pub use values::{BODY_BYTES_MAX_DEFAULT, database_url, duration};
 
-use std::{fmt, ops::Deref, time::Duration};
+use std::{fmt, ops::Deref, path::PathBuf, time::Duration};
 
 use clap::{Args, builder::Resettable};
 use ipnet::IpNet;
@@ -22,6 +22,10 @@ use crate::{event::DedupScope, origin::Origin, redact::redacted};
 pub struct Config {
     /// Where to listen, `host:port`; with port 0 the system chooses one.
     pub listen: String,
+    /// Where to answer metrics alone, `host:port`.
+    pub metrics_listen: Option<String>,
+    /// Namespaces that metrics show by name.
+    pub metrics_namespaces_max: usize,
     /// A `sqlite:`, `postgres:` or `postgresql:` URL.
     pub database_url: DatabaseUrl,
     /// Which events are duplicates of each other; `None` keeps the scope that the database has.
@@ -56,8 +60,14 @@ pub struct Config {
     pub connections_max: usize,
     /// The addresses of proxies, which may have all client connections.
     pub peer_share_exempt: Vec<IpNet>,
+    /// The file of keys; without one everybody may do everything.
+    pub api_keys: Option<PathBuf>,
+    /// The certificate to serve HTTPS with; without one the service speaks HTTP.
+    pub tls: Option<TlsFiles>,
     /// Origins besides the service's own whose pages may publish from a browser.
     pub cors_origins: Vec<Origin>,
+    /// Whether each request is a line of the log.
+    pub log_requests: bool,
     /// Threads that serve HTTP.
     pub http_workers: usize,
     /// Longest wait of a publish for its commit, then 503.
@@ -126,6 +136,15 @@ pub struct DatabaseConfig {
     pub url: DatabaseUrl,
     /// As [`Config::dedup_scope`].
     pub dedup_scope: Option<DedupScope>,
+}
+
+/// A certificate and its key, in PEM format.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The certificate, and behind it those that lead to its authority.
+    pub certificate: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
 }
 
 /// How to log. The directives in `level` are checked by the log filter.

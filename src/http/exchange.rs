@@ -17,13 +17,18 @@ use bytes::Bytes;
 use futures::{Stream, StreamExt, stream};
 
 use super::{
+    at_hand,
     connections::{Connection, Connections},
+    cors::{self, allowed_origin, is_preflight},
     foreign_origin::is_foreign,
-    problem::Problem,
+    metrics::Traffic,
+    problem::{self, Problem},
+    request_id,
+    rights::Keys,
     routes::PROBES,
     unread_guard::UnreadGuard,
 };
-use crate::origin::Origin;
+use crate::origin::{Origin, Scheme};
 
 const NO_STORE: (HeaderName, HeaderValue) = (header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
 const NO_SNIFF: (HeaderName, HeaderValue) =
@@ -33,7 +38,13 @@ const NO_SNIFF: (HeaderName, HeaderValue) =
 pub(super) struct Rules {
     /// The pages of other origins that may change something.
     pub(super) cors_origins: Vec<Origin>,
+    /// How the service itself is reached.
+    pub(super) scheme: Scheme,
+    pub(super) keys: Keys,
+    pub(super) traffic: Traffic,
     pub(super) connections: Arc<Connections>,
+    /// Whether each request is a line of the log.
+    pub(super) log_requests: bool,
 }
 
 /// Prepares a request for its handler, or gives the answer that it gets instead.
@@ -44,9 +55,16 @@ pub(super) fn begin(request: &mut Request, rules: &Rules) -> Result<(), Response
         if connection.is_beyond_limits() && !PROBES.contains(&request.path()) {
             return Err(refuse(request, &Problem::too_many_connections()));
         }
-        if is_foreign(request.head(), &rules.cors_origins, connection.is_on_loopback()) {
-            return Err(refuse(request, &Problem::foreign_origin()));
+        if is_foreign(request.head(), &rules.cors_origins, rules.scheme, connection.is_on_loopback()) {
+            // Who has no key is told that first.
+            let problem = rules.keys.authenticate(request.head()).err();
+            return Err(refuse(request, &problem.unwrap_or_else(Problem::foreign_origin)));
         }
+    }
+    if is_preflight(request.head()) && allowed_origin(request.head(), &rules.cors_origins).is_some() {
+        let mut answer: Response<BoxBody> = problem::done().into();
+        cors::allow_request(answer.headers_mut());
+        return Err(keep_unread(request, answer));
     }
     match connection {
         Some(connection) if is_chunked(request.head()) => tell_broken_chunks(request, connection, rules),
@@ -56,10 +74,11 @@ pub(super) fn begin(request: &mut Request, rules: &Rules) -> Result<(), Response
     Ok(())
 }
 
-/// Gives an answer what all answers have, and notes when it begins and ends.
+/// Gives an answer what all answers have, and notes when it begins and ends. `page` is the origin that may read it.
 pub(super) fn finish(
     mut response: Response<BoxBody>,
     connection: Option<Arc<Connection>>,
+    page: Option<HeaderValue>,
     rules: &Rules,
 ) -> Response<BoxBody> {
     let is_beyond_limits = connection.as_ref().is_some_and(|connection| connection.is_beyond_limits());
@@ -69,6 +88,10 @@ pub(super) fn finish(
         head.headers_mut().insert(NO_STORE.0, NO_STORE.1);
     }
     head.headers_mut().insert(NO_SNIFF.0, NO_SNIFF.1);
+    head.headers_mut().insert(request_id::HEADER, at_hand::id().header_value());
+    if let Some(origin) = page {
+        cors::allow_reading(head.headers_mut(), origin);
+    }
     if is_beyond_limits || rules.connections.is_draining() {
         head.set_connection_type(ConnectionType::Close);
     }
@@ -79,8 +102,11 @@ pub(super) fn finish(
 
 /// The body stays unread, and the connection ends.
 fn refuse(request: &mut Request, problem: &Problem) -> Response<BoxBody> {
+    keep_unread(request, problem.error_response().into())
+}
+
+fn keep_unread(request: &mut Request, answer: Response<BoxBody>) -> Response<BoxBody> {
     let unread = request.take_payload();
-    let answer: Response<BoxBody> = problem.error_response().into();
     answer.map_body(|_, body| UnreadGuard::boxed(body, unread))
 }
 

@@ -8,8 +8,14 @@ use actix_web::http::{Method, header};
 
 use crate::origin::{Origin, Scheme};
 
-/// Whether a page in a browser sends this request that may not. `on_loopback`: the client is on this machine.
-pub(super) fn is_foreign(head: &RequestHead, allowed: &[Origin], on_loopback: bool) -> bool {
+/// Whether a page in a browser sends this request that may not. `own_scheme`: how the service is reached; `on_loopback`: the
+/// client is on this machine.
+pub(super) fn is_foreign(
+    head: &RequestHead,
+    allowed: &[Origin],
+    own_scheme: Scheme,
+    on_loopback: bool,
+) -> bool {
     if matches!(head.method, Method::GET | Method::HEAD | Method::OPTIONS) {
         return false;
     }
@@ -21,7 +27,7 @@ pub(super) fn is_foreign(head: &RequestHead, allowed: &[Origin], on_loopback: bo
             .get("sec-fetch-site")
             .is_some_and(|site| site.as_bytes().eq_ignore_ascii_case(b"cross-site"));
     }
-    let own = headers.get(header::HOST).and_then(|host| Origin::new(Scheme::Http, host.to_str().ok()?));
+    let own = headers.get(header::HOST).and_then(|host| Origin::new(own_scheme, host.to_str().ok()?));
     // The name of a page that is open on this machine may have been made to lead here (DNS rebinding).
     let own = own.filter(|own| !on_loopback || own.cannot_be_rebound());
     !origins.all(|origin| {
@@ -42,7 +48,7 @@ mod tests {
         for (name, value) in headers {
             head.headers.append(name.parse::<HeaderName>().unwrap(), HeaderValue::from_str(value).unwrap());
         }
-        is_foreign(&head, &["https://app.example".parse().unwrap()], on_loopback)
+        is_foreign(&head, &["https://app.example".parse().unwrap()], Scheme::Http, on_loopback)
     }
 
     #[test]

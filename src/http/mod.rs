@@ -2,10 +2,17 @@
 
 mod server;
 mod listeners;
+mod certificates;
 mod connections;
 mod exchange;
+mod request_id;
+mod at_hand;
+mod request_log;
 mod foreign_origin;
+mod cors;
 mod routes;
+mod place;
+mod rights;
 mod gate;
 mod namespace;
 mod namespaces;
@@ -19,6 +26,7 @@ mod fields;
 mod subscriptions;
 mod stats;
 mod health;
+mod metrics;
 mod page;
 mod metered_body;
 mod peer;
@@ -27,8 +35,9 @@ mod problem;
 
 use std::time::{Duration, Instant};
 
-use self::routes::routes;
+use self::rights::Keys;
 pub use self::{
+    certificates::{CertificateError, Certificates},
     gate::Gate,
     server::{Server, ServerConfig, ServerError, client_sockets_max},
 };
@@ -46,6 +55,8 @@ pub struct Limits {
     pub publish_timeout: Duration,
     /// The longest wait of a reader for an event.
     pub wait_max: Duration,
+    /// Namespaces that metrics show by name.
+    pub metrics_namespaces_max: usize,
     /// When the service started.
     pub started: Instant,
 }

@@ -15,10 +15,15 @@ pub(super) async fn ledger(request: &HttpRequest, service: &Service) -> Result<L
 
 /// The name of the namespace that the request is for.
 pub(super) fn name(request: &HttpRequest) -> Result<&str, Problem> {
-    let name = request.match_info().get("namespace").unwrap_or(DEFAULT_NAMESPACE);
+    let name = name_in_path(request);
     check_namespace(name)
         .map_err(|fault| Problem::invalid_parameter(format!("the namespace's name {fault}, not {name:?}")))?;
     Ok(name)
+}
+
+/// The same, whether or not there can be a namespace of such a name.
+pub(super) fn name_in_path(request: &HttpRequest) -> &str {
+    request.match_info().get("namespace").unwrap_or(DEFAULT_NAMESPACE)
 }
 
 /// The path below the namespace.

@@ -9,15 +9,17 @@ use actix_web::{
     HttpResponse, HttpResponseBuilder, ResponseError,
     http::{StatusCode, header},
 };
-
 use serde_json::Value;
 
+use super::at_hand;
 use crate::{event::EventFault, store::DEFAULT_NAMESPACE};
 
 /// Seconds after which an overloaded, stopping or storeless service may be asked again.
 const RETRY_AFTER_SECONDS: &str = "1";
 /// A detail may repeat what a client sent, and no more of it than this.
 const DETAIL_BYTES_MAX: usize = 2 * 1024;
+/// What to authenticate with.
+const CHALLENGE: &str = "Bearer realm=\"sekali\"";
 const MEDIA_TYPE: &str = "application/problem+json";
 
 /// What is wrong, as the caller gets to read it.
@@ -26,6 +28,8 @@ pub struct Problem {
     kind: Kind,
     detail: String,
     errors: Vec<EventFault>,
+    /// The methods of the address, where the request's is none of them.
+    allow: Option<String>,
     /// Further members of the document.
     members: Vec<(&'static str, Value)>,
     /// Whether the connection ends with this answer.
@@ -39,10 +43,12 @@ enum Kind {
     Malformed,
     HeadTooLarge,
     HeadTooSlow,
+    Unauthorized,
+    Forbidden,
     ForeignOrigin,
     NotFound,
     NoNamespace,
-    MethodNotAllowed { allow: &'static str },
+    MethodNotAllowed,
     BodyTooSlow,
     BodyCutOff,
     OtherSettings,
@@ -69,9 +75,10 @@ impl Kind {
         match self {
             Kind::NotJson | Kind::Malformed => StatusCode::BAD_REQUEST,
             Kind::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            Kind::ForeignOrigin => StatusCode::FORBIDDEN,
+            Kind::Unauthorized => StatusCode::UNAUTHORIZED,
+            Kind::Forbidden | Kind::ForeignOrigin => StatusCode::FORBIDDEN,
             Kind::NotFound | Kind::NoNamespace | Kind::NoSubscription => StatusCode::NOT_FOUND,
-            Kind::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
+            Kind::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Kind::HeadTooSlow | Kind::BodyTooSlow | Kind::BodyCutOff => StatusCode::REQUEST_TIMEOUT,
             Kind::OtherSettings | Kind::FullyLeased | Kind::Fenced => StatusCode::CONFLICT,
             Kind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -96,10 +103,12 @@ impl Kind {
             Kind::Malformed => ("malformed-request", "The request is not HTTP as it should be"),
             Kind::HeadTooLarge => ("head-too-large", "The head of the request is too large"),
             Kind::HeadTooSlow => ("head-too-slow", "The head of the request came too slowly"),
+            Kind::Unauthorized => ("unauthorized", "A key is needed for this"),
+            Kind::Forbidden => ("forbidden", "The key does not allow this"),
             Kind::ForeignOrigin => ("foreign-origin", "Pages of this origin may not do this"),
             Kind::NotFound => ("not-found", "There is nothing here"),
             Kind::NoNamespace => ("no-such-namespace", "There is no such namespace"),
-            Kind::MethodNotAllowed { .. } => ("method-not-allowed", "This method is not for this address"),
+            Kind::MethodNotAllowed => ("method-not-allowed", "This method is not for this address"),
             Kind::BodyTooSlow => ("body-too-slow", "The body came too slowly"),
             Kind::BodyCutOff => ("body-cut-off", "The body ended early"),
             Kind::OtherSettings => ("other-settings", "It exists with other settings"),
@@ -132,7 +141,7 @@ impl Problem {
             detail.truncate(detail.floor_char_boundary(DETAIL_BYTES_MAX));
             detail.push('…');
         }
-        Self { kind, detail, errors: Vec::new(), members: Vec::new(), close: false }
+        Self { kind, detail, errors: Vec::new(), allow: None, members: Vec::new(), close: false }
     }
 
     fn is_retryable(&self) -> bool {
@@ -156,8 +165,9 @@ impl Problem {
     }
 
     /// The address knows other methods only.
-    pub(super) fn method_not_allowed(allow: &'static str) -> Self {
-        Self::new(Kind::MethodNotAllowed { allow }, format!("the methods here are {allow}"))
+    pub(super) fn method_not_allowed(allow: String) -> Self {
+        let detail = format!("the methods here are {allow}");
+        Self { allow: Some(allow), ..Self::new(Kind::MethodNotAllowed, detail) }
     }
 
     /// A query parameter is wrong; the detail names it.
@@ -257,6 +267,21 @@ impl Problem {
         Some(Self { close: true, ..problem })
     }
 
+    /// There is no key, or one that does not count.
+    pub(super) fn unauthorized(detail: impl Into<String>) -> Self {
+        Self::new(Kind::Unauthorized, detail)
+    }
+
+    /// The key does not allow this; the detail says what is missing.
+    pub(super) fn forbidden(detail: impl Into<String>) -> Self {
+        Self::new(Kind::Forbidden, detail)
+    }
+
+    /// The same, about one event.
+    pub(super) fn about(self, fault: EventFault) -> Self {
+        Self { errors: vec![fault], ..self }
+    }
+
     /// A page in a browser sent this that is not of the service's own origin.
     pub(super) fn foreign_origin() -> Self {
         let detail = "the request comes from a page of another origin: name that origin in --cors-origin, or send the request without Origin and Sec-Fetch-Site headers if no browser sent it";
@@ -293,9 +318,12 @@ impl ResponseError for Problem {
     fn error_response(&self) -> HttpResponse {
         let mut response = HttpResponse::build(self.kind.status());
         response.content_type(MEDIA_TYPE);
+        if let Some(allow) = &self.allow {
+            response.insert_header((header::ALLOW, allow.as_str()));
+        }
         match self.kind {
-            Kind::MethodNotAllowed { allow } => {
-                response.insert_header((header::ALLOW, allow));
+            Kind::Unauthorized => {
+                response.insert_header((header::WWW_AUTHENTICATE, CHALLENGE));
             }
             Kind::UnsupportedEncoding => {
                 response.insert_header((header::ACCEPT_ENCODING, "identity"));
@@ -308,7 +336,8 @@ impl ResponseError for Problem {
         if self.close {
             response.force_close();
         }
-        response.body(self.document())
+        at_hand::note_problem(self.kind.names().0);
+        response.body(self.document(&at_hand::id()))
     }
 }
 

@@ -10,10 +10,12 @@ use super::{
     body::{self, BodyLimits},
     gate::Gate,
     metered_body::MeteredBody,
+    metrics::Traffic,
     namespace,
     peer::peer,
     preferences::preferences,
     problem::Problem,
+    rights::check_topics_of,
     unread_guard::refuse,
 };
 use crate::event::{Outcome, parse_batch};
@@ -28,8 +30,9 @@ pub(super) async fn publish(
     mut payload: web::Payload,
     gate: web::Data<Gate>,
     limits: web::Data<Limits>,
+    traffic: web::Data<Traffic>,
 ) -> HttpResponse {
-    match store(&request, &mut payload, &gate, &limits).await {
+    match store(&request, &mut payload, &gate, &limits, &traffic).await {
         Ok(answer) => answer,
         Err(problem) => refuse(&problem, &request, payload, &gate).await,
     }
@@ -40,6 +43,7 @@ async fn store(
     payload: &mut web::Payload,
     gate: &Gate,
     limits: &Limits,
+    traffic: &Traffic,
 ) -> Result<HttpResponse, Problem> {
     let service = gate.pass()?;
     let ledger = namespace::ledger(request, service).await?;
@@ -54,6 +58,7 @@ async fn store(
     if gate.is_draining() {
         return Err(Problem::draining());
     }
+    check_topics_of(request, &events)?;
     let minimal = preferences(request).any(|preference| preference == "return=minimal");
     // The answer names each event, and the events themselves go to the store.
     let event_ids: Vec<ByteString> =
@@ -63,6 +68,7 @@ async fn store(
     let outcomes = ledger.publish(events, bytes, time_left).await?;
     let answer =
         MeteredBody::build(service, permit, move || answer_json(&outcomes, &event_ids, minimal)).await?;
+    traffic.note_publish(begun.elapsed());
     let mut response = HttpResponse::Ok();
     if minimal {
         response.insert_header(("preference-applied", "return=minimal"));

@@ -1,10 +1,13 @@
-//! Every route of the HTTP interface on one screen.
+//! Every route of the HTTP interface on one screen, with what each needs where keys are in force.
 
-use actix_web::{Handler, Route, dev::HttpServiceFactory, middleware::from_fn, web};
+use actix_web::{http::Method, web};
 
 use super::{
-    events, health, namespaces, page, problem::Problem, publish, stats, subscriptions, topics,
-    unread_guard::leave_unread,
+    events, health, metrics, namespaces, page,
+    place::{Place, nowhere},
+    publish,
+    rights::Needs::{Admin, NoKey, Publish, Read, ReadService, ReadTopics},
+    stats, subscriptions, topics,
 };
 
 /// What orchestrators and balancers ask, and is answered whatever else is going on.
@@ -14,94 +17,56 @@ pub(super) const PROBES: [&str; 3] = ["/livez", "/readyz", "/health"];
 pub(super) fn routes(service: &mut web::ServiceConfig) {
     service
         .configure(ledger)
-        .service(reading("/namespaces", namespaces::list))
+        .service(Place::at("/namespaces").get(ReadService, namespaces::list))
         .service(
-            web::resource("/namespaces/{namespace}")
-                .route(unread(web::get().to(namespaces::show)))
-                .route(unread(web::head().to(namespaces::show)))
-                .route(web::put().to(namespaces::create))
-                .route(unread(web::delete().to(namespaces::delete)))
-                .default_service(other_methods("GET, HEAD, PUT, DELETE")),
+            Place::at("/namespaces/{namespace}")
+                .get(Read, namespaces::show)
+                .put(Admin, namespaces::create)
+                .delete(Admin, namespaces::delete),
         )
         .service(web::scope("/namespaces/{namespace}").configure(ledger))
-        .service(reading("/health", health::health))
-        .service(reading("/livez", health::live))
-        .service(reading("/readyz", health::ready))
-        .service(reading("/", page::index))
-        .service(reading("/ui/{file}", page::file))
-        .default_service(unread(web::to(|| async {
-            Err::<String, _>(Problem::not_found("there is no such address"))
-        })));
+        .service(Place::at("/metrics").get(ReadService, metrics::metrics))
+        .service(Place::at("/health").get(NoKey, health::health))
+        .service(Place::at("/livez").get(NoKey, health::live))
+        .service(Place::at("/readyz").get(NoKey, health::ready))
+        .service(Place::at("/").get(NoKey, page::index))
+        .service(Place::at("/ui/{file}").get(NoKey, page::file))
+        .default_service(nowhere());
+}
+
+/// What the port for metrics alone has.
+pub(super) fn metrics_routes(service: &mut web::ServiceConfig) {
+    service.service(Place::at("/metrics").get(NoKey, metrics::metrics)).default_service(nowhere());
 }
 
 /// What every namespace has: `default` at the root, any by its name.
 fn ledger(service: &mut web::ServiceConfig) {
     service
-        .service(
-            web::resource("/publish")
-                .route(web::post().to(publish::publish))
-                .default_service(other_methods("POST")),
-        )
-        .service(reading("/events", events::page))
-        .service(reading("/events/{event_id:.*}", events::event))
-        .service(reading("/topics", topics::list))
-        .service(reading("/stats", stats::stats))
+        .service(Place::at("/publish").post(Publish, publish::publish))
+        .service(Place::at("/events").get(ReadTopics, events::page))
+        .service(Place::at("/events/{event_id:.*}").get(ReadTopics, events::event))
+        .service(Place::at("/topics").get(Read, topics::list))
+        .service(Place::at("/stats").get(Read, stats::stats))
         .configure(of_subscriptions);
 }
 
-/// The subscriptions of a namespace.
+/// The subscriptions of a namespace. Who works on one needs no more than to read; to make, change or end one is for
+/// administrators, since it decides what its workers get.
 fn of_subscriptions(service: &mut web::ServiceConfig) {
     service
-        .service(reading("/subscriptions", subscriptions::list))
+        .service(Place::at("/subscriptions").get(Read, subscriptions::list))
         .service(
-            web::resource("/subscriptions/{subscription}")
-                .route(unread(web::get().to(subscriptions::show)))
-                .route(unread(web::head().to(subscriptions::show)))
-                .route(web::put().to(subscriptions::create))
-                .route(web::patch().to(subscriptions::change))
-                .route(unread(web::delete().to(subscriptions::delete)))
-                .default_service(other_methods("GET, HEAD, PUT, PATCH, DELETE")),
+            Place::at("/subscriptions/{subscription}")
+                .get(Read, subscriptions::show)
+                .put(Admin, subscriptions::create)
+                .with_body(Method::PATCH, Admin, subscriptions::change)
+                .delete(Admin, subscriptions::delete),
         )
         .service(
-            web::resource("/subscriptions/{subscription}/lease")
-                .route(unread(web::post().to(subscriptions::lease)))
-                .default_service(other_methods("POST")),
+            Place::at("/subscriptions/{subscription}/lease").post_without_body(Read, subscriptions::lease),
         )
-        .service(posting("/subscriptions/{subscription}/ack", subscriptions::ack))
-        .service(posting("/subscriptions/{subscription}/seek", subscriptions::seek))
-        .service(reading("/subscriptions/{subscription}/parked", subscriptions::parked))
-        .service(posting("/subscriptions/{subscription}/parked/retry", subscriptions::retry));
-}
-
-/// An address to post a body to.
-fn posting<F, Args>(path: &'static str, handler: F) -> impl HttpServiceFactory + 'static
-where
-    F: Handler<Args>,
-    Args: actix_web::FromRequest + 'static,
-    F::Output: actix_web::Responder + 'static,
-{
-    web::resource(path).route(web::post().to(handler)).default_service(other_methods("POST"))
-}
-
-/// An address to read from, with GET and HEAD.
-fn reading<F, Args>(path: &'static str, handler: F) -> impl HttpServiceFactory + 'static
-where
-    F: Handler<Args> + Copy,
-    Args: actix_web::FromRequest + 'static,
-    F::Output: actix_web::Responder + 'static,
-{
-    web::resource(path)
-        .route(unread(web::get().to(handler)))
-        .route(unread(web::head().to(handler)))
-        .default_service(other_methods("GET, HEAD"))
-}
-
-/// The answer to every method but those that are allowed.
-fn other_methods(allow: &'static str) -> Route {
-    unread(web::to(move || async move { Err::<String, _>(Problem::method_not_allowed(allow)) }))
-}
-
-/// A route that expects no body.
-fn unread(route: Route) -> Route {
-    route.wrap(from_fn(leave_unread))
+        .service(Place::at("/subscriptions/{subscription}/ack").post(Read, subscriptions::ack))
+        .service(Place::at("/subscriptions/{subscription}/seek").post(Admin, subscriptions::seek))
+        .service(Place::at("/subscriptions/{subscription}/parked").get(Read, subscriptions::parked))
+        .service(Place::at("/subscriptions/{subscription}/parked/retry").post(Admin, subscriptions::retry));
 }

@@ -1,9 +1,14 @@
 //! The HTTP server: its workers, and the way from an accepted connection to the routes.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::{SocketAddr, TcpListener},
+    sync::Arc,
+    time::Duration,
+};
 
 use actix_http::{HttpService, KeepAlive, Request, Response};
-use actix_server::ServerHandle;
+use actix_server::{ServerBuilder, ServerHandle};
 use actix_service::{
     IntoServiceFactory, Service, ServiceFactory, ServiceFactoryExt, apply_fn_factory, fn_service, map_config,
 };
@@ -12,13 +17,20 @@ use ipnet::IpNet;
 use tokio::{net::TcpStream, sync::oneshot, task::JoinHandle};
 
 use super::{
-    Gate, Limits,
+    Certificates, Gate, Keys, Limits,
+    at_hand::{self, AtHand},
     connections::{ClientStream, Connection, Connections, reserve},
+    cors::allowed_origin,
     exchange::{self, Rules},
     listeners::listeners,
-    routes,
+    metrics::Traffic,
+    request_log::RequestLine,
+    routes::{metrics_routes, routes},
 };
-use crate::origin::Origin;
+use crate::{
+    access::KeyRing,
+    origin::{Origin, Scheme},
+};
 
 /// How long a connection is read on behind an answer that ends it, so that its client gets to see the answer.
 const CLIENT_DISCONNECT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -30,10 +42,12 @@ const IDLE_CLOSE_TIMEOUT: Duration = Duration::from_millis(200);
 const ACCEPTED_SLACK: usize = 16;
 
 /// How to serve HTTP.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct ServerConfig {
     /// Where to listen, `host:port`; port 0 lets the system choose.
     pub listen: String,
+    /// Where to answer metrics alone, without keys and TLS.
+    pub metrics_listen: Option<String>,
     /// Threads that serve HTTP.
     pub workers: usize,
     /// Client connections over all workers; one peer may have half of them.
@@ -42,6 +56,12 @@ pub struct ServerConfig {
     pub peer_share_exempt: Vec<IpNet>,
     /// Pages of these other origins may publish.
     pub cors_origins: Vec<Origin>,
+    /// Whether each request is a line of the log.
+    pub log_requests: bool,
+    /// The keys that are asked for; without them everybody may do everything.
+    pub keys: Option<Arc<KeyRing>>,
+    /// What to serve HTTPS with.
+    pub certificates: Option<Arc<Certificates>>,
     /// How long an idle client connection is kept.
     pub client_idle_timeout: Duration,
     /// Longest wait for the requests in hand when stopping.
@@ -62,6 +82,7 @@ pub enum ServerError {
 /// A running HTTP server.
 pub struct Server {
     addresses: Vec<SocketAddr>,
+    metrics_addresses: Vec<SocketAddr>,
     connections: Arc<Connections>,
     handle: ServerHandle,
     ended: oneshot::Receiver<io::Result<()>>,
@@ -77,32 +98,24 @@ pub fn client_sockets_max(connections_max: usize, workers: usize) -> usize {
 impl Server {
     /// Binds the addresses and starts the workers. To be called within an `actix::System`.
     pub fn start(config: ServerConfig, gate: web::Data<Gate>) -> Result<Self, ServerError> {
+        let metrics_listeners = match &config.metrics_listen {
+            Some(metrics_listen) => listeners(metrics_listen)?,
+            None => Vec::new(),
+        };
         let listeners = listeners(&config.listen)?;
-        let connections =
-            Connections::new(config.connections_max, config.peer_share_exempt, config.client_idle_timeout);
+        let exempt = config.peer_share_exempt.clone();
+        let connections = Connections::new(config.connections_max, exempt, config.client_idle_timeout);
         let connections = Arc::new(connections);
         let sockets_max = client_sockets_max(config.connections_max, config.workers);
-        let mut builder = actix_server::Server::build()
+        let builder = actix_server::Server::build()
             .workers(config.workers)
             .max_concurrent_connections(sockets_max.div_ceil(config.workers))
             .shutdown_timeout((config.drain_timeout + SERVER_STOP_MARGIN).as_secs())
             .disable_signals();
-        let routes = Routes {
-            gate,
-            limits: web::Data::new(config.limits),
-            rules: Arc::new(Rules {
-                cors_origins: config.cors_origins,
-                connections: Arc::clone(&connections),
-            }),
-        };
-        let mut addresses = Vec::new();
-        for listener in listeners {
-            addresses.push(listener.local_addr().map_err(ServerError::Failed)?);
-            let routes = routes.clone();
-            builder = builder
-                .listen("http", listener, move || pipeline(routes.clone()))
-                .map_err(ServerError::Failed)?;
-        }
+        let routes = Routes::new(config, gate, Arc::clone(&connections));
+        let (builder, addresses) = listen(builder, "http", listeners, &routes)?;
+        let metrics = Routes { configure: metrics_routes, certificates: None, ..routes };
+        let (builder, metrics_addresses) = listen(builder, "metrics", metrics_listeners, &metrics)?;
         let server = builder.run();
         let handle = server.handle();
         let (end, ended) = oneshot::channel();
@@ -111,12 +124,17 @@ impl Server {
             let _ = end.send(server.await);
         });
         let sweep = tokio::spawn(Arc::clone(&connections).sweep());
-        Ok(Self { addresses, connections, handle, ended, sweep })
+        Ok(Self { addresses, metrics_addresses, connections, handle, ended, sweep })
     }
 
     /// Where it listens.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// Where it answers metrics alone.
+    pub fn metrics_addresses(&self) -> &[SocketAddr] {
+        &self.metrics_addresses
     }
 
     /// Waits for the server to end by itself, which it does not while all is well.
@@ -149,17 +167,65 @@ impl Drop for Server {
 /// What each worker builds its routes from.
 #[derive(Clone)]
 struct Routes {
+    configure: fn(&mut web::ServiceConfig),
     gate: web::Data<Gate>,
     limits: web::Data<Limits>,
+    keys: web::Data<Keys>,
+    traffic: web::Data<Traffic>,
+    connections: web::Data<Connections>,
+    certificates: Option<Arc<Certificates>>,
     rules: Arc<Rules>,
+}
+
+impl Routes {
+    /// All routes.
+    fn new(config: ServerConfig, gate: web::Data<Gate>, connections: Arc<Connections>) -> Self {
+        let (keys, traffic) = (Keys(config.keys), Traffic::default());
+        Self {
+            configure: routes,
+            gate,
+            limits: web::Data::new(config.limits),
+            keys: web::Data::new(keys.clone()),
+            traffic: web::Data::new(traffic.clone()),
+            connections: web::Data::from(Arc::clone(&connections)),
+            rules: Arc::new(Rules {
+                cors_origins: config.cors_origins,
+                scheme: if config.certificates.is_some() { Scheme::Https } else { Scheme::Http },
+                keys,
+                traffic,
+                connections,
+                log_requests: config.log_requests,
+            }),
+            certificates: config.certificates,
+        }
+    }
+}
+
+/// Has these listeners served; returns their addresses.
+fn listen(
+    mut builder: ServerBuilder,
+    name: &str,
+    listeners: Vec<TcpListener>,
+    routes: &Routes,
+) -> Result<(ServerBuilder, Vec<SocketAddr>), ServerError> {
+    let mut addresses = Vec::new();
+    for listener in listeners {
+        addresses.push(listener.local_addr().map_err(ServerError::Failed)?);
+        let routes = routes.clone();
+        builder =
+            builder.listen(name, listener, move || pipeline(routes.clone())).map_err(ServerError::Failed)?;
+    }
+    Ok((builder, addresses))
 }
 
 /// From an accepted connection to the routes: what the library's own `HttpServer` builds, with sockets of ours.
 fn pipeline(
-    Routes { gate, limits, rules }: Routes,
+    routes: Routes,
 ) -> impl ServiceFactory<TcpStream, Config = (), Response = (), Error = (), InitError = ()> {
+    let Routes { configure, gate, limits, keys, traffic, connections, certificates, rules } = routes;
+    let app = App::new().app_data(gate).app_data(limits).app_data(keys).app_data(traffic);
+    let app = app.app_data(connections).configure(configure).into_factory();
     let connections = Arc::clone(&rules.connections);
-    let app = App::new().app_data(gate).app_data(limits).configure(routes).into_factory();
     let app = map_config(app, |()| AppConfig::default());
     let exchanges = apply_fn_factory(app, move |request: Request, app: &_| exchange(request, app, &rules));
     let http = HttpService::build()
@@ -173,7 +239,9 @@ fn pipeline(
         .h1(exchanges);
     fn_service(move |stream: TcpStream| {
         let peer = stream.peer_addr().ok();
-        std::future::ready(connections.admit(stream).map(|stream| (stream, peer)).ok_or(()))
+        std::future::ready(
+            connections.admit(stream, certificates.as_deref()).map(|stream| (stream, peer)).ok_or(()),
+        )
     })
     .and_then(http.map_err(|_| ()))
 }
@@ -190,8 +258,12 @@ where
 {
     let connection = request.conn_data::<Arc<Connection>>().cloned();
     let rules = Arc::clone(rules);
-    let handled = exchange::begin(&mut request, &rules).map(|()| app.call(request));
-    async move {
+    let request_at_hand = AtHand::new(request.head());
+    let method = request.head().method.clone();
+    let page = allowed_origin(request.head(), &rules.cors_origins);
+    let line = rules.log_requests.then(|| RequestLine::new(request.head()));
+    let handled = request_at_hand.sync(|| exchange::begin(&mut request, &rules).map(|()| app.call(request)));
+    request_at_hand.within(async move {
         let response = match handled {
             Ok(handled) => match handled.await {
                 Ok(response) => response.into(),
@@ -199,6 +271,11 @@ where
             },
             Err(refusal) => refusal,
         };
-        Ok(exchange::finish(response, connection, &rules))
-    }
+        let status = response.status().as_u16();
+        rules.traffic.count(at_hand::route(), &method, status, at_hand::problem());
+        if let Some(line) = line {
+            line.log(response.head());
+        }
+        Ok(exchange::finish(response, connection, page, &rules))
+    })
 }

@@ -155,6 +155,11 @@ impl Admission {
         self.events_max - self.events.available_permits()
     }
 
+    /// The most of the events, of the bytes of bodies and of those of answers.
+    pub fn most(&self) -> [usize; 3] {
+        [self.events_max, self.bodies.most(), self.answers.most()]
+    }
+
     pub fn bytes_in_flight(&self) -> usize {
         self.bodies.held()
     }

@@ -56,6 +56,11 @@ impl Budget {
         BytesPermit { budget: Arc::clone(self), peer, bytes: 0 }
     }
 
+    /// The bytes that may be held.
+    pub fn most(&self) -> usize {
+        self.limits.bytes_max
+    }
+
     /// The bytes that are held now.
     pub fn held(&self) -> usize {
         self.held.lock().total

@@ -54,6 +54,11 @@ impl Directory {
         self.get(namespace)?.get().cloned()
     }
 
+    /// The ledgers that are open, up to so many.
+    pub(super) fn some(&self, ledgers_max: usize) -> Vec<Arc<OpenLedger>> {
+        self.ledgers.iter().filter_map(|entry| entry.get().cloned()).take(ledgers_max).collect()
+    }
+
     fn get(&self, namespace: &str) -> Option<Entry> {
         self.ledgers.get(namespace).map(|entry| Arc::clone(&entry))
     }

@@ -8,6 +8,7 @@ mod subscriptions;
 mod leasing;
 mod filtering;
 mod large_work;
+mod metrics;
 mod tasks;
 
 use std::{
@@ -27,6 +28,7 @@ pub use self::{
     large_work::{Loaded, WorkInterrupted},
     leasing::{Lease, LeaseAnswer},
     ledger::{Ledger, LedgerReport, TopicPage},
+    metrics::{InFlight, ServiceMetrics},
     namespaces::{Created, NamespaceError, NamespacePage},
     subscriptions::{Subscribed, SubscriptionError, SubscriptionPage},
     waiting::PageError,
@@ -83,6 +85,8 @@ pub struct ServiceLimits {
     pub topics_max: u32,
     /// Readers that wait for an event.
     pub waits_max: usize,
+    /// Namespaces that metrics show by name.
+    pub metrics_namespaces_max: usize,
     /// How long a publish waits for a store that is unavailable.
     pub store_patience: Duration,
     /// How actors that crash are restarted.
@@ -104,6 +108,7 @@ struct Parts {
     namespaces_max: usize,
     /// Places of readers that wait.
     waits: Semaphore,
+    waits_max: usize,
     /// Wakes the task that removes the rows of deleted namespaces.
     sweep_wanted: Arc<Notify>,
 }
@@ -153,6 +158,10 @@ pub struct NodeReport {
     pub answer_bytes_in_flight: usize,
     /// Lines of the log that could not be written.
     pub log_lines_lost: u64,
+    /// Events that were looked up in the windows, and those of them that were known.
+    pub window_lookups: (u64, u64),
+    /// What is in flight against each limit.
+    pub in_flight: Vec<InFlight>,
 }
 
 impl Service {
@@ -169,6 +178,7 @@ impl Service {
             group_events_max: limits.group_events_max,
             group_bytes_max: limits.group_bytes_max,
             topics_max: limits.topics_max,
+            metrics_namespaces_max: limits.metrics_namespaces_max,
             store_patience: limits.store_patience,
             restarts: limits.restarts,
         };
@@ -190,6 +200,7 @@ impl Service {
             large_work: LargeWork::default(),
             namespaces_max: limits.namespaces_max,
             waits: Semaphore::new(limits.waits_max),
+            waits_max: limits.waits_max,
             sweep_wanted,
             shared,
         }));
@@ -274,6 +285,8 @@ impl Service {
             bytes_in_flight: admission.bytes_in_flight(),
             answer_bytes_in_flight: admission.answer_bytes_in_flight(),
             log_lines_lost: self.0.log_lines_lost.count(),
+            window_lookups: actors.lookups(),
+            in_flight: metrics::in_flight(&self.0),
         }
     }
 

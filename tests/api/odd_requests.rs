@@ -277,7 +277,6 @@ fn odd_paths_and_methods_are_problem_documents_too() {
             "/stats/",
             "/event",
             "/stream",
-            "/metrics",
             "/docs",
             "/openapi.json",
             "/favicon.ico",

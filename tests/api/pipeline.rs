@@ -588,6 +588,7 @@ fn service_limits(case: &Case, store_patience: Duration) -> ServiceLimits {
         batch_events_max: 10_000,
         namespaces_max: 1,
         topics_max: 1_000,
+        metrics_namespaces_max: 1_000,
         events_in_flight_max: 10_000,
         bytes_in_flight_max: 1_000_000,
         body_bytes_max: 1_000_000,

@@ -7,11 +7,13 @@ mod documents;
 mod layering;
 mod licences;
 mod migrations;
+mod routes;
 mod settings;
 mod sizes;
 mod source;
 mod sql;
 mod timeouts;
+mod unit;
 mod version;
 
 /// Cargo's word at run time comes first: a binary built in another clone with the same target folder counts as

@@ -3,7 +3,10 @@
 //! It only ever marks what is stored already; what it does not know goes on to the writer all the same. Its
 //! memory is its window's. It waits for nobody.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, AtomicUsize, Ordering},
+};
 
 use actix::prelude::*;
 
@@ -46,7 +49,17 @@ pub(in crate::actors) struct DedupActor {
 /// What is shown of a shard.
 pub(in crate::actors) struct ShardGauges {
     pub(in crate::actors) health: Arc<ActorHealth>,
-    pub(in crate::actors) window_ids: std::sync::atomic::AtomicUsize,
+    pub(in crate::actors) window_ids: AtomicUsize,
+    /// Events that were looked up in the window.
+    pub(in crate::actors) lookups: AtomicU64,
+    /// Those of them that it knew to be stored.
+    pub(in crate::actors) hits: AtomicU64,
+}
+
+impl ShardGauges {
+    pub(in crate::actors) fn new(health: Arc<ActorHealth>) -> Self {
+        Self { health, window_ids: AtomicUsize::new(0), lookups: AtomicU64::new(0), hits: AtomicU64::new(0) }
+    }
 }
 
 impl Actor for DedupActor {
@@ -82,11 +95,15 @@ impl Handler<Dedup> for DedupActor {
         self.gauges.health.queue.fetch_sub(1, Ordering::Relaxed);
         guarded(self, ctx, |shard, _| {
             let Dedup { request, places } = message;
+            let (lookups, mut hits) = (places.len() as u64, 0);
             for place in places {
                 if let Some(seq) = shard.window.seq(request.window_key(place)) {
                     request.mark_known(place, seq);
+                    hits += 1;
                 }
             }
+            shard.gauges.lookups.fetch_add(lookups, Ordering::Relaxed);
+            shard.gauges.hits.fetch_add(hits, Ordering::Relaxed);
             if request.finish_part() {
                 shard.writers.enqueue(request);
             }

@@ -14,7 +14,10 @@ use crate::actors::{
     actor_health::ActorHealth,
     supervision::{self, Crash, SupervisedActor, guarded},
 };
-use crate::store::{LedgerKey, Totals};
+use crate::{
+    ledger::OpenLedger,
+    store::{LedgerKey, Totals},
+};
 
 /// Ledgers whose counters are kept: each may name 1,000 topics.
 const LEDGERS_MAX: usize = 64;
@@ -23,8 +26,11 @@ const LEDGERS_MAX: usize = 64;
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(in crate::actors) struct GroupCommitted {
+    pub(in crate::actors) ledger: Arc<OpenLedger>,
     /// All events of the group.
     pub(in crate::actors) events: usize,
+    /// Those of them that were stored.
+    pub(in crate::actors) unique: usize,
     /// Those of them that only the store knew to be duplicates.
     pub(in crate::actors) exceptions: usize,
     pub(in crate::actors) latency: Duration,
@@ -46,6 +52,11 @@ pub(in crate::actors) struct Ask {
     pub(in crate::actors) reply: oneshot::Sender<CountersReport>,
 }
 
+/// Someone wants to see the metrics alone.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(in crate::actors) struct AskMetrics(pub(in crate::actors) oneshot::Sender<MetricsReport>);
+
 /// The counters of a ledger, and this process's metrics.
 #[derive(Clone, Debug)]
 pub struct CountersReport {
@@ -61,8 +72,8 @@ pub(in crate::actors) struct StatsActor {
 }
 
 impl StatsActor {
-    pub(in crate::actors) fn new(health: Arc<ActorHealth>) -> Self {
-        Self { health, metrics: Metrics::new(), totals: HashMap::new() }
+    pub(in crate::actors) fn new(health: Arc<ActorHealth>, namespaces_max: usize) -> Self {
+        Self { health, metrics: Metrics::new(namespaces_max), totals: HashMap::new() }
     }
 }
 
@@ -91,7 +102,7 @@ impl Handler<GroupCommitted> for StatsActor {
 
     fn handle(&mut self, group: GroupCommitted, ctx: &mut Self::Context) {
         guarded(self, ctx, |stats, _| {
-            stats.metrics.record(group.events, group.exceptions, group.latency);
+            stats.metrics.record(&group);
         });
     }
 }
@@ -117,6 +128,18 @@ impl Handler<Ask> for StatsActor {
             let totals = stats.totals.get(&ask.ledger).cloned();
             // Whoever hung up needs no answer.
             let _ = ask.reply.send(CountersReport { totals, metrics: stats.metrics.report() });
+        });
+    }
+}
+
+impl Handler<AskMetrics> for StatsActor {
+    type Result = ();
+
+    fn handle(&mut self, AskMetrics(reply): AskMetrics, ctx: &mut Self::Context) {
+        guarded(self, ctx, |stats, _| {
+            let mut report = stats.metrics.report();
+            report.namespaces = stats.metrics.by_namespace();
+            let _ = reply.send(report);
         });
     }
 }

@@ -1,18 +1,36 @@
 //! What one node measures of itself: commits, their latency, and rates over the last minute.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use hdrhistogram::Histogram;
+
+use super::{
+    actor::GroupCommitted,
+    by_namespace::{ByNamespace, EventCounts},
+    distribution::Distribution,
+};
 
 /// Metrics cover the current and the last period: the last 30 to 60 seconds.
 const PERIOD: Duration = Duration::from_secs(30);
 const LATENCY_MAX_MICROS: u64 = 60_000_000;
+/// Bounds of the time of a commit, in seconds.
+const COMMIT_SECONDS: [f64; 14] =
+    [0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0];
+/// Bounds of the events of a commit.
+const COMMIT_EVENTS: [f64; 12] =
+    [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1_000.0, 2_000.0, 5_000.0];
 
 /// Counters since the start, and two periods of measurements.
 pub(in crate::actors) struct Metrics {
     commits: u64,
     events: u64,
     exceptions: u64,
+    namespaces: ByNamespace,
+    commit_seconds: Distribution,
+    commit_events: Distribution,
     current: Period,
     last: Option<Period>,
 }
@@ -25,7 +43,7 @@ struct Period {
 }
 
 /// The metrics of a node at one moment. Rates and latencies cover the last 30 to 60 seconds.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct MetricsReport {
     /// Groups that this process has committed.
     pub commits: u64,
@@ -39,15 +57,38 @@ pub struct MetricsReport {
     pub commit_latency_p50: Duration,
     pub commit_latency_p99: Duration,
     pub commit_latency_max: Duration,
+    /// Seconds of all commits.
+    pub commit_seconds: Distribution,
+    /// Events of all commits.
+    pub commit_events: Distribution,
+    /// What was committed in each namespace by name, where it was asked for.
+    pub namespaces: Vec<(Arc<str>, EventCounts)>,
 }
 
 impl Metrics {
-    pub(in crate::actors) fn new() -> Self {
-        Self { commits: 0, events: 0, exceptions: 0, current: Period::new(), last: None }
+    pub(in crate::actors) fn new(namespaces_max: usize) -> Self {
+        Self {
+            commits: 0,
+            events: 0,
+            exceptions: 0,
+            namespaces: ByNamespace::new(namespaces_max),
+            commit_seconds: Distribution::new(&COMMIT_SECONDS),
+            commit_events: Distribution::new(&COMMIT_EVENTS),
+            current: Period::new(),
+            last: None,
+        }
     }
 
-    pub(in crate::actors) fn record(&mut self, events: usize, exceptions: usize, latency: Duration) {
+    pub(in crate::actors) fn record(&mut self, group: &GroupCommitted) {
+        let GroupCommitted { ledger, events, unique, exceptions, latency } = group;
+        let (events, exceptions) = (*events, *exceptions);
         self.turn();
+        // An empty group only shows that the store takes one.
+        if events > 0 {
+            self.namespaces.record(&ledger.record.namespace, events, *unique);
+            self.commit_events.record(events as f64);
+        }
+        self.commit_seconds.record(latency.as_secs_f64());
         self.commits += 1;
         self.events += events as u64;
         self.exceptions += exceptions as u64;
@@ -77,7 +118,14 @@ impl Metrics {
             commit_latency_p50: Duration::from_micros(latency.value_at_quantile(0.5)),
             commit_latency_p99: Duration::from_micros(latency.value_at_quantile(0.99)),
             commit_latency_max: Duration::from_micros(latency.max()),
+            commit_seconds: self.commit_seconds.clone(),
+            commit_events: self.commit_events.clone(),
+            namespaces: Vec::new(),
         }
+    }
+
+    pub(in crate::actors) fn by_namespace(&self) -> Vec<(Arc<str>, EventCounts)> {
+        self.namespaces.report()
     }
 
     fn turn(&mut self) {

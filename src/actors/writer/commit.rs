@@ -182,13 +182,15 @@ impl Job {
     }
 
     fn settle_committed(&self, committed: &Committed, latency: Duration) -> SettledGroup {
-        let group_committed =
-            GroupCommitted { events: self.group.events(), exceptions: committed.repeats.len(), latency };
-        SettledGroup {
-            settled: self.group.settle(committed),
-            head: committed.head,
-            committed: group_committed,
-        }
+        let settled = self.group.settle(committed);
+        let group_committed = GroupCommitted {
+            ledger: Arc::clone(&self.ledger),
+            events: self.group.events(),
+            unique: settled.learned.len() - committed.repeats.len(),
+            exceptions: committed.repeats.len(),
+            latency,
+        };
+        SettledGroup { settled, head: committed.head, committed: group_committed }
     }
 }
 

@@ -10,7 +10,7 @@ mod show;
 mod stage;
 mod timeline;
 
-use std::{cell::Cell, io, panic, time::Duration};
+use std::{cell::Cell, io, panic, sync::Arc, time::Duration};
 
 use clap::{Args, Subcommand};
 use futures::StreamExt;
@@ -96,7 +96,7 @@ fn supervisor_restart(args: &SupervisorRestartArgs) -> Result<(), CliError> {
     let url = args.database_url.as_deref().map(|url| database_url("database-url", url)).transpose()?;
     keep_injected_panics_quiet();
     let report = block_on(async {
-        let mut stops = stop_signals().map_err(CliError::Runtime)?;
+        let mut stops = stop_signals(Arc::default()).map_err(CliError::Runtime)?;
         let stage = tokio::select! {
             stage = Stage::set_up(url) => stage?,
             _ = stops.next() => return Err(DemoFailure::Interrupted.into()),

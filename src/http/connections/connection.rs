@@ -136,6 +136,15 @@ impl Connection {
         }
     }
 
+    /// The handshake of TLS must be done in the time of a head.
+    pub(super) fn handshake_begins(&self) {
+        self.enter(Phase::Head);
+    }
+
+    pub(super) fn handshake_ends(&self) {
+        self.enter(Phase::Idle);
+    }
+
     /// Whether the client sends no more.
     pub(crate) fn has_ended(&self) -> bool {
         self.ended.load(Relaxed)

@@ -1,7 +1,7 @@
 //! The client connections: how many there may be, and how long each may take for what it does.
 //!
 //! - [`connection`]: what is known of one connection, and its deadlines.
-//! - [`stream`]: its socket.
+//! - [`stream`]: its bytes, and [`transport`]: the socket or TLS that carries them.
 //! - [`own_answers`]: the answers that the HTTP library gives by itself.
 //! - [`table`]: which connections there are, and which one makes way for another.
 
@@ -9,6 +9,7 @@ mod connection;
 mod own_answers;
 mod stream;
 mod table;
+mod transport;
 
 use std::{
     sync::{
@@ -32,6 +33,7 @@ use self::{
     connection::{Clock, Cut},
     table::Table,
 };
+use super::Certificates;
 use crate::ledger::Peer;
 
 /// Deadlines are checked this often, so a connection ends at most about this long after its time.
@@ -62,7 +64,7 @@ pub(super) struct Connections {
     closed: Closed,
 }
 
-/// What was closed or refused since it was last logged.
+/// What was closed or refused.
 #[derive(Default)]
 struct Closed {
     malformed: AtomicU64,
@@ -70,6 +72,15 @@ struct Closed {
     unread_answers: AtomicU64,
     made_way: AtomicU64,
     refused: AtomicU64,
+}
+
+/// The connections at one moment.
+#[derive(Debug)]
+pub(super) struct ConnectionsReport {
+    pub(super) open: usize,
+    pub(super) max: usize,
+    /// What was closed or refused, by the reason.
+    pub(super) closed: [(&'static str, u64); 5],
 }
 
 impl Connections {
@@ -89,7 +100,11 @@ impl Connections {
     }
 
     /// Takes a new connection in; `None` if it has to be closed at once.
-    pub(super) fn admit(self: &Arc<Self>, stream: TcpStream) -> Option<ClientStream> {
+    pub(super) fn admit(
+        self: &Arc<Self>,
+        stream: TcpStream,
+        certificates: Option<&Certificates>,
+    ) -> Option<ClientStream> {
         // Without an address the client is gone already.
         let address = stream.peer_addr().ok()?.ip().to_canonical();
         let is_exempt = self.share_exempt.iter().any(|network| network.contains(&address));
@@ -99,7 +114,8 @@ impl Connections {
             self.closed.refused.fetch_add(1, Relaxed);
             return None;
         };
-        Some(ClientStream::new(stream, connection, Arc::clone(self)))
+        let tls = certificates.map(Certificates::acceptor);
+        Some(ClientStream::new(stream, tls, connection, Arc::clone(self)))
     }
 
     /// Closes idle connections at once from now on, and those whose clients do not take their answers soon.
@@ -123,6 +139,7 @@ impl Connections {
     /// Closes connections whose time is over; never ends.
     pub(super) async fn sweep(self: Arc<Self>) {
         let mut logged = Instant::now();
+        let mut told = [0; 5];
         loop {
             let interval = if self.is_draining() { DRAIN_SWEEP_INTERVAL } else { SWEEP_INTERVAL };
             tokio::select! {
@@ -131,7 +148,7 @@ impl Connections {
             }
             self.cut_overdue();
             if logged.elapsed() >= LOG_INTERVAL {
-                self.closed.log();
+                self.closed.log_since(&mut told);
                 logged = Instant::now();
             }
         }
@@ -156,6 +173,11 @@ impl Connections {
         }
     }
 
+    pub(super) fn report(&self) -> ConnectionsReport {
+        let (open, max) = self.table.lock().size();
+        ConnectionsReport { open, max, closed: self.closed.report() }
+    }
+
     /// Counts a request that cannot be read.
     pub(super) fn count_malformed(&self) {
         self.closed.malformed.fetch_add(1, Relaxed);
@@ -163,14 +185,25 @@ impl Connections {
 }
 
 impl Closed {
-    /// One line for all of them: clients decide how many there are.
-    fn log(&self) {
-        let taken = |count: &AtomicU64| count.swap(0, Relaxed);
-        let (malformed, slow_heads) = (taken(&self.malformed), taken(&self.slow_heads));
-        let (unread_answers, made_way, refused) =
-            (taken(&self.unread_answers), taken(&self.made_way), taken(&self.refused));
-        if malformed + slow_heads + unread_answers + made_way + refused > 0 {
+    fn report(&self) -> [(&'static str, u64); 5] {
+        [
+            ("malformed", &self.malformed),
+            ("slow_head", &self.slow_heads),
+            ("unread_answer", &self.unread_answers),
+            ("made_way", &self.made_way),
+            ("refused", &self.refused),
+        ]
+        .map(|(reason, count)| (reason, count.load(Relaxed)))
+    }
+
+    /// One line for all that came since `told`: clients decide how many there are.
+    fn log_since(&self, told: &mut [u64; 5]) {
+        let counts = self.report().map(|(_, count)| count);
+        let [malformed, slow_heads, unread_answers, made_way, refused] =
+            std::array::from_fn(|reason| counts[reason] - told[reason]);
+        if counts != *told {
             info!(malformed, slow_heads, unread_answers, made_way, refused, "closed client connections");
         }
+        *told = counts;
     }
 }

@@ -14,11 +14,13 @@ use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
 };
+use tokio_rustls::TlsAcceptor;
 
 use super::{
     Connections,
     connection::{Connection, Cut},
     own_answers,
+    transport::Transport,
 };
 use crate::http::problem::Problem;
 
@@ -29,7 +31,7 @@ const SEND_BUFFER_BYTES: usize = 128 * 1024;
 
 /// The socket of a client connection. It notes what goes through it, and fails once the connection is cut.
 pub(crate) struct ClientStream {
-    stream: TcpStream,
+    stream: Transport,
     connection: Arc<Connection>,
     connections: Arc<Connections>,
     /// Whether bytes were read that the library may not have looked at yet.
@@ -39,8 +41,17 @@ pub(crate) struct ClientStream {
 }
 
 impl ClientStream {
-    pub(super) fn new(stream: TcpStream, connection: Arc<Connection>, connections: Arc<Connections>) -> Self {
+    pub(super) fn new(
+        stream: TcpStream,
+        tls: Option<TlsAcceptor>,
+        connection: Arc<Connection>,
+        connections: Arc<Connections>,
+    ) -> Self {
         set_up(&stream);
+        if tls.is_some() {
+            connection.handshake_begins();
+        }
+        let stream = Transport::new(stream, tls);
         Self { stream, connection, connections, fresh: false, replacement: None }
     }
 
@@ -51,6 +62,14 @@ impl ClientStream {
     /// The error that ends a connection which is cut; `None` for all others.
     fn cut(&self) -> Option<(Cut, io::Error)> {
         self.connection.cut().map(|cut| (cut, io::ErrorKind::TimedOut.into()))
+    }
+
+    /// The client takes nothing now.
+    fn wait_for_client<T>(&self, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
+        self.connection.write_blocked();
+        self.connection.waker.register(cx.waker());
+        // It may have been cut before its waker was known.
+        self.cut().map_or(Poll::Pending, |(_, error)| Poll::Ready(Err(error)))
     }
 
     /// Writes the document in place of the library's answer, and then says that the answer is written.
@@ -82,7 +101,12 @@ impl AsyncRead for ClientStream {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        if let Poll::Ready(read) = Pin::new(&mut self.stream).poll_read(cx, buf) {
+        let was_in_handshake = self.stream.is_in_handshake();
+        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
+        if was_in_handshake && !self.stream.is_in_handshake() {
+            self.connection.handshake_ends();
+        }
+        if let Poll::Ready(read) = read {
             let bytes = buf.filled().len() - before;
             if bytes == 0 && std::mem::take(&mut self.fresh) {
                 // The library gives the same error for broken chunks as for a client that is gone. So it gets to
@@ -127,19 +151,18 @@ impl AsyncWrite for ClientStream {
                 Poll::Ready(Ok(written))
             }
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-            Poll::Pending => {
-                self.connection.write_blocked();
-                self.connection.waker.register(cx.waker());
-                // It may have been cut before its waker was known.
-                self.cut().map_or(Poll::Pending, |(_, error)| Poll::Ready(Err(error)))
-            }
+            Poll::Pending => self.wait_for_client(cx),
         }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        if flushed.is_pending() {
+            return self.wait_for_client(cx);
+        }
         // The library flushes only when it has written all that there was.
         self.connection.flushed();
-        Pin::new(&mut self.stream).poll_flush(cx)
+        flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -95,6 +95,11 @@ impl Table {
         self.served.values().chain(self.reserve.values())
     }
 
+    /// How many there are, and how many there may be within the limits.
+    pub(super) fn size(&self) -> (usize, usize) {
+        (self.served.len() + self.reserve.len(), self.connections_max)
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.served.is_empty() && self.reserve.is_empty()
     }

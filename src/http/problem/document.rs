@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{MEDIA_TYPE, Problem, RETRY_AFTER_SECONDS};
+use crate::http::{at_hand, request_id::RequestId};
 
 /// The document, in the order in which its members are shown.
 #[derive(Serialize)]
@@ -16,6 +17,7 @@ struct Document<'a> {
     status: u16,
     detail: &'a str,
     retryable: bool,
+    request_id: &'a str,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     errors: Vec<Fault<'a>>,
     #[serde(flatten)]
@@ -30,7 +32,7 @@ struct Fault<'a> {
 }
 
 impl Problem {
-    pub(super) fn document(&self) -> Vec<u8> {
+    pub(super) fn document(&self, request_id: &RequestId) -> Vec<u8> {
         let status = self.kind.status();
         let (name, title) = self.kind.names();
         let faults = self.errors.iter();
@@ -40,6 +42,7 @@ impl Problem {
             status: status.as_u16(),
             detail: &self.detail,
             retryable: self.is_retryable(),
+            request_id: request_id.as_str(),
             errors: faults
                 .map(|fault| Fault { index: fault.index, pointer: &fault.pointer, detail: &fault.detail })
                 .collect(),
@@ -50,16 +53,18 @@ impl Problem {
 
     /// The whole answer as it goes over the wire, for where no request can be answered. It ends the connection.
     pub(in crate::http) fn to_wire(&self) -> Bytes {
-        let document = self.document();
+        let request_id = at_hand::id();
+        let document = self.document(&request_id);
         let retry = if self.is_retryable() {
             format!("retry-after: {RETRY_AFTER_SECONDS}\r\n")
         } else {
             String::new()
         };
         let head = format!(
-            "HTTP/1.1 {}\r\ncontent-type: {MEDIA_TYPE}\r\ncontent-length: {}\r\ncache-control: no-store\r\nx-content-type-options: nosniff\r\nconnection: close\r\n{retry}\r\n",
+            "HTTP/1.1 {}\r\ncontent-type: {MEDIA_TYPE}\r\ncontent-length: {}\r\ncache-control: no-store\r\nx-content-type-options: nosniff\r\nx-request-id: {}\r\nconnection: close\r\n{retry}\r\n",
             self.kind.status(),
-            document.len()
+            document.len(),
+            request_id.as_str()
         );
         [head.as_bytes(), &document].concat().into()
     }

@@ -147,6 +147,8 @@ impl Answer {
         for member in ["type", "title", "detail"] {
             assert!(problem[member].as_str().is_some_and(|text| !text.is_empty()), "{member}: {problem}");
         }
+        let request_id = problem["request_id"].as_str();
+        assert!(request_id.is_some() && request_id == self.header("x-request-id"), "{problem}");
         assert_eq!(self.header("retry-after").is_some(), problem["retryable"] == true, "{problem}");
         problem
     }

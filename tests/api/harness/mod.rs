@@ -1,11 +1,13 @@
 //! What the tests stand on: databases of their own, services in this process or in one of their own, and a
 //! client that hides nothing.
 
+pub mod certificates;
 pub mod citus;
 pub mod client;
 pub mod database;
 pub mod database_proxy;
 pub mod decorated_store;
+pub mod keys;
 pub mod namespaces;
 pub mod no_subscriptions;
 pub mod pooler;

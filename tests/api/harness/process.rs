@@ -188,7 +188,8 @@ fn wait_for_address(child: &mut Child, log: &Mutex<Vec<String>>) -> SocketAddr {
     let begun = Instant::now();
     loop {
         let lines = log.lock().unwrap().join("\n");
-        if let Some((_, rest)) = lines.split_once("listening on http://") {
+        if let Some((_, rest)) = lines.split_once("listening on http") {
+            let rest = rest.trim_start_matches('s').trim_start_matches("://");
             let end = rest.find(|letter: char| !letter.is_ascii_hexdigit() && !"[]:.".contains(letter));
             return rest[..end.unwrap_or(rest.len())].parse().unwrap();
         }
