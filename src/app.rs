@@ -301,6 +301,7 @@ fn service_limits(config: &Config, connections_max: usize, restarts: RestartPoli
         metrics_namespaces_max: config.metrics_namespaces_max,
         // Who waits holds a connection, and one peer has half of them: the others still find a place.
         waits_max: (connections_max - connections_max / 4).max(1),
+        streams_max: config.streams_max.unwrap_or((connections_max - connections_max / 4).max(1)),
         // Who waits for an unavailable store is told so before its own timeout.
         store_patience: (config.publish_timeout / 2).min(STORE_PATIENCE_MAX),
         restarts,

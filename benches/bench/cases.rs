@@ -15,6 +15,7 @@ use super::{
     raw,
     report::{Report, Row},
     sending::{EVENTS_WITHOUT_END, Sending},
+    streams,
 };
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
@@ -190,6 +191,7 @@ pub async fn run(args: &RunArgs) -> Result<()> {
         report.rows.push(row);
     }
     report.figures = figures::measure(args).await?;
+    report.figures.extend(streams::measure(args).await?);
     println!("{}", report.to_markdown());
     if let Some(output) = &args.output {
         report.write_into(output)?;

@@ -57,7 +57,7 @@ pub async fn measure(args: &RunArgs) -> Result<Vec<Figure>> {
 }
 
 impl Figure {
-    fn new(name: String, measured: String, at_most: &'static str) -> Self {
+    pub fn new(name: String, measured: String, at_most: &'static str) -> Self {
         let figure = Self { name, measured, at_most };
         eprintln!("{}", figure.line());
         figure
@@ -70,8 +70,8 @@ impl Figure {
 }
 
 /// A service on a database of its own.
-struct Fresh {
-    service: RunningService,
+pub struct Fresh {
+    pub service: RunningService,
     url: String,
     /// Flushes of the service so far, as the preloaded library counts them; of no use where Postgres flushes.
     flushes: PathBuf,
@@ -79,7 +79,7 @@ struct Fresh {
 }
 
 impl Fresh {
-    async fn start(args: &RunArgs, is_sqlite: bool) -> Result<Self> {
+    pub async fn start(args: &RunArgs, is_sqlite: bool) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let url = match is_sqlite {
             true => format!("sqlite://{}/bench.db", folder.path().display()),
@@ -101,7 +101,12 @@ impl Fresh {
         Ok(u64::from_ne_bytes(bytes.try_into().map_err(|_| "the count of flushes has 8 bytes")?))
     }
 
-    async fn end(self, args: &RunArgs) -> Result<()> {
+    /// Another node on the same database.
+    pub fn another_node(&self, args: &RunArgs) -> Result<RunningService> {
+        RunningService::start(&args.sekali, &self.url, &[])
+    }
+
+    pub async fn end(self, args: &RunArgs) -> Result<()> {
         drop(self.service);
         match self.url.starts_with("sqlite:") {
             true => Ok(()),

@@ -10,8 +10,10 @@ mod load;
 mod null;
 mod process;
 mod raw;
+mod readers;
 mod report;
 mod sending;
+mod streams;
 mod unfriendly;
 
 use std::{error::Error, path::PathBuf};
@@ -33,6 +35,8 @@ enum Command {
     Run(RunArgs),
     /// The load generator alone
     Load(load::Load),
+    /// Readers of streams alone
+    Readers(readers::Readers),
     /// Unfriendly clients alone
     Unfriendly(unfriendly::Unfriendly),
     /// A server that answers every publish at once, to show what the load generator can do
@@ -78,6 +82,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         Command::Run(args) => cases::run(&args),
         Command::Load(load) => {
             println!("{}", serde_json::to_string(&load::run(load)?)?);
+            Ok(())
+        }
+        Command::Readers(readers) => {
+            println!("{}", serde_json::to_string(&readers::run(readers)?)?);
             Ok(())
         }
         Command::Unfriendly(unfriendly) => {

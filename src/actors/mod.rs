@@ -55,7 +55,7 @@ pub use self::{
     supervision::{CRASH_INJECTED, Crash, RestartPolicy},
 };
 use crate::{
-    ledger::{OpenLedger, StoreHealth},
+    ledger::{Announcements, OpenLedger, StoreHealth},
     store::{LedgerKey, Store, Totals},
 };
 
@@ -92,6 +92,8 @@ pub struct ActorLimits {
 pub struct Shared {
     pub store: Store,
     pub store_health: Arc<StoreHealth>,
+    /// What other nodes are to be told.
+    pub announcements: Arc<Announcements>,
 }
 
 /// An actor, to name it from outside.
@@ -308,6 +310,7 @@ impl Starting {
             let parts = WriterParts {
                 stats: stats.clone(),
                 store_health: Arc::clone(&self.shared.store_health),
+                announcements: Arc::clone(&self.shared.announcements),
                 health: self.health(format!("writer {writer}")),
             };
             let health = Arc::clone(&parts.health);

@@ -16,6 +16,7 @@ mod server_args;
 mod simulate;
 mod stats;
 mod subscription;
+mod tail;
 mod work;
 
 use std::{
@@ -67,6 +68,8 @@ enum Command {
     Namespace(namespace::NamespaceArgs),
     /// Make, list and revoke the keys that a service asks for
     Key(key::KeyArgs),
+    /// Print events as they are stored
+    Tail(tail::TailArgs),
     /// Create, list, show, send back and delete the subscriptions of a namespace
     Subscription(subscription::SubscriptionArgs),
     /// Lease the events of a subscription, and run a command on them
@@ -92,6 +95,7 @@ pub fn run(cli: Cli) -> Result<(), CliError> {
         Some(Command::Stats(args)) => stats::run(&args),
         Some(Command::Namespace(args)) => namespace::run(&args),
         Some(Command::Key(args)) => key::run(&args),
+        Some(Command::Tail(args)) => tail::run(&args),
         Some(Command::Subscription(args)) => subscription::run(&args),
         Some(Command::Work(args)) => work::run(&args),
         Some(Command::Demo(args)) => demo::run(&args),

@@ -6,6 +6,7 @@ mod error;
 mod namespaces;
 mod pages;
 mod retry;
+mod stream;
 mod subscriptions;
 
 use std::{net::IpAddr, time::Duration};
@@ -22,6 +23,7 @@ pub use self::{
     namespaces::Namespace,
     pages::PageQuery,
     retry::{EarlierAttempt, Published, Retries},
+    stream::{LogMessage, LogReader, StreamQuery},
     subscriptions::{
         AckResult, Acked, LeaseAnswer, ParkedEvent, Retried, ShownLease, Subscription, WorkLease,
     },

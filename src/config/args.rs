@@ -135,6 +135,10 @@ pub struct ServeArgs {
     #[arg(value_name = "TIME", default_value = "60s")]
     wait_max: String,
 
+    /// Readers that follow a log at once (GET /stream), 1 to 1000000 [default: three quarters of the connections]
+    #[arg(long, env = "SEKALI_STREAMS_MAX", hide_env_values = true, value_name = "N")]
+    streams_max: Option<String>,
+
     /// Longest wait for a request's body, then 408; 1ms to 1h
     #[arg(long, env = "SEKALI_BODY_TIMEOUT", hide_env_values = true)]
     #[arg(value_name = "TIME", default_value = "10s")]
@@ -198,10 +202,16 @@ impl ServeArgs {
             http_workers: whole_or_cores("http-workers", self.http_workers.as_deref())?,
             publish_timeout: values::duration("publish-timeout", &self.publish_timeout)?,
             wait_max: self.check_wait_max()?,
+            streams_max: self.check_streams_max()?,
             body_timeout: values::duration("body-timeout", &self.body_timeout)?,
             drain_timeout: values::duration("drain-timeout", &self.drain_timeout)?,
             client_idle_timeout: values::duration("client-idle-timeout", &self.client_idle_timeout)?,
         })
+    }
+
+    fn check_streams_max(&self) -> Result<Option<usize>, WrongValue> {
+        let given = self.streams_max.as_deref().filter(|text| !text.is_empty());
+        given.map(|text| values::whole("streams-max", text, 1..=1_000_000)).transpose()
     }
 
     /// Balancers cut longer waits off.

@@ -74,6 +74,8 @@ pub struct Config {
     pub publish_timeout: Duration,
     /// Longest wait of a reader for an event, at most 60 s.
     pub wait_max: Duration,
+    /// Readers that follow a log at once; three quarters of the connections where it is not given.
+    pub streams_max: Option<usize>,
     /// Longest wait for a request's body, then 408.
     pub body_timeout: Duration,
     /// Longest wait for requests under way when the service stops.

@@ -24,12 +24,12 @@ pub struct ShownEvent<'a> {
 }
 
 /// Conditions that all must hold; without any, every event passes.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Filter(Vec<Condition>);
 
 /// A JSON pointer (RFC 6901) into the event, and the text that the value there must read as: a string by its content,
 /// a number, a boolean or null by its JSON text. An object or an array never does.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Condition {
     /// As it was given.
     text: String,
@@ -52,7 +52,7 @@ pub enum ConditionFault {
     NoSuchField,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Field {
     Seq,
     Topic,

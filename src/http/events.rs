@@ -6,8 +6,11 @@ mod json;
 use actix_web::{HttpRequest, HttpResponse, http::header, web};
 use percent_encoding::percent_decode_str;
 
-pub(super) use self::json::{json_bytes, page_json, write_event};
-use self::query::{Wait, filter, next_link, page_parameters, page_query, topic_of, wait};
+use self::query::{Wait, next_link, page_parameters, page_query, topic_of, wait};
+pub(super) use self::{
+    json::{json_bytes, page_json, write_event},
+    query::{SEQ_MAX, TOPICS_MAX, filter, topics},
+};
 use super::{
     Limits, gate::Gate, metered_body::MeteredBody, namespace, peer::peer, problem::Problem, query::Parameters,
 };

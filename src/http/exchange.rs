@@ -97,6 +97,9 @@ pub(super) fn finish(
     }
     let Some(connection) = connection else { return response };
     connection.answer_begins(head.connection_type() == ConnectionType::Close);
+    if response.body().size() == BodySize::Stream {
+        connection.stream_begins();
+    }
     response.map_body(|_, body| BoxBody::new(AnswerBody { body, connection }))
 }
 

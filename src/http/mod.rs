@@ -22,6 +22,7 @@ mod body;
 mod publish;
 mod events;
 mod topics;
+mod stream;
 mod fields;
 mod subscriptions;
 mod stats;

@@ -144,7 +144,8 @@ impl Problem {
         Self { kind, detail, errors: Vec::new(), allow: None, members: Vec::new(), close: false }
     }
 
-    fn is_retryable(&self) -> bool {
+    /// Whether the same request may be answered otherwise later.
+    pub(super) fn is_retryable(&self) -> bool {
         matches!(self.kind, Kind::Unavailable | Kind::HeadTooSlow | Kind::BodyTooSlow | Kind::BodyCutOff)
     }
 

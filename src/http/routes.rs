@@ -7,7 +7,7 @@ use super::{
     place::{Place, nowhere},
     publish,
     rights::Needs::{Admin, NoKey, Publish, Read, ReadService, ReadTopics},
-    stats, subscriptions, topics,
+    stats, stream, subscriptions, topics,
 };
 
 /// What orchestrators and balancers ask, and is answered whatever else is going on.
@@ -45,6 +45,7 @@ fn ledger(service: &mut web::ServiceConfig) {
         .service(Place::at("/publish").post(Publish, publish::publish))
         .service(Place::at("/events").get(ReadTopics, events::page))
         .service(Place::at("/events/{event_id:.*}").get(ReadTopics, events::event))
+        .service(Place::at("/stream").get(ReadTopics, stream::stream))
         .service(Place::at("/topics").get(Read, topics::list))
         .service(Place::at("/stats").get(Read, stats::stats))
         .configure(of_subscriptions);

@@ -27,6 +27,17 @@ impl LedgerNews {
         }
     }
 
+    /// Wakes all readers if they were not told of as much.
+    pub fn tell_if_newer(&self, last_seq: u64) {
+        if self.has_readers() {
+            self.0.send_if_modified(|told| {
+                let is_newer = last_seq > *told;
+                *told = last_seq.max(*told);
+                is_newer
+            });
+        }
+    }
+
     /// Wakes all readers if they were told of another end.
     pub fn tell_if_other(&self, last_seq: u64) {
         if self.has_readers() {
@@ -44,10 +55,12 @@ impl LedgerNews {
 }
 
 impl NewsReader {
-    /// Waits until there is something that was not told before. To be called while the ledger is held.
-    pub async fn told(&mut self) {
+    /// Waits until there is something that was not told before, and returns the newest `seq` that was; 0 where the
+    /// ledger is gone. To be called while the ledger is held.
+    pub async fn told(&mut self) -> u64 {
         // The sender lives as long as the ledger.
         let _ = self.0.changed().await;
+        *self.0.borrow_and_update()
     }
 }
 

@@ -25,9 +25,17 @@ impl Epoch {
     }
 }
 
+#[derive(Clone, Copy)]
+struct Seen {
+    head: Head,
+    epoch: Epoch,
+    /// Where the ledger ended when the epoch began.
+    begun_at: u64,
+}
+
 /// Written by the ledger's writer alone; read by whoever admits requests.
 pub struct LedgerPosition {
-    seen: Mutex<(Head, Epoch)>,
+    seen: Mutex<Seen>,
     /// For readers that wait.
     pub news: LedgerNews,
 }
@@ -35,28 +43,35 @@ pub struct LedgerPosition {
 impl LedgerPosition {
     /// The position of a ledger that is opened, and ends here.
     pub fn new(head: Head) -> Self {
-        Self { seen: Mutex::new((head, Epoch::new())), news: LedgerNews::default() }
+        Self { seen: Mutex::new(Seen::first(head)), news: LedgerNews::default() }
     }
 
     /// The newest commit that this node has seen, and the epoch in which it saw it.
     pub fn seen(&self) -> (LedgerMark, Epoch) {
-        let (head, epoch) = *self.seen.lock();
-        (head.mark, epoch)
+        let seen = *self.seen.lock();
+        (seen.head.mark, seen.epoch)
     }
 
     /// The same with its totals.
     pub fn head(&self) -> Head {
-        self.seen.lock().0
+        self.seen.lock().head
     }
 
     /// What was known in an earlier epoch does not count.
     pub fn epoch(&self) -> Epoch {
-        self.seen.lock().1
+        self.seen.lock().epoch
+    }
+
+    /// The epoch, and the newest `seq` that the ledger had when it began: after a database was restored, the events
+    /// behind it are other ones than before.
+    pub fn epoch_begun_at(&self) -> (Epoch, u64) {
+        let seen = *self.seen.lock();
+        (seen.epoch, seen.begun_at)
     }
 
     /// Moves on to a commit that is known to follow on the one that was seen.
     pub fn move_on(&self, head: Head) {
-        let before = std::mem::replace(&mut self.seen.lock().0, head);
+        let before = std::mem::replace(&mut self.seen.lock().head, head);
         // A commit of duplicates alone is no news.
         if before.last_seq != head.last_seq {
             self.news.tell(head.last_seq);
@@ -65,7 +80,14 @@ impl LedgerPosition {
 
     /// Starts over with another ledger, which ends here.
     pub fn start_over(&self, found: Head) {
-        *self.seen.lock() = (found, Epoch::new());
+        *self.seen.lock() = Seen::first(found);
         self.news.tell(found.last_seq);
+    }
+}
+
+impl Seen {
+    /// What is seen when an epoch begins.
+    fn first(head: Head) -> Self {
+        Self { head, epoch: Epoch::new(), begun_at: head.last_seq }
     }
 }

@@ -4,7 +4,7 @@ use tokio::task::spawn_blocking;
 
 use crate::{
     event::Filter,
-    store::{LedgerRecord, PAGE_BYTES_MAX, Page, PageQuery, ReadStore, StoreError},
+    store::{LedgerRecord, Page, PageQuery, ReadStore, StoreError},
 };
 
 /// Events of one read, and reads of one page: a page ends where it has looked through so many.
@@ -31,10 +31,10 @@ pub(super) async fn page(
             page.head = found.head;
         }
         bytes_read += found.events.iter().map(|event| event.bytes()).sum::<usize>();
-        let (filter, limit) = (filter.clone(), query.limit);
-        let taken = spawn_blocking(move || take(page, found, limit, &filter)).await;
+        let (filter, limits) = (filter.clone(), (query.limit, query.bytes_max));
+        let taken = spawn_blocking(move || take(page, found, limits, &filter)).await;
         page = taken.expect("a filter does not panic");
-        let is_done = page.events.len() == query.limit || bytes_read >= PAGE_BYTES_MAX;
+        let is_done = page.events.len() == query.limit || bytes_read >= query.bytes_max;
         match page.next {
             Some(seq) if !is_done => question = question.goes_on_at(seq),
             _ => break,
@@ -44,14 +44,14 @@ pub(super) async fn page(
 }
 
 /// Adds what passes to the page, until one that passes has no room on it.
-fn take(mut page: Page, found: Page, limit: usize, filter: &Filter) -> Page {
+fn take(mut page: Page, found: Page, (limit, bytes_max): (usize, usize), filter: &Filter) -> Page {
     let mut looked_at = page.next;
     let mut bytes: usize = page.events.iter().map(|event| event.bytes()).sum();
     for event in found.events {
         let seq = event.seq;
         if filter.passes(&event.shown()) {
             bytes += event.bytes();
-            let is_full = page.events.len() == limit || bytes > PAGE_BYTES_MAX && !page.events.is_empty();
+            let is_full = page.events.len() == limit || bytes > bytes_max && !page.events.is_empty();
             if is_full {
                 return Page { next: looked_at, ..page };
             }

@@ -47,6 +47,13 @@ impl<T> Loaded<T> {
     }
 }
 
+impl<T> Loaded<T> {
+    /// What was read, without its place: for what is counted in another way from now on.
+    pub(super) fn into_value(self) -> T {
+        self.value
+    }
+}
+
 impl<T> Loaded<Option<T>> {
     /// What was found, if anything.
     pub(super) fn found(self) -> Option<Loaded<T>> {

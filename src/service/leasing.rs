@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::{Ledger, Loaded, NamespaceError, READ_TIMEOUT, SubscriptionError};
 use crate::{
-    ledger::{NewsReader, Overloaded},
+    ledger::NewsReader,
     store::{LeaseInfo, LeaseOutcome, Leased, LedgerRecord, Store, StoreError, StoredEvent, Verdict},
 };
 
@@ -73,8 +73,7 @@ impl Ledger {
             }
             let is_first = place.is_none();
             if is_first {
-                let waits = &self.service.0.waits;
-                place = Some(waits.try_acquire().map_err(|_| Overloaded("too many readers wait"))?);
+                place = Some(self.service.0.waits.take()?);
             }
             // News of events are of no use where others hold all leases.
             let waits_for_events = matches!(answer, LeaseAnswer::Nothing);
@@ -146,7 +145,7 @@ async fn woken(news: &mut NewsReader, lease_news: &mut NewsReader, waits_for_eve
         sleep(WAKE_PAUSE).await;
     }
     tokio::select! {
-        () = news.told(), if waits_for_events => {}
-        () = lease_news.told() => {}
+        _ = news.told(), if waits_for_events => {}
+        _ = lease_news.told() => {}
     }
 }

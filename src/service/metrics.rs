@@ -44,11 +44,12 @@ impl Service {
 pub(super) fn in_flight(parts: &Parts) -> Vec<InFlight> {
     let admission = &parts.admission;
     let [events_max, body_bytes_max, answer_bytes_max] = admission.most();
-    let waits = parts.waits_max - parts.waits.available_permits();
+    let ((waits, waits_max), (streams, streams_max)) = (parts.waits.taken(), parts.streams.taken());
     vec![
         InFlight { what: "events", held: admission.events_in_flight(), max: events_max },
         InFlight { what: "body_bytes", held: admission.bytes_in_flight(), max: body_bytes_max },
         InFlight { what: "answer_bytes", held: admission.answer_bytes_in_flight(), max: answer_bytes_max },
-        InFlight { what: "waiting_readers", held: waits, max: parts.waits_max },
+        InFlight { what: "waiting_readers", held: waits, max: waits_max },
+        InFlight { what: "streams", held: streams, max: streams_max },
     ]
 }

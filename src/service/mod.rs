@@ -4,12 +4,16 @@ mod directory;
 mod namespaces;
 mod ledger;
 mod waiting;
+mod following;
+mod shared_reads;
+mod reader_places;
 mod subscriptions;
 mod leasing;
 mod filtering;
 mod large_work;
 mod metrics;
 mod tasks;
+mod nodes;
 
 use std::{
     io,
@@ -21,23 +25,25 @@ use std::{
 };
 
 use ipnet::IpNet;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 
-use self::{directory::Directory, large_work::LargeWork};
+use self::{
+    directory::Directory, large_work::LargeWork, reader_places::ReaderPlaces, shared_reads::SharedReads,
+};
 pub use self::{
+    following::{Begin, Follower, Step},
     large_work::{Loaded, WorkInterrupted},
     leasing::{Lease, LeaseAnswer},
     ledger::{Ledger, LedgerReport, TopicPage},
     metrics::{InFlight, ServiceMetrics},
     namespaces::{Created, NamespaceError, NamespacePage},
+    shared_reads::Interest,
     subscriptions::{Subscribed, SubscriptionError, SubscriptionPage},
     waiting::PageError,
 };
 use crate::{
     actors::{ActorLimits, ActorName, ActorReport, Actors, Crash, RestartPolicy, Shared},
-    ledger::{
-        Admission, AdmissionLimits, BytesPermit, DamageLog, Overloaded, Peer, StoreHealth, StoreReport,
-    },
+    ledger::{Admission, AdmissionLimits, BytesPermit, DamageLog, Overloaded, Peer, StoreReport},
     store::{Store, StoreError},
 };
 
@@ -85,6 +91,8 @@ pub struct ServiceLimits {
     pub topics_max: u32,
     /// Readers that wait for an event.
     pub waits_max: usize,
+    /// Readers that follow a ledger.
+    pub streams_max: usize,
     /// Namespaces that metrics show by name.
     pub metrics_namespaces_max: usize,
     /// How long a publish waits for a store that is unavailable.
@@ -107,8 +115,10 @@ struct Parts {
     large_work: LargeWork,
     namespaces_max: usize,
     /// Places of readers that wait.
-    waits: Semaphore,
-    waits_max: usize,
+    waits: ReaderPlaces,
+    /// Places of readers that follow a ledger.
+    streams: ReaderPlaces,
+    shared_reads: SharedReads,
     /// Wakes the task that removes the rows of deleted namespaces.
     sweep_wanted: Arc<Notify>,
 }
@@ -170,41 +180,35 @@ impl Service {
     /// To be called within an `actix::System` on a multi-threaded tokio runtime, which the readers of the store use.
     /// An error where the system gives no thread for the actors.
     pub fn start(store: Store, limits: ServiceLimits, log_lines_lost: LinesLost) -> io::Result<Self> {
-        let shared = Shared { store, store_health: Arc::new(StoreHealth::default()) };
-        let actor_limits = ActorLimits {
-            shards: limits.shards,
-            window_ids: limits.window_ids,
-            write_connections: limits.write_connections,
-            group_events_max: limits.group_events_max,
-            group_bytes_max: limits.group_bytes_max,
-            topics_max: limits.topics_max,
-            metrics_namespaces_max: limits.metrics_namespaces_max,
-            store_patience: limits.store_patience,
-            restarts: limits.restarts,
-        };
-        let admission_limits = AdmissionLimits {
-            events_max: limits.events_in_flight_max,
-            batch_events_max: limits.batch_events_max,
-            bytes_max: limits.bytes_in_flight_max,
-            body_bytes_max: limits.body_bytes_max,
-            share_exempt: limits.peer_share_exempt,
-        };
+        let shared = Shared { store, store_health: Arc::default(), announcements: Arc::default() };
         let sweep_wanted = Arc::new(Notify::new());
         let sweep = tasks::sweep(shared.store.clone(), Arc::clone(&sweep_wanted));
         let service = Self(Arc::new(Parts {
             directory: Directory::default(),
-            admission: Admission::new(admission_limits),
-            actors: Actors::start(shared.clone(), actor_limits)?,
+            admission: Admission::new(admission(&limits)),
+            actors: Actors::start(shared.clone(), actors(&limits))?,
             damage_log: DamageLog::default(),
             log_lines_lost,
             large_work: LargeWork::default(),
             namespaces_max: limits.namespaces_max,
-            waits: Semaphore::new(limits.waits_max),
-            waits_max: limits.waits_max,
+            waits: ReaderPlaces::new(limits.waits_max, "too many readers wait"),
+            streams: ReaderPlaces::new(limits.streams_max, "there are as many streams as there may be"),
+            shared_reads: SharedReads::default(),
             sweep_wanted,
             shared,
         }));
         let parts = Arc::downgrade(&service.0);
+        if let Some(news) = &service.0.shared.store.news {
+            let announcements = Arc::clone(&service.0.shared.announcements);
+            service
+                .0
+                .actors
+                .keep_running("news to other nodes", nodes::announce(announcements, Arc::clone(news)));
+            service
+                .0
+                .actors
+                .keep_running("news of other nodes", nodes::hear(parts.clone(), Arc::clone(news)));
+        }
         service.0.actors.keep_running("pulse", tasks::feel_pulse(parts.clone()));
         service.0.actors.keep_running("following of ledgers", tasks::follow_ledgers(parts.clone()));
         service.0.actors.keep_running("closing idle ledgers", tasks::close_idle_ledgers(parts));
@@ -334,5 +338,29 @@ impl Service {
         let closing = self.0.shared.store.control.close();
         let store_closed = tokio::time::timeout(STORE_CLOSE_TIMEOUT, closing).await.is_ok();
         actors_stopped && store_closed
+    }
+}
+
+fn actors(limits: &ServiceLimits) -> ActorLimits {
+    ActorLimits {
+        shards: limits.shards,
+        window_ids: limits.window_ids,
+        write_connections: limits.write_connections,
+        group_events_max: limits.group_events_max,
+        group_bytes_max: limits.group_bytes_max,
+        topics_max: limits.topics_max,
+        metrics_namespaces_max: limits.metrics_namespaces_max,
+        store_patience: limits.store_patience,
+        restarts: limits.restarts.clone(),
+    }
+}
+
+fn admission(limits: &ServiceLimits) -> AdmissionLimits {
+    AdmissionLimits {
+        events_max: limits.events_in_flight_max,
+        batch_events_max: limits.batch_events_max,
+        bytes_max: limits.bytes_in_flight_max,
+        body_bytes_max: limits.body_bytes_max,
+        share_exempt: limits.peer_share_exempt.clone(),
     }
 }

@@ -12,7 +12,7 @@ use tokio::{
 };
 use tracing::{info, warn};
 
-use super::{Parts, Service};
+use super::{Parts, Service, nodes};
 use crate::store::{LedgerKey, Store, StoreError, Swept};
 
 /// How often the store is asked whether it answers.
@@ -62,19 +62,29 @@ pub(super) async fn follow_ledgers(service: Weak<Parts>) {
     loop {
         looks.tick().await;
         let Some(service) = service.upgrade().map(Service) else { continue };
-        let followed = service.0.directory.with_readers();
+        service.look_at_followed().await;
+    }
+}
+
+impl Service {
+    /// Looks how far the ledgers have grown that readers wait for here.
+    pub(super) async fn look_at_followed(&self) {
+        let followed = self.0.directory.with_readers();
         if followed.is_empty() {
-            continue;
+            return;
+        }
+        if let Some(news) = &self.0.shared.store.news {
+            nodes::tell_of_readers(&**news).await;
         }
         let keys: Vec<LedgerKey> = followed.iter().map(|ledger| ledger.key()).collect();
         let last_seqs =
-            service.ask_store(FOLLOW_TIMEOUT, async move |store| store.reads.last_seqs(&keys).await).await;
+            self.ask_store(FOLLOW_TIMEOUT, async move |store| store.reads.last_seqs(&keys).await).await;
         // The writer and readiness report a store that is unavailable.
-        let Ok(last_seqs) = last_seqs else { continue };
+        let Ok(last_seqs) = last_seqs else { return };
         for ledger in followed {
             match last_seqs.get(&ledger.key()) {
                 Some(last_seq) => ledger.position.news.tell_if_other(*last_seq),
-                None => service.note_gone(&ledger),
+                None => self.note_gone(&ledger),
             }
         }
     }

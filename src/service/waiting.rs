@@ -52,8 +52,7 @@ impl Ledger {
             let (head, is_first) = (page.head, place.is_none());
             drop(page);
             if is_first {
-                let waits = &self.service.0.waits;
-                place = Some(waits.try_acquire().map_err(|_| Overloaded("too many readers wait"))?);
+                place = Some(self.service.0.waits.take()?);
             }
             self.open.position.news.note_seen(head);
             // Nothing up to the head belongs on the page.

@@ -12,6 +12,7 @@ mod topics;
 mod position;
 mod control;
 mod progress;
+mod news;
 mod open;
 mod rows;
 mod error;
@@ -28,6 +29,7 @@ pub use self::{
     },
     crashing::{CRASHED_IN_APPEND, CrashTrigger},
     error::{Damage, OpenError, StoreError},
+    news::{NewsListener, NewsStore, NodeNews},
     open::{OpenOptions, migrate, open},
     page::{Page, PageQuery, StoredEvent, StoredId},
     position::{Head, LedgerMark, TopicTotal, Totals},
@@ -53,6 +55,8 @@ pub struct Store {
     pub control: Arc<dyn ControlStore>,
     /// For subscriptions.
     pub progress: Arc<dyn ProgressStore>,
+    /// For what nodes tell each other; a database with one node has none.
+    pub news: Option<Arc<dyn NewsStore>>,
 }
 
 impl Store {
@@ -63,6 +67,7 @@ impl Store {
             reads: Arc::clone(&engine) as _,
             control: Arc::clone(&engine) as _,
             progress: engine,
+            news: None,
         }
     }
 }

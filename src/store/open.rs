@@ -18,7 +18,11 @@ pub struct OpenOptions {
 /// Opens the database that `url` names, with its schema brought up to date or checked.
 pub async fn open(url: &str, options: &OpenOptions) -> Result<Store, OpenError> {
     match Engine::of(url)? {
-        Engine::Postgres => postgres::PostgresStore::open(url, options).await.map(Store::of),
+        Engine::Postgres => {
+            let engine = postgres::PostgresStore::open(url, options).await?;
+            let news = engine.news();
+            Ok(Store { news: Some(news), ..Store::of(engine) })
+        }
         Engine::Sqlite => sqlite::SqliteStore::open(url, options).await.map(Store::of),
     }
 }

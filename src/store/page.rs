@@ -1,10 +1,11 @@
 //! What readers ask for, and what they get.
 
+use super::PAGE_BYTES_MAX;
 use crate::event::{ShownEvent, Timestamp};
 
 /// Which events to read: those with `after` < `seq` < `before`, received from `since` on and before `until`, of these
 /// topics.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PageQuery {
     /// None for all. No topic stands here twice.
     pub topics: Vec<String>,
@@ -14,6 +15,23 @@ pub struct PageQuery {
     pub since: Option<Timestamp>,
     pub until: Option<Timestamp>,
     pub limit: usize,
+    /// The page ends before it would have more bytes of what is stored, but holds at least one event.
+    pub bytes_max: usize,
+}
+
+/// All events, newest first; `limit` is to be set.
+impl Default for PageQuery {
+    fn default() -> Self {
+        Self {
+            topics: Vec::new(),
+            before: None,
+            after: None,
+            since: None,
+            until: None,
+            limit: 0,
+            bytes_max: PAGE_BYTES_MAX,
+        }
+    }
 }
 
 impl PageQuery {

@@ -13,11 +13,12 @@ use crate::harness::{
 };
 
 /// Every address, with a method that it knows, and the scope that it needs.
-const NEEDS: [(&str, &str, &str); 25] = [
+const NEEDS: [(&str, &str, &str); 26] = [
     ("POST", "/publish", "publish"),
     ("GET", "/events", "read"),
     ("HEAD", "/events", "read"),
     ("GET", "/events/a", "read"),
+    ("HEAD", "/stream", "read"),
     ("GET", "/topics", "read"),
     ("GET", "/stats", "read"),
     ("GET", "/namespaces", "read"),

@@ -53,5 +53,7 @@ mod sqlite_file;
 mod sqlite_load;
 mod statistics;
 mod store_contract;
+mod stream;
+mod stream_faults;
 mod subscriptions;
 mod tls;

@@ -276,7 +276,6 @@ fn odd_paths_and_methods_are_problem_documents_too() {
             "/publish/x",
             "/stats/",
             "/event",
-            "/stream",
             "/docs",
             "/openapi.json",
             "/favicon.ico",

@@ -582,6 +582,7 @@ async fn publish_all(actors: Service, store: FaultyStore, batches: Vec<Vec<Name>
 fn service_limits(case: &Case, store_patience: Duration) -> ServiceLimits {
     ServiceLimits {
         waits_max: 1,
+        streams_max: 1,
         shards: case.shards,
         window_ids: case.window_ids,
         write_connections: 2,
@@ -611,6 +612,7 @@ fn start(store: &FaultyStore, limits: ServiceLimits) -> Service {
         appends: engine.clone(),
         reads: engine.clone(),
         control: engine,
+        news: None,
         progress: Arc::new(harness::no_subscriptions::NoSubscriptions),
     };
     Service::start(whole, limits, LinesLost::default()).unwrap()

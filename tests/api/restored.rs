@@ -4,6 +4,7 @@ use std::{path::Path, sync::Arc};
 
 use crate::harness::{
     Client, Database, Engine, block_on, event, events, eventually, on_both_stores, process::Process,
+    stream::Stream,
 };
 
 /// Sets a copy of all that the service has written aside, beside it in the same database.
@@ -114,5 +115,29 @@ fn a_node_that_was_away_notices_a_restored_database_though_others_made_it_grow_b
         }
         assert_eq!(frozen.client.get("/stats").await.json()["node"]["database_restored"], 1);
         database.assert_sound().await;
+    });
+}
+
+#[test]
+fn a_stream_says_that_the_database_was_restored_and_goes_on_from_there() {
+    on_both_stores(async |service| {
+        let client = &service.client;
+        client.publish_ok(events("t", ["a", "b"])).await;
+        back_up(service.database()).await;
+        client.publish_ok(events("t", ["c", "d"])).await;
+        let mut reader = Stream::open(client, "/stream?after=0").await;
+        assert_eq!(reader.seqs(4).await, [1, 2, 3, 4]);
+        restore(service.database()).await;
+        client.publish_ok(events("t", ["x", "y", "z"])).await;
+        let restored = reader.notice("restored").await;
+        assert_eq!((restored.id, restored.data), (Some(2), serde_json::json!({"head": 2})));
+        assert_eq!(reader.seqs(3).await, [3, 4, 5]);
+
+        // Who comes back with a place that there is no more is told as well.
+        let mut back = Stream::resume(client, "/stream", 9).await;
+        let restored = back.notice("restored").await;
+        assert_eq!(restored.id, Some(5));
+        client.publish_ok(event("t", "last")).await;
+        assert_eq!(back.seqs(1).await, [6]);
     });
 }

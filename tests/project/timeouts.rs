@@ -27,7 +27,17 @@ enum Time {
 use Time::{Const, Default, Fixed};
 
 /// Each pair of sums: the first is less than the second, for this reason.
-const ORDERS: [(&[Time], &[Time], &str); 25] = [
+const ORDERS: [(&[Time], &[Time], &str); 27] = [
+    (
+        &[Const("src/service/tasks.rs", "FOLLOW_INTERVAL")],
+        &[Const("src/ledger/announcements.rs", "WANTED_TIME")],
+        "commits are told for as long as there are readers",
+    ),
+    (
+        &[Const("src/http/stream/body.rs", "SIGN_OF_LIFE_INTERVAL")],
+        &[Const("src/client/stream.rs", "SILENCE_MAX")],
+        "a stream that rests is not taken for one that is lost",
+    ),
     (
         &[Const("src/actors/writer/connections.rs", "APPEND_DEADLINE")],
         &[Default("publish-timeout")],

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     actors::{actor_health::ActorHealth, request::PublishError, stats::StatsActor},
     event::{Digest, Outcome},
-    ledger::{OpenLedger, StoreHealth, StoreLoss},
+    ledger::{Announcements, OpenLedger, StoreHealth, StoreLoss},
     store::{Head, LedgerKey, StoreError},
 };
 
@@ -26,6 +26,7 @@ use crate::{
 pub(in crate::actors) struct WriterParts {
     pub(in crate::actors) stats: Addr<StatsActor>,
     pub(in crate::actors) store_health: Arc<StoreHealth>,
+    pub(in crate::actors) announcements: Arc<Announcements>,
     pub(in crate::actors) health: Arc<ActorHealth>,
 }
 
@@ -80,6 +81,7 @@ impl WriterParts {
     ) -> (Vec<Vec<Outcome>>, Vec<(Digest, u64)>) {
         let SettledGroup { settled, head, committed } = settled;
         ledger.position.move_on(head);
+        self.announcements.note(ledger.key(), head.last_seq);
         ledger.health.note_taken(&ledger.record.namespace);
         self.store_health.note_taken();
         self.stats.do_send(committed);

@@ -18,6 +18,8 @@ const ANSWER_BYTES_PER_SECOND: u64 = 64 * 1024;
 const ANSWER_CREDIT: Duration = Duration::from_secs(10);
 /// The time for the whole head of each request, from its first byte.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// A reader of a stream may take nothing for so long.
+const STREAM_PATIENCE: Duration = Duration::from_secs(30);
 /// When the service stops: the time for the rest of a head, and the time that an answer may make no progress.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(1);
 
@@ -35,6 +37,8 @@ pub(super) enum Phase {
     Answer = 3,
     /// It is over.
     Cut = 4,
+    /// An answer without an end is being written, which may rest for as long as there is nothing to tell.
+    Stream = 5,
 }
 
 /// Why the service closes a connection.
@@ -173,6 +177,11 @@ impl Connection {
         self.enter(Phase::Answer);
     }
 
+    /// The answer has no end of its own.
+    pub(crate) fn stream_begins(&self) {
+        self.enter(Phase::Stream);
+    }
+
     /// All of the answer is in the buffer to be written.
     pub(crate) fn answer_produced(&self) {
         self.produced.store(true, Relaxed);
@@ -181,7 +190,7 @@ impl Connection {
     /// The client took `bytes` of what was to be written.
     pub(super) fn bytes_written(&self, bytes: usize) {
         self.blocked.store(false, Relaxed);
-        if self.phase() != Phase::Answer {
+        if !self.is_answering() {
             return;
         }
         let now_ms = self.clock.now_ms();
@@ -194,12 +203,15 @@ impl Connection {
 
     /// The client takes nothing now.
     pub(super) fn write_blocked(&self) {
-        self.blocked.store(true, Relaxed);
+        // A stream may have rested before.
+        if !self.blocked.swap(true, Relaxed) && self.phase() == Phase::Stream {
+            self.taken_ms.store(self.clock.now_ms(), Relaxed);
+        }
     }
 
     /// Everything in the buffer is written.
     pub(super) fn flushed(&self) {
-        if self.phase() != Phase::Answer || !self.produced.load(Relaxed) {
+        if !self.is_answering() || !self.produced.load(Relaxed) {
             return;
         }
         let is_ahead = self.unparsed_bytes.load(Relaxed) > 0;
@@ -258,6 +270,11 @@ impl Connection {
                 let stands = draining && is_over(self.taken_ms.load(Relaxed), DRAIN_PATIENCE);
                 (stands || now_ms > self.answer_deadline_ms.load(Relaxed), Cut::UnreadAnswer)
             }
+            Phase::Stream => {
+                let patience = if draining { DRAIN_PATIENCE } else { STREAM_PATIENCE };
+                let blocked = self.blocked.load(Relaxed);
+                (blocked && is_over(self.taken_ms.load(Relaxed), patience), Cut::UnreadAnswer)
+            }
             Phase::Request | Phase::Cut => return None,
         };
         (is_due && self.cut_if(state, cut)).then_some(cut)
@@ -271,6 +288,10 @@ impl Connection {
             self.waker.wake();
         }
         done
+    }
+
+    fn is_answering(&self) -> bool {
+        matches!(self.phase(), Phase::Answer | Phase::Stream)
     }
 
     fn phase(&self) -> Phase {
@@ -303,6 +324,7 @@ fn unpack(state: u64) -> (Phase, u64) {
         1 => Phase::Head,
         2 => Phase::Request,
         3 => Phase::Answer,
+        5 => Phase::Stream,
         _ => Phase::Cut,
     };
     (phase, state >> 3)

@@ -7,7 +7,7 @@ use actix_web::HttpRequest;
 use crate::{
     event::{CONDITIONS_MAX, Condition, Filter, Timestamp, check_name},
     http::{preferences::preferences, problem::Problem, query::Parameters},
-    store::PageQuery,
+    store::{PAGE_BYTES_MAX, PageQuery},
 };
 
 /// The parameters of a page that one event by its id cannot have.
@@ -16,11 +16,11 @@ pub(super) const PAGE_ALONE: [&str; 7] = ["limit", "before", "after", "since", "
 const LIMIT_DEFAULT: u64 = 100;
 const LIMIT_MAX: u64 = 1_000;
 /// Topics of one page.
-const TOPICS_MAX: usize = 100;
+pub(in crate::http) const TOPICS_MAX: usize = 100;
 /// Seconds that a reader may ask to wait.
 const WAIT_SECONDS_MAX: u64 = 60;
 /// The highest number that a `seq` can have, in every store.
-const SEQ_MAX: u64 = i64::MAX as u64;
+pub(in crate::http) const SEQ_MAX: u64 = i64::MAX as u64;
 
 /// Reads the query string of a page, or of an event by its id.
 pub(super) fn page_parameters(query: &str) -> Result<Parameters, Problem> {
@@ -30,17 +30,23 @@ pub(super) fn page_parameters(query: &str) -> Result<Parameters, Problem> {
 
 pub(super) fn page_query(parameters: &Parameters) -> Result<PageQuery, Problem> {
     Ok(PageQuery {
-        topics: parameters.texts("topic").map(topic).collect::<Result<_, _>>()?,
+        topics: topics(parameters)?,
         before: parameters.number("before", 0..=SEQ_MAX)?,
         after: parameters.number("after", 0..=SEQ_MAX)?,
         since: time(parameters, "since")?,
         until: time(parameters, "until")?,
         limit: parameters.number("limit", 1..=LIMIT_MAX)?.unwrap_or(LIMIT_DEFAULT) as usize,
+        bytes_max: PAGE_BYTES_MAX,
     })
 }
 
-/// What the events of the page must hold.
-pub(super) fn filter(parameters: &Parameters) -> Result<Filter, Problem> {
+/// The topics that are asked for; none for all.
+pub(in crate::http) fn topics(parameters: &Parameters) -> Result<Vec<String>, Problem> {
+    parameters.texts("topic").map(topic).collect()
+}
+
+/// What the events must hold.
+pub(in crate::http) fn filter(parameters: &Parameters) -> Result<Filter, Problem> {
     let wrong = |fault| Problem::invalid_parameter(format!("`where` {fault}"));
     let conditions = parameters.texts("where").map(|text| Condition::parse(text).map_err(wrong));
     Ok(Filter::new(conditions.collect::<Result<_, _>>()?))

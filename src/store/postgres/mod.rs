@@ -11,6 +11,7 @@ mod control;
 mod sweep;
 mod writer;
 mod reads;
+mod news;
 mod pages;
 mod listing;
 mod search;
@@ -19,7 +20,7 @@ mod lease;
 mod clock;
 mod error;
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use futures::future::join_all;
@@ -31,13 +32,14 @@ use self::{
     cluster::Cluster,
     error::{open_error, store_error},
     lease::Lease,
+    news::PostgresNews,
     session::{Session, check_server},
     sweep::Sweeper,
     writer::PostgresWriter,
 };
 use super::{
     AppendStore, ControlStore, CreateOutcome, DEFAULT_NAMESPACE, Head, LedgerKey, LedgerMark, LedgerRecord,
-    NamespaceInfo, NamespaceQuery, OpenError, OpenOptions, Page, PageQuery, ReadStore, StoreError,
+    NamespaceInfo, NamespaceQuery, NewsStore, OpenError, OpenOptions, Page, PageQuery, ReadStore, StoreError,
     StoreWriter, StoredEvent, StoredId, Swept, TopicInfo, TopicQuery, Totals,
     open::{check_scope, default_of},
     rows::or_gone,
@@ -71,10 +73,16 @@ pub(super) struct PostgresStore {
     pool: PgPool,
     /// For the ledger's head alone: whether the database answers must not depend on how long others read.
     head_pool: PgPool,
+    reader_session: Session,
     clock_check: ClockCheck,
 }
 
 impl PostgresStore {
+    /// What this node tells others by, and hears them.
+    pub(super) fn news(&self) -> Arc<dyn NewsStore> {
+        Arc::new(PostgresNews::new(self.reader_session.clone(), self.head_pool.clone()))
+    }
+
     pub(super) async fn open(url: &str, options: &OpenOptions) -> Result<Self, OpenError> {
         let connect_options = url::connect_options(url)?;
         let mut connection = Session::opening(&connect_options).connect().await.map_err(open_error)?;
@@ -103,6 +111,7 @@ impl PostgresStore {
             sweeper: Sweeper::new(control_session),
             clock_check: ClockCheck::default(),
             writer_session,
+            reader_session,
             is_on_cluster: cluster.is_some(),
         })
     }

@@ -8,7 +8,7 @@ use super::{
     reads::{EVENT_COLUMNS, NEWEST, UNFOLDED},
 };
 use crate::store::{
-    LedgerRecord, PAGE_BYTES_MAX, Page, PageQuery,
+    LedgerRecord, Page, PageQuery,
     plan::{PagePlan, Survey, TopicPlan},
     rows,
 };
@@ -36,7 +36,7 @@ pub(super) async fn page(
         .bind(before)
         .bind(after)
         .bind(plan.limit as i64)
-        .bind(PAGE_BYTES_MAX as i64);
+        .bind(query.bytes_max as i64);
     match plan.topics {
         TopicPlan::All => {}
         TopicPlan::One(topic) => statement = statement.bind(topic),

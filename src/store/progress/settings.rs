@@ -140,7 +140,7 @@ impl PartitionBy {
 }
 
 /// Names of topics, or beginnings of names with a final `*`; none for all topics.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct TopicPatterns(Vec<String>);
 
 impl TopicPatterns {
@@ -178,6 +178,15 @@ impl TopicPatterns {
     /// The beginnings of names.
     pub fn prefixes(&self) -> Vec<&str> {
         self.0.iter().filter_map(|pattern| pattern.strip_suffix('*')).collect()
+    }
+
+    /// Whether this topic is one.
+    pub fn include(&self, topic: &str) -> bool {
+        let is_it = |pattern: &String| match pattern.strip_suffix('*') {
+            Some(prefix) => topic.starts_with(prefix),
+            None => pattern == topic,
+        };
+        self.0.is_empty() || self.0.iter().any(is_it)
     }
 
     /// Whether their events are looked up by topic, however far apart they lie.

@@ -7,7 +7,7 @@ use super::{
     ledger::place,
 };
 use crate::store::{
-    LedgerRecord, PAGE_BYTES_MAX, Page, PageQuery,
+    LedgerRecord, Page, PageQuery,
     plan::{PagePlan, Survey, TopicPlan},
     rows,
 };
@@ -31,7 +31,7 @@ pub(super) async fn page(
         .bind(place(namespace_no, before))
         .bind(place(namespace_no, after))
         .bind(plan.limit as i64)
-        .bind(PAGE_BYTES_MAX as i64);
+        .bind(query.bytes_max as i64);
     match plan.topics {
         TopicPlan::All => {}
         TopicPlan::One(topic) => statement = statement.bind(topic),

@@ -22,6 +22,7 @@ pub mod record;
 pub mod service;
 pub mod small_disk;
 pub mod stored_ledger;
+pub mod stream;
 
 use std::{
     future::Future,

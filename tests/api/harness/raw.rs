@@ -54,6 +54,14 @@ impl Raw {
         let _ = self.stream.shutdown().await; // which fails only where the service has closed it already
     }
 
+    /// Whatever comes next; nothing at the end.
+    pub async fn read_some(&mut self) -> Vec<u8> {
+        let mut piece = vec![0; 64 * 1024];
+        let read = timeout(PATIENCE, self.stream.read(&mut piece)).await.expect("something comes").unwrap();
+        piece.truncate(read);
+        piece
+    }
+
     /// The next answer.
     pub async fn answer(&mut self) -> Answer {
         self.read_answer(true).await

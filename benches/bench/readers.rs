@@ -1,0 +1,173 @@
+//! Readers of streams, as light as the load generator: plain sockets, and a look at each event's `seq` and time alone.
+
+use std::{
+    io,
+    net::SocketAddr,
+    process::{Child, Command, Stdio},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use clap::Args;
+use hdrhistogram::Histogram;
+use serde::{Deserialize, Serialize};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::{Instant, timeout_at},
+};
+
+type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+/// Follow the log with many readers, for a time or up to a `seq`
+#[derive(Args, Clone)]
+pub struct Readers {
+    #[arg(long)]
+    address: SocketAddr,
+    #[arg(long, default_value_t = 1)]
+    readers: usize,
+    /// Path and query
+    #[arg(long, default_value = "/stream")]
+    path: String,
+    #[arg(long, default_value_t = 10.0)]
+    seconds: f64,
+    /// End with this `seq`
+    #[arg(long, default_value_t = u64::MAX)]
+    through: u64,
+}
+
+/// What the readers got.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct ReadersMeasured {
+    pub deliveries: u64,
+    /// From the first event to the last.
+    pub seconds: f64,
+    /// From the time in an event's payload, which its producer wrote just before it sent it.
+    pub p50_ms: f64,
+    pub p99_ms: f64,
+    /// Events between a reader's first and last that it did not get.
+    pub missed: u64,
+}
+
+/// Readers in a process of their own.
+pub struct RunningReaders(Child);
+
+impl RunningReaders {
+    pub fn start(address: &str, readers: usize, path: &str, seconds: f64, through: u64) -> Result<Self> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["readers", "--address", address, "--path", path]);
+        command.args(["--readers", &readers.to_string(), "--seconds", &seconds.to_string()]);
+        command.args(["--through", &through.to_string()]);
+        Ok(Self(command.stdout(Stdio::piped()).spawn()?))
+    }
+
+    pub fn end(self) -> Result<ReadersMeasured> {
+        Ok(serde_json::from_slice(&self.0.wait_with_output()?.stdout)?)
+    }
+}
+
+/// Microseconds since 1970.
+pub fn now_micros() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros() as u64
+}
+
+/// Follows until the time is over, or each has the last event.
+pub fn run(args: Readers) -> Result<ReadersMeasured> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let deadline = Instant::now() + Duration::from_secs_f64(args.seconds);
+        let tasks: Vec<_> = (0..args.readers).map(|_| tokio::spawn(read(args.clone(), deadline))).collect();
+        let mut latencies = Histogram::<u64>::new_with_bounds(1, 600_000_000, 3)?;
+        let mut measured =
+            ReadersMeasured { deliveries: 0, seconds: 0.0, p50_ms: 0.0, p99_ms: 0.0, missed: 0 };
+        let (mut begun, mut ended) = (None, None);
+        for task in tasks {
+            let got = task.await??;
+            latencies.add(&got.latencies)?;
+            measured.deliveries += got.events;
+            measured.missed += got.missed();
+            begun = begun.into_iter().chain(got.begun).min();
+            ended = ended.into_iter().chain(got.ended).max();
+        }
+        let quantile = |quantile| latencies.value_at_quantile(quantile) as f64 / 1_000.0;
+        (measured.p50_ms, measured.p99_ms) = (quantile(0.5), quantile(0.99));
+        measured.seconds = begun
+            .zip(ended)
+            .map_or(0.0, |(begun, ended): (Instant, Instant)| ended.duration_since(begun).as_secs_f64());
+        Ok(measured)
+    })
+}
+
+struct Got {
+    events: u64,
+    first: u64,
+    last: u64,
+    begun: Option<Instant>,
+    ended: Option<Instant>,
+    latencies: Histogram<u64>,
+}
+
+impl Got {
+    fn missed(&self) -> u64 {
+        if self.events == 0 { 0 } else { (self.last - self.first + 1).saturating_sub(self.events) }
+    }
+
+    /// A line of the stream.
+    fn take(&mut self, line: &[u8]) {
+        if let Some(id) = line.strip_prefix(b"id: ") {
+            let seq = digits(id);
+            // The notice that a reader has caught up has the id of the last event.
+            if seq > self.last {
+                self.last = seq;
+            }
+        } else if let Some(event) = line.strip_prefix(b"data: {\"seq\":") {
+            self.events += 1;
+            if self.first == 0 {
+                self.first = digits(event);
+            }
+            if let Some(place) = memchr::memmem::find(event, b"\"at\":") {
+                let at = digits(&event[place + 5..]);
+                let _ = self.latencies.record(now_micros().saturating_sub(at).max(1));
+            }
+        }
+    }
+}
+
+fn digits(bytes: &[u8]) -> u64 {
+    bytes
+        .iter()
+        .take_while(|byte| byte.is_ascii_digit())
+        .fold(0, |number, byte| number * 10 + u64::from(byte - b'0'))
+}
+
+async fn read(args: Readers, deadline: Instant) -> io::Result<Got> {
+    let mut stream = TcpStream::connect(args.address).await?;
+    // Without the chunks of HTTP/1.1.
+    stream.write_all(format!("GET {} HTTP/1.0\r\n\r\n", args.path).as_bytes()).await?;
+    let latencies = Histogram::new_with_bounds(1, 600_000_000, 3).map_err(io::Error::other)?;
+    let mut got = Got { events: 0, first: 0, last: 0, begun: None, ended: None, latencies };
+    let (mut buffer, mut filled) = (vec![0; 64 * 1024], 0);
+    while got.last < args.through {
+        if filled == buffer.len() {
+            buffer.resize(2 * filled, 0);
+        }
+        let Ok(read) = timeout_at(deadline, stream.read(&mut buffer[filled..])).await else { break };
+        let read = read?;
+        if read == 0 {
+            return Err(io::Error::other("the stream ended"));
+        }
+        filled += read;
+        let before = got.events;
+        let mut begin = 0;
+        while let Some(length) = memchr::memchr(b'\n', &buffer[begin..filled]) {
+            got.take(&buffer[begin..begin + length]);
+            begin += length + 1;
+        }
+        buffer.copy_within(begin..filled, 0);
+        filled -= begin;
+        if got.events > before {
+            got.begun.get_or_insert_with(Instant::now);
+            got.ended = Some(Instant::now());
+        }
+    }
+    Ok(got)
+}

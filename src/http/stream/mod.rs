@@ -1,0 +1,51 @@
+//! GET /stream: the log as it grows, as Server-Sent Events or as lines of JSON.
+//!
+//! A browser's EventSource gives up for ever when it gets any other status than 200. So what may be different a moment later
+//! is told within a stream that ends at once.
+
+mod body;
+mod format;
+mod question;
+
+use actix_web::{
+    HttpRequest, HttpResponse,
+    http::{Method, header},
+    web,
+};
+
+use self::{body::StreamBody, format::Format, question::Question};
+use super::{gate::Gate, namespace, peer::peer, problem::Problem};
+
+/// A proxy that buffers answers would hold a stream back.
+const NO_BUFFERING: (&str, &str) = ("x-accel-buffering", "no");
+
+/// Follows the log of a namespace.
+pub(super) async fn stream(request: HttpRequest, gate: web::Data<Gate>) -> Result<HttpResponse, Problem> {
+    let format = Format::asked_for(&request);
+    match open(&request, gate, format).await {
+        Ok(body) => Ok(answer(format).body(body)),
+        Err(problem) if format == Format::Events && problem.is_retryable() => {
+            Ok(answer(format).body(format.unavailable(&problem.to_string())))
+        }
+        Err(problem) => Err(problem),
+    }
+}
+
+async fn open(request: &HttpRequest, gate: web::Data<Gate>, format: Format) -> Result<StreamBody, Problem> {
+    let question = Question::of(request)?;
+    let service = gate.pass()?;
+    let ledger = namespace::ledger(request, service).await?;
+    if request.method() == Method::HEAD {
+        return Ok(StreamBody::empty(format));
+    }
+    let (begin, interest) = question.resolved(&ledger).await?;
+    let follower = ledger.follow(begin, interest, peer(request)).await?;
+    Ok(StreamBody::new(follower, format, gate))
+}
+
+fn answer(format: Format) -> actix_web::HttpResponseBuilder {
+    let mut answer = HttpResponse::Ok();
+    answer.content_type(format.media_type()).insert_header(NO_BUFFERING);
+    answer.insert_header((header::VARY, "accept"));
+    answer
+}

@@ -1,0 +1,235 @@
+//! Readers that follow a ledger: each is at a `seq`, and gets what comes behind it for as long as it likes.
+//!
+//! A reader that waits holds neither a connection of the store nor a place among the reads. Readers at the same place
+//! share one read of the store; one that lags behind reads on from its own place, and holds up nobody.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{sync::OwnedSemaphorePermit, time::sleep};
+
+use super::{Interest, Ledger, NamespaceError, STATS_TIMEOUT, shared_reads::ReadKey};
+use crate::{
+    event::Filter,
+    ledger::{BytesPermit, Chunk, Epoch, NewsReader, Peer},
+    store::{LedgerRecord, PageQuery, Store, StoreError},
+};
+
+/// Events of one read.
+const READ_EVENTS: usize = 1_000;
+/// Bytes of one read, or a single event.
+const READ_BYTES: usize = 256 * 1024;
+/// A reader that lags by no more reads all events, with all others at its place; one that lags more reads only those
+/// that it wants.
+const NEAR_EVENTS: u64 = READ_EVENTS as u64;
+/// How long a reader waits before it asks again a store that gave no answer, or for memory that is taken.
+const RETRY_PAUSE: Duration = Duration::from_millis(100);
+
+/// Where a reader begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Begin {
+    /// Behind the newest event.
+    Now,
+    /// Behind this `seq`, which may be one that is yet to come.
+    After(u64),
+    /// Behind this `seq`, which the reader was served already.
+    Served(u64),
+}
+
+/// What a reader gets next.
+pub enum Step {
+    /// Everything that it wants up to `through`.
+    Events(Arc<Chunk>),
+    /// It has all up to this newest `seq`, and waits for more. Comes once.
+    CaughtUp { head: u64 },
+    /// The database was restored to an older copy, which ends here; the reader goes on behind that.
+    Restored { head: u64 },
+    /// The namespace was deleted.
+    Gone,
+    /// An event cannot be read, and none behind it.
+    Unreadable(String),
+}
+
+/// A reader of one ledger.
+pub struct Follower {
+    ledger: Ledger,
+    peer: Peer,
+    interest: Arc<Interest>,
+    news: NewsReader,
+    epoch: Epoch,
+    /// The reader has everything up to here.
+    place: u64,
+    /// The newest `seq` that it was told of.
+    told: u64,
+    /// Whether the store has to be asked although nothing behind the place was told.
+    looks: bool,
+    /// Whether it was served what stands before its place, so that a ledger which ends earlier is another one.
+    is_served: bool,
+    is_caught_up: bool,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Ledger {
+    /// Begins to follow the ledger.
+    pub async fn follow(
+        &self,
+        begin: Begin,
+        interest: Interest,
+        peer: Peer,
+    ) -> Result<Follower, super::PageError> {
+        let place = self.service.0.streams.take()?;
+        // Before the look at the head: what is committed after it is told.
+        let news = self.open.position.news.subscribe();
+        let (epoch, _) = self.open.position.epoch_begun_at();
+        let read = async move |store: Store, ledger: LedgerRecord| store.reads.head(&ledger).await;
+        let head = self.read(STATS_TIMEOUT, read).await?.last_seq;
+        self.open.position.news.note_seen(head);
+        let (after, is_served) = match begin {
+            Begin::Now => (head, true),
+            Begin::After(seq) => (seq, seq <= head),
+            Begin::Served(seq) => (seq, true),
+        };
+        Ok(Follower {
+            ledger: self.clone(),
+            peer,
+            interest: Arc::new(interest),
+            news,
+            epoch,
+            place: after,
+            told: head,
+            looks: is_served && after > head,
+            is_served,
+            is_caught_up: false,
+            _place: place,
+        })
+    }
+}
+
+impl Follower {
+    /// Which events it wants.
+    pub fn interest(&self) -> &Interest {
+        &self.interest
+    }
+
+    /// The reader has everything up to here.
+    pub fn place(&self) -> u64 {
+        self.place
+    }
+
+    /// What comes next. Waits for as long as there is nothing.
+    pub async fn next(&mut self) -> Step {
+        loop {
+            if self.ledger.open.is_gone() {
+                return Step::Gone;
+            }
+            if let Some(step) = self.note_epoch() {
+                return step;
+            }
+            if !self.looks && self.place >= self.told {
+                if !std::mem::replace(&mut self.is_caught_up, true) {
+                    return Step::CaughtUp { head: self.told };
+                }
+                self.wait().await;
+                continue;
+            }
+            match self.read_on().await {
+                Ok(Some(step)) => return step,
+                Ok(None) => {}
+                Err(NamespaceError::Absent(_)) => return Step::Gone,
+                Err(NamespaceError::Store(
+                    error @ (StoreError::Damaged(_) | StoreError::Broken(_) | StoreError::Rejected(_)),
+                )) => return Step::Unreadable(error.to_string()),
+                // It comes back, and then nothing is missed.
+                Err(_) => sleep(RETRY_PAUSE).await,
+            }
+        }
+    }
+
+    async fn wait(&mut self) {
+        let told = self.news.told().await;
+        // A look from before the last read, or a database that was restored: the store knows.
+        self.looks = told < self.place && self.is_served;
+        self.told = told;
+    }
+
+    /// Whether this node found that the database was restored.
+    fn note_epoch(&mut self) -> Option<Step> {
+        let (epoch, begun_at) = self.ledger.open.position.epoch_begun_at();
+        if epoch == self.epoch {
+            return None;
+        }
+        self.epoch = epoch;
+        self.ledger.service.0.shared_reads.forget(self.ledger.open.key());
+        (begun_at < self.place && self.is_served).then(|| self.go_back_to(begun_at))
+    }
+
+    fn go_back_to(&mut self, head: u64) -> Step {
+        self.place = head;
+        self.told = self.told.max(head);
+        self.looks = true;
+        Step::Restored { head }
+    }
+
+    async fn read_on(&mut self) -> Result<Option<Step>, NamespaceError> {
+        let is_near = self.told.saturating_sub(self.place) <= NEAR_EVENTS;
+        let is_selected = !is_near && self.interest.can_be_read_alone();
+        let key = ReadKey {
+            ledger: self.ledger.open.key(),
+            after: self.place,
+            interest: is_selected.then(|| Arc::clone(&self.interest)),
+        };
+        let reads = &self.ledger.service.0.shared_reads;
+        // Who needs memory of its own waits for that before others can come to wait for it.
+        let permit = if reads.has(&key) { None } else { Some(self.permit().await) };
+        let (chunk, is_own) = reads.get(key, self.read(permit, is_selected)).await?;
+        self.looks = false;
+        if chunk.through > self.place {
+            self.place = chunk.through;
+            self.is_served = true;
+            self.told = self.told.max(chunk.head);
+            return Ok(Some(Step::Events(chunk)));
+        }
+        if !is_own {
+            // Another reader may have begun that read before this one was told of something.
+            self.looks = true;
+            return Ok(None);
+        }
+        self.told = chunk.head;
+        if chunk.head < self.place && self.is_served {
+            reads.forget(self.ledger.open.key());
+            return Ok(Some(self.go_back_to(chunk.head)));
+        }
+        Ok(None)
+    }
+
+    async fn read(&self, permit: Option<BytesPermit>, is_selected: bool) -> Result<Chunk, NamespaceError> {
+        let mut permit = match permit {
+            Some(permit) => permit,
+            None => self.permit().await,
+        };
+        let (topics, filter) = match is_selected {
+            true => (self.interest.topics.clone(), self.interest.filter.clone()),
+            false => (Vec::new(), Filter::default()),
+        };
+        let query = PageQuery {
+            topics,
+            after: Some(self.place),
+            limit: READ_EVENTS,
+            bytes_max: READ_BYTES,
+            ..PageQuery::default()
+        };
+        let page = self.ledger.page(query, filter).await?.into_value();
+        permit.settle(Chunk::memory(&page.events));
+        let through = page.next.unwrap_or(page.head).max(self.place);
+        Ok(Chunk::new(through, page.head, page.events, is_selected, permit))
+    }
+
+    /// Memory for one read, as soon as there is some.
+    async fn permit(&self) -> BytesPermit {
+        loop {
+            match self.ledger.service.admit_answer(self.peer, 2 * READ_BYTES) {
+                Ok(permit) => return permit,
+                Err(_) => sleep(RETRY_PAUSE).await,
+            }
+        }
+    }
+}
