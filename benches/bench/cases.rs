@@ -15,7 +15,7 @@ use super::{
     raw,
     report::{Report, Row},
     sending::{EVENTS_WITHOUT_END, Sending},
-    streams,
+    streams, subscriptions,
 };
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
@@ -192,6 +192,7 @@ pub async fn run(args: &RunArgs) -> Result<()> {
     }
     report.figures = figures::measure(args).await?;
     report.figures.extend(streams::measure(args).await?);
+    report.figures.extend(subscriptions::measure(args).await?);
     println!("{}", report.to_markdown());
     if let Some(output) = &args.output {
         report.write_into(output)?;

@@ -101,6 +101,11 @@ impl Fresh {
         Ok(u64::from_ne_bytes(bytes.try_into().map_err(|_| "the count of flushes has 8 bytes")?))
     }
 
+    /// The URL of its database.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
     /// Another node on the same database.
     pub fn another_node(&self, args: &RunArgs) -> Result<RunningService> {
         RunningService::start(&args.sekali, &self.url, &[])

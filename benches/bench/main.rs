@@ -14,6 +14,7 @@ mod readers;
 mod report;
 mod sending;
 mod streams;
+mod subscriptions;
 mod unfriendly;
 
 use std::{error::Error, path::PathBuf};

@@ -10,10 +10,11 @@ use std::{
 use clap::Args;
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
+use sqlx::{Connection, PgConnection};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
-    time::{Instant, timeout_at},
+    time::{Instant, interval, sleep, timeout_at},
 };
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
@@ -33,10 +34,15 @@ pub struct Readers {
     /// End with this `seq`
     #[arg(long, default_value_t = u64::MAX)]
     through: u64,
+    /// Do without the service: each reader asks this database every 100 ms
+    #[arg(long)]
+    poll: Option<String>,
 }
 
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
+
 /// What the readers got.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct ReadersMeasured {
     pub deliveries: u64,
     /// From the first event to the last.
@@ -46,6 +52,8 @@ pub struct ReadersMeasured {
     pub p99_ms: f64,
     /// Events between a reader's first and last that it did not get.
     pub missed: u64,
+    /// When a single reader got each `seq`, in microseconds since 1970.
+    pub times: Vec<(u64, u64)>,
 }
 
 /// Readers in a process of their own.
@@ -53,7 +61,24 @@ pub struct RunningReaders(Child);
 
 impl RunningReaders {
     pub fn start(address: &str, readers: usize, path: &str, seconds: f64, through: u64) -> Result<Self> {
+        Self::start_with(address, readers, path, seconds, through, &[])
+    }
+
+    /// Readers that ask the database at `url`.
+    pub fn start_polling(address: &str, readers: usize, seconds: f64, url: &str) -> Result<Self> {
+        Self::start_with(address, readers, "/stream", seconds, u64::MAX, &["--poll", url])
+    }
+
+    fn start_with(
+        address: &str,
+        readers: usize,
+        path: &str,
+        seconds: f64,
+        through: u64,
+        more: &[&str],
+    ) -> Result<Self> {
         let mut command = Command::new(std::env::current_exe()?);
+        command.args(more);
         command.args(["readers", "--address", address, "--path", path]);
         command.args(["--readers", &readers.to_string(), "--seconds", &seconds.to_string()]);
         command.args(["--through", &through.to_string()]);
@@ -77,14 +102,14 @@ pub fn run(args: Readers) -> Result<ReadersMeasured> {
         let deadline = Instant::now() + Duration::from_secs_f64(args.seconds);
         let tasks: Vec<_> = (0..args.readers).map(|_| tokio::spawn(read(args.clone(), deadline))).collect();
         let mut latencies = Histogram::<u64>::new_with_bounds(1, 600_000_000, 3)?;
-        let mut measured =
-            ReadersMeasured { deliveries: 0, seconds: 0.0, p50_ms: 0.0, p99_ms: 0.0, missed: 0 };
+        let mut measured = ReadersMeasured::default();
         let (mut begun, mut ended) = (None, None);
         for task in tasks {
             let got = task.await??;
             latencies.add(&got.latencies)?;
             measured.deliveries += got.events;
             measured.missed += got.missed();
+            measured.times.extend(got.times);
             begun = begun.into_iter().chain(got.begun).min();
             ended = ended.into_iter().chain(got.ended).max();
         }
@@ -104,29 +129,45 @@ struct Got {
     begun: Option<Instant>,
     ended: Option<Instant>,
     latencies: Histogram<u64>,
+    /// Kept for a single reader alone.
+    times: Vec<(u64, u64)>,
+    keeps_times: bool,
 }
 
 impl Got {
+    fn new() -> std::result::Result<Self, hdrhistogram::CreationError> {
+        let latencies = Histogram::new_with_bounds(1, 600_000_000, 3)?;
+        let times = Vec::new();
+        Ok(Self {
+            events: 0,
+            first: 0,
+            last: 0,
+            begun: None,
+            ended: None,
+            latencies,
+            times,
+            keeps_times: false,
+        })
+    }
+
     fn missed(&self) -> u64 {
         if self.events == 0 { 0 } else { (self.last - self.first + 1).saturating_sub(self.events) }
     }
 
     /// A line of the stream.
     fn take(&mut self, line: &[u8]) {
-        if let Some(id) = line.strip_prefix(b"id: ") {
-            let seq = digits(id);
-            // The notice that a reader has caught up has the id of the last event.
-            if seq > self.last {
-                self.last = seq;
-            }
-        } else if let Some(event) = line.strip_prefix(b"data: {\"seq\":") {
+        if let Some(event) = line.strip_prefix(b"data: {\"seq\":") {
             self.events += 1;
+            self.last = digits(event);
             if self.first == 0 {
-                self.first = digits(event);
+                self.first = self.last;
             }
             if let Some(place) = memchr::memmem::find(event, b"\"at\":") {
-                let at = digits(&event[place + 5..]);
-                let _ = self.latencies.record(now_micros().saturating_sub(at).max(1));
+                let (at, now) = (digits(&event[place + 5..]), now_micros());
+                let _ = self.latencies.record(now.saturating_sub(at).max(1));
+                if self.keeps_times {
+                    self.times.push((self.last, now));
+                }
             }
         }
     }
@@ -140,11 +181,13 @@ fn digits(bytes: &[u8]) -> u64 {
 }
 
 async fn read(args: Readers, deadline: Instant) -> io::Result<Got> {
+    if let Some(url) = &args.poll {
+        return poll(url, deadline).await.map_err(io::Error::other);
+    }
     let mut stream = TcpStream::connect(args.address).await?;
     // Without the chunks of HTTP/1.1.
     stream.write_all(format!("GET {} HTTP/1.0\r\n\r\n", args.path).as_bytes()).await?;
-    let latencies = Histogram::new_with_bounds(1, 600_000_000, 3).map_err(io::Error::other)?;
-    let mut got = Got { events: 0, first: 0, last: 0, begun: None, ended: None, latencies };
+    let mut got = Got { keeps_times: args.readers == 1, ..Got::new().map_err(io::Error::other)? };
     let (mut buffer, mut filled) = (vec![0; 64 * 1024], 0);
     while got.last < args.through {
         if filled == buffer.len() {
@@ -165,6 +208,34 @@ async fn read(args: Readers, deadline: Instant) -> io::Result<Got> {
         buffer.copy_within(begin..filled, 0);
         filled -= begin;
         if got.events > before {
+            got.begun.get_or_insert_with(Instant::now);
+            got.ended = Some(Instant::now());
+        }
+    }
+    Ok(got)
+}
+
+/// What people do without a stream.
+async fn poll(
+    url: &str,
+    deadline: Instant,
+) -> std::result::Result<Got, Box<dyn std::error::Error + Send + Sync>> {
+    let mut connection = PgConnection::connect(url).await?;
+    let mut got = Got::new()?;
+    // Not all at the same moment.
+    sleep(POLL_INTERVAL.mul_f64(fastrand::f64())).await;
+    let mut ticks = interval(POLL_INTERVAL);
+    while Instant::now() < deadline {
+        ticks.tick().await;
+        let rows: Vec<(i64, String)> = sqlx::query_as(
+            "SELECT seq, payload FROM sekali.stored_events WHERE namespace_no = 1 AND seq > $1 ORDER BY seq LIMIT 1000",
+        )
+        .bind(got.last as i64)
+        .fetch_all(&mut connection)
+        .await?;
+        for (seq, payload) in rows {
+            let line = format!("data: {{\"seq\":{seq},\"payload\":{payload}}}");
+            got.take(line.as_bytes());
             got.begun.get_or_insert_with(Instant::now);
             got.ended = Some(Instant::now());
         }

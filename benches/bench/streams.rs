@@ -1,13 +1,15 @@
 //! What it costs to follow the log: from a commit to its readers, many readers, replays, and idle readers.
 
-use std::{thread, time::Duration};
+use std::{collections::HashMap, thread, time::Duration};
 
+use hdrhistogram::Histogram;
 use sekali::client::Client;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::{
     RunArgs,
     figures::{Figure, Fresh},
+    process::{cpu_seconds, postgres_cpu_seconds},
     readers::{ReadersMeasured, RunningReaders, now_micros},
     sending::Sending,
 };
@@ -18,6 +20,8 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 const SETTLE: Duration = Duration::from_secs(2);
 const REPLAYED_PER_SECOND: f64 = 125_000.0;
 const IDLE_READERS: usize = 2_000;
+/// As many as a Postgres with its default limit of connections has room for.
+const POLLERS: usize = 50;
 
 /// Measures those whose name contains `args.only`.
 pub async fn measure(args: &RunArgs) -> Result<Vec<Figure>> {
@@ -26,7 +30,7 @@ pub async fn measure(args: &RunArgs) -> Result<Vec<Figure>> {
     for (engine, is_sqlite) in [("Postgres", false), ("SQLite", true)] {
         if let Some(name) = wanted(format!("{engine}, streams: commit to delivery, 1,000 events/s")) {
             let measured = delivery(args, is_sqlite, false, 1, 1_000.0).await?;
-            figures.push(Figure::new(name, latency(&measured), "p99 10 ms"));
+            figures.push(Figure::new(name, latency(&measured), "p99 10 ms from the answer"));
         }
         if let Some(name) = wanted(format!("{engine}, streams: 1,000 readers, 100 events/s")) {
             let measured = delivery(args, is_sqlite, false, 1_000, 100.0).await?;
@@ -46,45 +50,96 @@ pub async fn measure(args: &RunArgs) -> Result<Vec<Figure>> {
             figures.push(idle_readers(args, name, is_sqlite).await?);
         }
     }
+    let polling = format!("Postgres, streams: {POLLERS} readers, 100 events/s, beside as many that poll");
+    if let Some(name) = wanted(polling) {
+        figures.push(beside_pollers(args, name).await?);
+    }
     if let Some(name) =
         wanted("Postgres, streams: commit to delivery on another node, 1,000 events/s".to_owned())
     {
         let measured = delivery(args, false, true, 1, 1_000.0).await?;
-        figures.push(Figure::new(name, latency(&measured), "p99 60 ms"));
+        figures.push(Figure::new(name, latency(&measured), "p99 60 ms from the answer"));
     }
     Ok(figures)
 }
 
-fn latency(measured: &ReadersMeasured) -> String {
+fn latency((measured, behind_answers): &(ReadersMeasured, Option<Histogram<u64>>)) -> String {
+    let behind_answers = behind_answers.as_ref().map_or(String::new(), |behind| {
+        let quantile = |quantile| behind.value_at_quantile(quantile) as f64 / 1_000.0;
+        format!("{:.1} / {:.1} ms behind its producer's answer, ", quantile(0.5), quantile(0.99))
+    });
     format!(
-        "p50 / p99 {:.1} / {:.1} ms; {} deliveries, {} missed",
+        "p50 / p99 {behind_answers}{:.1} / {:.1} ms from its sending; {} deliveries, {} missed",
         measured.p50_ms, measured.p99_ms, measured.deliveries, measured.missed
     )
 }
 
-/// Single events at a rate, and readers of all of them on the same node or on another one.
+/// The same events at the same rate: once to readers of streams, and once to readers that ask the database every 100 ms.
+async fn beside_pollers(args: &RunArgs, name: String) -> Result<Figure> {
+    let mut words = Vec::new();
+    for polls in [false, true] {
+        let fresh = Fresh::start(args, false).await?;
+        let seconds = args.seconds + SETTLE.as_secs_f64() + 1.0;
+        let address = &fresh.service.address;
+        let running = match polls {
+            true => RunningReaders::start_polling(address, POLLERS, seconds, fresh.url())?,
+            false => RunningReaders::start(address, POLLERS, "/stream?after=0", seconds, u64::MAX)?,
+        };
+        sleep(SETTLE).await;
+        let cpu = || cpu_seconds(fresh.service.id()) + postgres_cpu_seconds(args.postgres_pid);
+        let before = cpu();
+        publish_at_rate(&fresh.service.client()?, 100.0, args.seconds).await?;
+        let cpu = cpu() - before;
+        let measured =
+            tokio::task::spawn_blocking(|| running.end().map_err(|error| error.to_string())).await??;
+        fresh.end(args).await?;
+        words.push(format!(
+            "{:.1} / {:.1} ms with {:.2} s of processor time a second",
+            measured.p50_ms,
+            measured.p99_ms,
+            cpu / args.seconds
+        ));
+    }
+    let words = format!("p50 / p99 {}; {} for those that poll", words[0], words[1]);
+    Ok(Figure::new(name, words, "less than a poller"))
+}
+
+/// Single events at a rate, and readers of all of them on the same node or on another one. A commit shows in the answer
+/// of its producer, so a single reader is compared with that as well.
 async fn delivery(
     args: &RunArgs,
     is_sqlite: bool,
     on_another_node: bool,
     readers: usize,
     rate: f64,
-) -> Result<ReadersMeasured> {
+) -> Result<(ReadersMeasured, Option<Histogram<u64>>)> {
     let fresh = Fresh::start(args, is_sqlite).await?;
     let other = if on_another_node { Some(fresh.another_node(args)?) } else { None };
     let address = other.as_ref().map_or(&fresh.service.address, |other| &other.address);
     let seconds = args.seconds + SETTLE.as_secs_f64() + 1.0;
-    let readers = RunningReaders::start(address, readers, "/stream?after=0", seconds, u64::MAX)?;
+    let running = RunningReaders::start(address, readers, "/stream?after=0", seconds, u64::MAX)?;
     sleep(SETTLE).await;
-    publish_at_rate(&fresh.service.client()?, rate, args.seconds).await?;
-    let measured = tokio::task::spawn_blocking(|| readers.end().map_err(|error| error.to_string())).await??;
+    let answered = publish_at_rate(&fresh.service.client()?, rate, args.seconds).await?;
+    let measured = tokio::task::spawn_blocking(|| running.end().map_err(|error| error.to_string())).await??;
     drop(other);
     fresh.end(args).await?;
-    Ok(measured)
+    let behind_answers = if readers == 1 { Some(behind_answers(&measured, &answered)?) } else { None };
+    Ok((measured, behind_answers))
 }
 
-/// Singles, sent when they are due, whether or not earlier ones are answered.
-async fn publish_at_rate(client: &Client, rate: f64, seconds: f64) -> Result<()> {
+/// Microseconds from the answer to a producer until the reader had the event; 1 where the reader had it first.
+fn behind_answers(measured: &ReadersMeasured, answered: &HashMap<u64, u64>) -> Result<Histogram<u64>> {
+    let mut behind = Histogram::new_with_bounds(1, 600_000_000, 3)?;
+    for (seq, delivered_at) in &measured.times {
+        let answered_at = answered.get(seq).ok_or("an event was delivered that nobody sent")?;
+        behind.record(delivered_at.saturating_sub(*answered_at).max(1))?;
+    }
+    Ok(behind)
+}
+
+/// Singles, sent when they are due, whether or not earlier ones are answered. When each `seq` was answered, in
+/// microseconds since 1970.
+async fn publish_at_rate(client: &Client, rate: f64, seconds: f64) -> Result<HashMap<u64, u64>> {
     let begun = Instant::now();
     let mut under_way = Vec::new();
     for number in 0..(rate * seconds) as u64 {
@@ -96,13 +151,16 @@ async fn publish_at_rate(client: &Client, rate: f64, seconds: f64) -> Result<()>
                  \"payload\":{{\"at\":{},\"note\":\"a payload of about a hundred bytes, as a small real event has it\"}}}}",
                 now_micros()
             );
-            client.publish(body.into()).await.map(drop).map_err(|error| error.to_string())
+            let answer = client.publish(body.into()).await.map_err(|error| error.to_string())?;
+            let seq = answer.results.first().ok_or("an answer without a result")?.seq;
+            Ok::<_, String>((seq, now_micros()))
         }));
     }
+    let mut answered = HashMap::new();
     for publish in under_way {
-        publish.await??;
+        answered.extend([publish.await??]);
     }
-    Ok(())
+    Ok(answered)
 }
 
 async fn as_fast_as_it_goes(args: &RunArgs, name: String, is_sqlite: bool, readers: usize) -> Result<Figure> {

@@ -195,6 +195,11 @@ impl MessageBody for AnswerBody {
     }
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        // A stream would find out only when it next has something to send, and keep its place until then. The HTTP
+        // library polls an answer whenever it has read from the connection, so that no waker is needed.
+        if self.body.size() == BodySize::Stream && self.connection.has_ended() {
+            return Poll::Ready(None);
+        }
         Pin::new(&mut self.body).poll_next(cx)
     }
 }

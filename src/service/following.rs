@@ -106,8 +106,8 @@ impl Ledger {
 
 impl Follower {
     /// Which events it wants.
-    pub fn interest(&self) -> &Interest {
-        &self.interest
+    pub fn interest(&self) -> Arc<Interest> {
+        Arc::clone(&self.interest)
     }
 
     /// The reader has everything up to here.
@@ -178,9 +178,10 @@ impl Follower {
             interest: is_selected.then(|| Arc::clone(&self.interest)),
         };
         let reads = &self.ledger.service.0.shared_reads;
-        // Who needs memory of its own waits for that before others can come to wait for it.
-        let permit = if reads.has(&key) { None } else { Some(self.permit().await) };
-        let (chunk, is_own) = reads.get(key, self.read(permit, is_selected)).await?;
+        let (chunk, is_own) = match reads.at_hand(&key) {
+            Some(chunk) => (chunk, false),
+            None => self.shared_read(key).await?,
+        };
         self.looks = false;
         if chunk.through > self.place {
             self.place = chunk.through;
@@ -199,6 +200,15 @@ impl Follower {
             return Ok(Some(self.go_back_to(chunk.head)));
         }
         Ok(None)
+    }
+
+    async fn shared_read(&self, key: ReadKey) -> Result<(Arc<Chunk>, bool), NamespaceError> {
+        let reads = &self.ledger.service.0.shared_reads;
+        // Who needs memory of its own waits for that before others can come to wait for it.
+        let permit = if reads.has(&key) { None } else { Some(self.permit().await) };
+        let is_selected = key.interest.is_some();
+        // Most readers wait for what another one reads: they are not to carry what a read needs.
+        reads.get(key, || Box::pin(self.read(permit, is_selected))).await
     }
 
     async fn read(&self, permit: Option<BytesPermit>, is_selected: bool) -> Result<Chunk, NamespaceError> {

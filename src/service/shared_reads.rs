@@ -6,6 +6,7 @@ use std::{
     sync::{Arc, Weak},
 };
 
+use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use tokio::sync::OnceCell;
 
@@ -78,17 +79,23 @@ impl SharedReads {
         self.0.lock().cells.get(key).is_some_and(|cell| cell.strong_count() > 0)
     }
 
+    /// The piece for `key`, where it was read already.
+    pub(super) fn at_hand(&self, key: &ReadKey) -> Option<Arc<Chunk>> {
+        let cell = self.0.lock().cells.get(key)?.upgrade()?;
+        cell.get().cloned()
+    }
+
     /// The piece for `key`, read by `read` where no other reader has begun to. Also whether this call has read it: what
     /// another one has read may be older than this call.
-    pub(super) async fn get<E>(
+    pub(super) async fn get<'a, E>(
         &self,
         key: ReadKey,
-        read: impl Future<Output = Result<Chunk, E>>,
+        read: impl FnOnce() -> BoxFuture<'a, Result<Chunk, E>>,
     ) -> Result<(Arc<Chunk>, bool), E> {
         let cell = self.0.lock().cell(&key);
         let mut is_own = false;
-        let init = async {
-            let chunk = read.await?;
+        let init = async || {
+            let chunk = read().await?;
             is_own = true;
             let mut state = self.0.lock();
             if chunk.through > key.after {
@@ -99,7 +106,7 @@ impl SharedReads {
             }
             Ok(Arc::new(chunk))
         };
-        let chunk = cell.get_or_try_init(|| init).await.cloned()?;
+        let chunk = cell.get_or_try_init(init).await.cloned()?;
         Ok((chunk, is_own))
     }
 

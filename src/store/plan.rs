@@ -36,7 +36,7 @@ pub(super) struct PagePlan<'a> {
 /// How the events of the right topics are found.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum TopicPlan<'a> {
-    /// Every event is one.
+    /// Every event is one, so that the range has no gaps.
     All,
     /// In the index of this topic.
     One(&'a str),
@@ -101,10 +101,20 @@ impl<'a> PagePlan<'a> {
         if self.oldest_first { "ASC" } else { "DESC" }
     }
 
-    /// The page of these events, the first ones of `found`, as it was read at `head`.
-    pub(super) fn page(&self, events: Vec<StoredEvent>, found: usize, head: u64) -> Page {
-        let cut_off = events.last().filter(|_| events.len() < found).map(|event| event.seq);
-        Page { next: cut_off.or(self.edge), events, head: self.head.unwrap_or(head) }
+    /// The page of these events as it was read at `head`; it `is_cut` where a limit left others out.
+    pub(super) fn page(&self, events: Vec<StoredEvent>, is_cut: bool, head: u64) -> Page {
+        let head = self.head.unwrap_or(head);
+        let cut_off = events.last().filter(|_| is_cut).map(|event| event.seq);
+        let edge = if self.topics == TopicPlan::All { self.dense_edge(head) } else { self.edge };
+        Page { next: cut_off.or(edge), events, head }
+    }
+
+    /// Where a page of all events ends, if the range goes on: as `seq` has no gaps, it has as many as its limit.
+    fn dense_edge(&self, head: u64) -> Option<u64> {
+        let newest = head.min(self.before.saturating_sub(1));
+        let limit = self.limit as u64;
+        let goes_on = newest.saturating_sub(self.after) > limit;
+        goes_on.then(|| if self.oldest_first { self.after + limit } else { newest - limit + 1 })
     }
 }
 

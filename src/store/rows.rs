@@ -190,9 +190,13 @@ where
     seq.map(|_| T::from_row(row)).transpose()
 }
 
-/// A planned page, of rows that each tell in `found` how many there were before the page was cut to its limits, and in
-/// `head` the newest `seq`. An empty page is one row without an event; no row at all means that the ledger is gone.
-pub(super) fn page<'r, R: Row>(plan: &PagePlan<'_>, rows: &'r [R]) -> sqlx::Result<Option<Page>>
+/// A planned page, of rows that each tell the newest `seq` in `head`. They end with the first one that would exceed the
+/// limit of events or of bytes. An empty page is one row without an event; no row at all means that the ledger is gone.
+pub(super) fn page<'r, R: Row>(
+    plan: &PagePlan<'_>,
+    bytes_max: usize,
+    rows: &'r [R],
+) -> sqlx::Result<Option<Page>>
 where
     &'static str: ColumnIndex<R>,
     i64: Column<'r, R::Database>,
@@ -200,11 +204,20 @@ where
     StoredEvent: FromRow<'r, R>,
 {
     let Some(first) = rows.first() else { return Ok(None) };
-    let found: Option<i64> = first.try_get("found")?;
     let head = from_sql(first.try_get("head")?)?;
-    let events: Vec<Option<StoredEvent>> = rows.iter().map(joined).collect::<Result<_, _>>()?;
-    let events = events.into_iter().flatten().collect();
-    Ok(Some(plan.page(events, found.unwrap_or(0) as usize, head)))
+    let mut events = Vec::with_capacity(rows.len());
+    let mut bytes = 0;
+    for row in rows {
+        let Some(event) = joined::<_, StoredEvent>(row)? else { break };
+        // More than the statement counted, which leaves out the topic: so its last row never fits.
+        bytes += event.bytes();
+        if events.len() == plan.limit || bytes > bytes_max && !events.is_empty() {
+            break;
+        }
+        events.push(event);
+    }
+    let is_cut = events.len() == plan.limit && rows.len() > events.len() || bytes > bytes_max;
+    Ok(Some(plan.page(events, is_cut, head)))
 }
 
 /// The survey, of a row with the head and two lists.

@@ -4,7 +4,7 @@ use crate::harness::{
     Client, Database, Engine, RunningService, Settings, block_on, event, events, eventually, on_both_stores,
     on_both_stores_with, raw::Raw, stream::Stream,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// Events with the ids of this range, in batches.
 async fn publish(client: &Client, topic: &str, ids: std::ops::Range<usize>) {
@@ -119,6 +119,27 @@ fn lines_of_json_are_events_alone() {
 }
 
 #[test]
+fn a_client_of_http_1_0_gets_a_stream_without_chunks() {
+    on_both_stores(async |service| {
+        publish(&service.client, "t", 0..2_500).await;
+        let mut raw = Raw::connect(service.address).await;
+        let request =
+            "GET /stream?after=0 HTTP/1.0\r\nConnection: keep-alive\r\nAccept: application/jsonl\r\n\r\n";
+        raw.send(request).await;
+        let mut answer = Vec::new();
+        while memchr::memmem::find(&answer, b"{\"seq\":2500,").is_none() || !answer.ends_with(b"\n") {
+            answer.extend(raw.read_some().await);
+        }
+        let answer = String::from_utf8(answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(!head.contains("transfer-encoding") && !head.contains("keep-alive"), "{head}");
+        let seqs =
+            body.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["seq"].as_u64().unwrap());
+        assert_eq!(seqs.collect::<Vec<_>>(), (1..=2_500).collect::<Vec<_>>());
+    });
+}
+
+#[test]
 fn what_is_asked_wrongly_is_named() {
     on_both_stores(async |service| {
         let client = &service.client;
@@ -165,10 +186,13 @@ fn a_stream_that_cannot_be_is_told_within_one_that_ends() {
         assert!(refused.header("retry-after").is_some());
         refused.problem(503);
         drop(first);
+        let hung_up = std::time::Instant::now();
         eventually("there is room again", async || {
             Stream::open(client, "/stream").await.next().await.unwrap().name == "caught-up"
         })
         .await;
+        // Before the service would notice that by what it sends.
+        assert!(hung_up.elapsed() < std::time::Duration::from_secs(8), "{:?}", hung_up.elapsed());
     });
 }
 

@@ -20,7 +20,7 @@ use super::format::{Format, Notice};
 use crate::{
     http::gate::Gate,
     ledger::Chunk,
-    service::{Follower, Step},
+    service::{Follower, Interest, Step},
 };
 
 /// How often a stream shows that it is still there.
@@ -28,13 +28,17 @@ const SIGN_OF_LIFE_INTERVAL: Duration = Duration::from_secs(10);
 /// What a connection gets at once.
 const PIECE_BYTES: usize = 16 * 1024;
 
-type Next = Pin<Box<dyn Future<Output = (Follower, Step)>>>;
+type Found = (Follower, Step);
+type Next = Pin<Box<dyn Future<Output = Found>>>;
 
 /// A stream for one client.
 pub(super) struct StreamBody {
     format: Format,
+    interest: Arc<Interest>,
     /// `None` when the stream is over.
     next: Option<Next>,
+    /// What was found while the piece before it is being sent.
+    ahead: Option<Found>,
     draining: Pin<Box<dyn Future<Output = ()>>>,
     signs_of_life: Option<Interval>,
     /// What is to be sent.
@@ -57,7 +61,9 @@ impl StreamBody {
         let place = follower.place();
         Self {
             format,
+            interest: follower.interest(),
             next: Some(next(follower)),
+            ahead: None,
             draining: Box::pin(async move { gate.draining().await }),
             signs_of_life: Some(signs_of_life),
             rest: Bytes::new(),
@@ -72,7 +78,9 @@ impl StreamBody {
     pub(super) fn empty(format: Format) -> Self {
         Self {
             format,
+            interest: Arc::default(),
             next: None,
+            ahead: None,
             draining: Box::pin(ready(())),
             signs_of_life: None,
             rest: Bytes::new(),
@@ -83,14 +91,31 @@ impl StreamBody {
         }
     }
 
+    /// Has a reader that lags behind look for more while the client is sent what was found.
+    fn read_ahead(&mut self, cx: &mut Context<'_>) {
+        if self.place < self.head
+            && self.ahead.is_none()
+            && let Some(next) = &mut self.next
+            && let Poll::Ready(found) = next.as_mut().poll(cx)
+        {
+            self.ahead = Some(found);
+        }
+    }
+
     /// Takes what the reader found, and has it look for more.
-    fn take(&mut self, follower: Follower, step: Step) {
+    fn take(&mut self, (follower, step): Found, cx: &mut Context<'_>) {
         let is_over = matches!(step, Step::Gone | Step::Unreadable(_));
+        let place = follower.place();
+        self.next = (!is_over).then(|| next(follower));
         match step {
-            Step::Events(chunk) => self.take_events(&follower, chunk),
+            Step::Events(chunk) => {
+                (self.place, self.head) = (chunk.through, chunk.head);
+                self.read_ahead(cx);
+                self.take_events(chunk);
+            }
             Step::CaughtUp { head } => {
-                (self.place, self.told, self.head) = (follower.place(), follower.place(), head);
-                self.rest = self.format.notice(Notice::CaughtUp, self.place, head);
+                (self.place, self.told, self.head) = (place, place, head);
+                self.rest = self.format.notice(Notice::CaughtUp, place, head);
             }
             Step::Restored { head } => {
                 (self.place, self.told, self.head) = (head, head, head);
@@ -100,15 +125,12 @@ impl StreamBody {
             Step::Gone => {}
             Step::Unreadable(detail) => self.rest = self.format.unavailable(&detail),
         }
-        self.next = (!is_over).then(|| next(follower));
     }
 
-    fn take_events(&mut self, follower: &Follower, chunk: Arc<Chunk>) {
-        (self.place, self.head) = (chunk.through, chunk.head);
+    fn take_events(&mut self, chunk: Arc<Chunk>) {
         let format = self.format;
         let frames = chunk.frames(format.number(), |bytes, event| format.write(bytes, event));
-        let interest = follower.interest();
-        if chunk.is_selected || interest.is_all() {
+        if chunk.is_selected || self.interest.is_all() {
             if let Some(last) = chunk.events.last() {
                 self.told = last.seq;
             }
@@ -118,7 +140,7 @@ impl StreamBody {
         }
         let mut bytes = Vec::new();
         for (place, event) in chunk.events.iter().enumerate() {
-            if interest.wants(event) {
+            if self.interest.wants(event) {
                 bytes.extend_from_slice(frames.of(place));
                 self.told = event.seq;
             }
@@ -153,6 +175,7 @@ impl MessageBody for StreamBody {
         let body = self.get_mut();
         loop {
             if !body.rest.is_empty() {
+                body.read_ahead(cx);
                 let length = body.rest.len().min(PIECE_BYTES);
                 return Poll::Ready(Some(Ok(body.rest.split_to(length))));
             }
@@ -163,8 +186,9 @@ impl MessageBody for StreamBody {
                 body.rest = body.format.unavailable("the service is stopping");
                 continue;
             }
-            if let Poll::Ready((follower, step)) = next.as_mut().poll(cx) {
-                body.take(follower, step);
+            let ready = body.ahead.take().map_or_else(|| next.as_mut().poll(cx), Poll::Ready);
+            if let Poll::Ready(found) = ready {
+                body.take(found, cx);
                 continue;
             }
             if let Some(signs) = &mut body.signs_of_life

@@ -9,7 +9,7 @@ mod question;
 
 use actix_web::{
     HttpRequest, HttpResponse,
-    http::{Method, header},
+    http::{ConnectionType, Method, Version, header},
     web,
 };
 
@@ -23,7 +23,7 @@ const NO_BUFFERING: (&str, &str) = ("x-accel-buffering", "no");
 pub(super) async fn stream(request: HttpRequest, gate: web::Data<Gate>) -> Result<HttpResponse, Problem> {
     let format = Format::asked_for(&request);
     match open(&request, gate, format).await {
-        Ok(body) => Ok(answer(format).body(body)),
+        Ok(body) => Ok(ended_by_its_connection(&request, answer(format).body(body))),
         Err(problem) if format == Format::Events && problem.is_retryable() => {
             Ok(answer(format).body(format.unavailable(&problem.to_string())))
         }
@@ -41,6 +41,16 @@ async fn open(request: &HttpRequest, gate: web::Data<Gate>, format: Format) -> R
     let (begin, interest) = question.resolved(&ledger).await?;
     let follower = ledger.follow(begin, interest, peer(request)).await?;
     Ok(StreamBody::new(follower, format, gate))
+}
+
+/// A client of HTTP/1.0 does not know chunks: its stream ends where the connection ends.
+fn ended_by_its_connection(request: &HttpRequest, mut response: HttpResponse) -> HttpResponse {
+    if request.version() < Version::HTTP_11 {
+        let head = response.head_mut();
+        head.no_chunking(true);
+        head.set_connection_type(ConnectionType::Close);
+    }
+    response
 }
 
 fn answer(format: Format) -> actix_web::HttpResponseBuilder {

@@ -13,9 +13,9 @@ use crate::store::{
     rows,
 };
 
-/// The newest `seq`; null where nothing was committed yet.
-const NEWEST_SEQ: &str =
-    "(SELECT last_seq FROM sekali.commits WHERE namespace_no = $1 ORDER BY commit_no DESC LIMIT 1)";
+/// The newest `seq`.
+const HEAD: &str = "coalesce(
+    (SELECT last_seq FROM sekali.commits WHERE namespace_no = $1 ORDER BY commit_no DESC LIMIT 1), 0)";
 
 pub(super) async fn page(
     pool: &PgPool,
@@ -44,38 +44,47 @@ pub(super) async fn page(
     }
     let rows = statement.fetch_all(lease.connection()).await?;
     lease.give_back();
-    rows::page(&plan, &rows)
+    rows::page(&plan, query.bytes_max, &rows)
 }
 
-/// The sizes are summed up before any payload is fetched: a page ends where it would outgrow its limit.
+/// The sizes are summed up before any payload is fetched: with the first event that would exceed the limit the rows
+/// end.
 fn page_sql(plan: &PagePlan<'_>) -> String {
     let direction = plan.direction();
     let candidates = candidates_sql(plan);
     format!(
-        "SELECT {EVENT_COLUMNS}, found, coalesce({NEWEST_SEQ}, 0) AS head FROM sekali.ledgers l
+        "SELECT {EVENT_COLUMNS}, {HEAD} AS head FROM sekali.ledgers l
          LEFT JOIN (
              SELECT sized.*, topic FROM (
-                 SELECT *, count(*) OVER () AS found, row_number() OVER running AS place,
-                     sum(bytes) OVER running AS bytes_so_far
+                 SELECT *, sum(bytes) OVER (ORDER BY seq {direction} ROWS UNBOUNDED PRECEDING) AS bytes_so_far
                  FROM (
                      SELECT *, octet_length(payload) + octet_length(event_id) + octet_length(source) AS bytes
                      FROM ({candidates}) matching
                  ) candidates
-                 WINDOW running AS (ORDER BY seq {direction} ROWS UNBOUNDED PRECEDING)
              ) sized
              JOIN sekali.topics t ON t.namespace_no = $1 AND t.topic_no = sized.topic_no
-             WHERE place <= $5 AND (place = 1 OR bytes_so_far <= $6)
+             WHERE bytes_so_far - bytes <= $6
          ) page ON true
          WHERE l.namespace_no = $1 AND l.ledger_id = $2
-         ORDER BY place"
+         ORDER BY seq {direction}"
     )
 }
 
-/// The first events that match, and one more.
+/// The first events that match, and one more where nothing else tells whether there is one.
 fn candidates_sql(plan: &PagePlan<'_>) -> String {
     let direction = plan.direction();
     let topic_filter = match plan.topics {
-        TopicPlan::All => "",
+        // A range with two ends: the planner takes the primary key whatever it knows of the table.
+        TopicPlan::All => {
+            let range = match plan.oldest_first {
+                true => format!("seq > $4 AND seq <= least({HEAD}, $4 + least($5, $3 - 1 - $4))"),
+                false => {
+                    let newest = format!("least($3 - 1, {HEAD})");
+                    format!("seq <= {newest} AND seq > greatest($4, {newest} - $5)")
+                }
+            };
+            return format!("SELECT * FROM sekali.stored_events WHERE namespace_no = $1 AND {range}");
+        }
         TopicPlan::One(_) => {
             "AND topic_no = (SELECT topic_no FROM sekali.topics WHERE namespace_no = $1 AND topic = $7)"
         }

@@ -33,40 +33,49 @@ pub(super) async fn page(
         .bind(plan.limit as i64)
         .bind(query.bytes_max as i64);
     match plan.topics {
-        TopicPlan::All => {}
+        TopicPlan::All => statement = statement.bind(place(namespace_no, 0)),
         TopicPlan::One(topic) => statement = statement.bind(topic),
         TopicPlan::Each(topics) | TopicPlan::Scan(topics) => statement = statement.bind(to_json(&topics)?),
     }
     let rows = statement.fetch_all(pool).await?;
-    rows::page(&plan, &rows)
+    rows::page(&plan, query.bytes_max, &rows)
 }
 
-/// Sums up the sizes before it reads any payload: a page ends where it would exceed its limit.
+/// With the first event that would exceed the limit of sizes the rows end.
 fn page_sql(plan: &PagePlan<'_>) -> String {
     let direction = plan.direction();
     let candidates = candidates_sql(plan);
     format!(
-        "SELECT page.*, found, last_seq AS head FROM ledgers LEFT JOIN (
-             SELECT events.*, topic, found FROM (
-                 SELECT place, count(*) OVER () AS found, row_number() OVER running AS number,
-                     sum(bytes) OVER running AS bytes_so_far
+        "SELECT page.*, last_seq AS head FROM ledgers LEFT JOIN (
+             SELECT events.*, topic FROM (
+                 SELECT place, bytes, sum(bytes) OVER (ORDER BY place {direction} ROWS UNBOUNDED PRECEDING)
+                     AS bytes_so_far
                  FROM ({candidates})
-                 WINDOW running AS (ORDER BY place {direction} ROWS UNBOUNDED PRECEDING)
              ) AS sized
              CROSS JOIN stored_events AS events USING (place)
              CROSS JOIN topics ON topics.namespace_no = $1 AND topics.topic_no = events.topic_no
-             WHERE number <= $5 AND (number = 1 OR bytes_so_far <= $6)
+             WHERE bytes_so_far - bytes <= $6
          ) AS page ON true
          WHERE ledgers.namespace_no = $1 AND ledgers.ledger_id = $2
          ORDER BY page.place {direction}"
     )
 }
 
-/// The places and sizes of the first events that match, and of one more.
+/// The places and sizes of the first events that match, and of one more where nothing else tells whether there is one.
 fn candidates_sql(plan: &PagePlan<'_>) -> String {
     let direction = plan.direction();
     let topic_filter = match plan.topics {
-        TopicPlan::All => "",
+        TopicPlan::All => {
+            const NEWEST: &str = "min($3 - 1, $7 + (SELECT last_seq FROM ledgers WHERE namespace_no = $1))";
+            let range = match plan.oldest_first {
+                true => format!("place > $4 AND place <= min({NEWEST}, $4 + $5)"),
+                false => format!("place <= {NEWEST} AND place > max($4, {NEWEST} - $5)"),
+            };
+            return format!(
+                "SELECT place, octet_length(payload) + octet_length(event_id || source) AS bytes
+                 FROM stored_events WHERE {range}"
+            );
+        }
         TopicPlan::One(_) => {
             "AND namespace_no = $1
              AND topic_no = (SELECT topic_no FROM topics WHERE namespace_no = $1 AND topic = $7)"
