@@ -21,6 +21,11 @@ page *args:
     cargo build --locked
     scripts/page {{ args }}
 
+# Clients of the stream: curl, Python, JavaScript, browsers, HAProxy
+clients *args:
+    cargo build --locked
+    scripts/clients {{ args }}
+
 # Pictures of each view of the page
 screenshots *args:
     cargo build --locked

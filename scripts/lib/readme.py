@@ -1,8 +1,9 @@
 """Runs the fenced blocks of README.md in their order, and holds what they print to what stands there.
 
 `sh`      one terminal after the other, with the same environment; stops at the first command that fails
-`python`  and `js`: publish through a gate that loses the first request and refuses the second, so that what they do
-          about that is seen as well
+`sh terminal`  follows the log while the next block runs, and ends well at Ctrl-C
+`python`  and `js`: publish and read through a gate that loses the first request and refuses the second, so that what they
+          do about that is seen as well
 `text`    a picture
 
 A comment `→ LINE` is a line that the block prints, below those shown before; `…` in it stands for anything. A block with
@@ -102,6 +103,21 @@ await publish([{ topic: "orders" }]).then(
 }
 
 
+# What follows the programs, with their own `follow`: nothing is missing or there twice although streams are cut.
+FOLLOWED = {
+    "python": """
+import itertools
+seqs = [event["seq"] for event in itertools.islice(follow(13990), 11)]
+assert seqs == list(range(13991, 14002)), seqs
+""",
+    "js": """
+const seqs = [];
+for await (const { seq } of follow(13990)) if (seqs.push(seq) === 11) break;
+if (seqs.some((seq, index) => seq !== 13991 + index)) throw new Error(seqs);
+""",
+}
+
+
 class Failure(Exception):
     """The README is not true."""
 
@@ -140,15 +156,24 @@ def hold_to(expected, printed):
             raise Failure(f"it does not print: {line}")
 
 
+def wait_for(what, is_there):
+    end = time.monotonic() + BLOCK_SECONDS_MAX / 2
+    while not is_there():
+        if time.monotonic() > end:
+            raise Failure(f"{what}: not within {BLOCK_SECONDS_MAX / 2:.0f} s")
+        time.sleep(0.05)
+
+
 def in_one_spacing(line):
     return re.sub(r"\s+", " ", line).strip()
 
 
 class Gate(http.server.BaseHTTPRequestHandler):
-    """The first publish gets no answer, the second is refused for the moment; all others reach the service."""
+    """The first publish gets no answer, the second is refused for the moment; all others reach the service. Of each three
+    streams one is cut off within its second event, and one is refused for the moment."""
 
     protocol_version = "HTTP/1.1"
-    service, publishes = "", 0
+    service, publishes, streams = "", 0, 0
 
     def log_message(self, *_):
         pass
@@ -164,7 +189,28 @@ class Gate(http.server.BaseHTTPRequestHandler):
             self.forward(urllib.request.Request(self.service + self.path, body, {"content-type": "application/json"}))
 
     def do_GET(self):
-        self.forward(self.service + self.path)
+        Gate.streams += 1
+        if Gate.streams % 3 == 2:
+            self.answer(503, {"retry-after": "1"}, b'{"retryable":true}')
+        else:
+            self.stream(is_cut=Gate.streams % 3 == 1)
+
+    def stream(self, is_cut):
+        self.close_connection = True
+        headers = {name: value for name, value in self.headers.items() if name.lower() in ("accept", "last-event-id")}
+        request = urllib.request.Request(self.service + self.path, headers=headers)
+        with urllib.request.urlopen(request, timeout=BLOCK_SECONDS_MAX) as answer:
+            self.send_response(answer.status)
+            self.send_header("content-type", answer.headers["content-type"])
+            self.send_header("connection", "close")
+            self.end_headers()
+            try:
+                for number, line in enumerate(answer):
+                    self.wfile.write(line[:20] if is_cut and number == 1 else line)
+                    if is_cut and number == 1:
+                        return
+            except OSError:
+                pass  # the reader has what it wants
 
     def forward(self, request):
         try:
@@ -196,10 +242,14 @@ class Newcomer:
         curl = subprocess.run(["bash", "-c", "command -v curl"], capture_output=True, text=True, check=True)
         path = f"{folder / 'bin'}:{os.environ['PATH']}"
         self.environment = {**os.environ, "PATH": path, "SEKALI": sekali, "CURL": curl.stdout.strip()}
+        self.terminal = None  # that is open, with the block that runs in it
         (folder / "environment").touch()
 
     def follow(self, block):
         if block.language == "text":
+            return
+        if block.language == "sh terminal":
+            self.open_terminal(block)
             return
         if block.language == "sh":
             text = block.text.replace(POSTGRES, self.postgres)
@@ -208,19 +258,47 @@ class Newcomer:
         elif block.language in PROGRAMS:
             printed = self.run_through_the_gate(block)
         else:
-            raise Failure(f"a block of `{block.language}` is none of sh, python, js and text")
+            raise Failure(f"a block of `{block.language}` is none of sh, sh terminal, python, js and text")
         hold_to(block.expected, printed)
+        if self.terminal:
+            self.close_terminal()
+
+    def open_terminal(self, block):
+        with open(self.folder / "terminal", "w") as printed:
+            process = subprocess.Popen(["bash", "-euo", "pipefail", "-c", f"source ./environment\n{block.text}"],
+                                       cwd=self.folder, env=self.environment, stdin=subprocess.DEVNULL,
+                                       stdout=printed, stderr=subprocess.STDOUT, start_new_session=True)
+        self.terminal = process, block
+        service = (self.folder / "service.url").read_text().strip()
+        wait_for("a reader of the log", lambda: b'sekali_in_flight{what="streams"} 1\n' in
+                 urllib.request.urlopen(f"{service}/metrics", timeout=BLOCK_SECONDS_MAX).read())
+
+    def close_terminal(self):
+        (process, block), self.terminal = self.terminal, None
+        printed = self.folder / "terminal"
+        try:
+            wait_for("each line in the other terminal", lambda: printed.read_text().count("\n") >= len(block.expected))
+        finally:
+            os.killpg(process.pid, signal.SIGINT)
+        if process.wait(BLOCK_SECONDS_MAX) != 0:
+            raise Failure(f"the other terminal ends with {process.returncode}")
+        hold_to(block.expected, printed.read_text())
+        if printed.read_text().count("\n") != len(block.expected):
+            raise Failure("the other terminal prints more")
 
     def run_through_the_gate(self, block):
         command, epilogue = PROGRAMS[block.language]
-        Gate.service, Gate.publishes = (self.folder / "service.url").read_text().strip(), 0
+        Gate.service, Gate.publishes, Gate.streams = (self.folder / "service.url").read_text().strip(), 0, 0
         with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Gate) as gate:
             threading.Thread(target=gate.serve_forever, daemon=True).start()
-            text = block.text.replace(ADDRESS, f"http://127.0.0.1:{gate.server_port}") + epilogue
+            text = block.text.replace(ADDRESS, f"http://127.0.0.1:{gate.server_port}")
+            text += epilogue + FOLLOWED[block.language]
             try:
                 printed = self.run(command, text)
             finally:
                 gate.shutdown()
+        if Gate.streams < 6:
+            raise Failure(f"it followed the log {Gate.streams} times: it does not come back as it should")
         if Gate.publishes < 4:
             raise Failure(f"it published {Gate.publishes} times: it does not try again as it should")
         return printed
@@ -240,10 +318,12 @@ class Newcomer:
 
     def shown(self):
         """What the last block printed, for whoever has to find out."""
-        files = [self.folder / name for name in ("printed", "errors", "service.log")]
+        files = [self.folder / name for name in ("printed", "errors", "terminal", "service.log")]
         return "\n".join(f"--- {file.name}\n{file.read_text()[-4000:]}" for file in files if file.exists())
 
     def leave(self):
+        if self.terminal:
+            os.killpg(self.terminal[0].pid, signal.SIGKILL)
         pid = self.folder / "service.pid"
         if not pid.exists():
             return

@@ -31,7 +31,7 @@ pub enum Scope {
 }
 
 /// What is known of a key, a line of the file.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Key {
     /// What people know it by.

@@ -72,6 +72,12 @@ impl KeyRing {
         }
         Ok(key)
     }
+
+    /// Whether a key that was found is still in force, and as it was.
+    pub fn still_has(&self, key: &Key) -> bool {
+        let is_there = self.keys.read().get(&place(&key.sha256)).is_some_and(|now| **now == *key);
+        is_there && !key.has_expired()
+    }
 }
 
 fn read(path: &Path) -> Result<Keys, KeyFileError> {

@@ -136,7 +136,7 @@ fn write_array(page: &Page, mut out: impl Write) -> io::Result<()> {
 }
 
 /// The event's text without line breaks, which JSON has between tokens only: numbers and strings stay as they are.
-fn one_line(event: &RawValue) -> String {
+pub(super) fn one_line(event: &RawValue) -> String {
     event.get().replace(['\r', '\n'], "")
 }
 

@@ -18,7 +18,7 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use super::{CliError, LedgerArgs, block_on};
+use super::{CliError, LedgerArgs, block_on, events::one_line};
 use crate::{
     client::{AckResult, Acked, Client, ClientError, LeaseAnswer, WorkLease, in_words},
     config::duration,
@@ -233,7 +233,7 @@ impl Worker<'_> {
 async fn feed(input: Option<ChildStdin>, events: &[Box<RawValue>]) {
     let Some(mut input) = input else { return };
     for event in events {
-        let line = format!("{event}\n");
+        let line = format!("{}\n", one_line(event));
         if input.write_all(line.as_bytes()).await.is_err() {
             return;
         }

@@ -59,6 +59,21 @@ impl Keys {
     }
 }
 
+/// The key of a request whose answer goes on for long.
+pub(super) struct HeldKey(Option<(Arc<KeyRing>, Arc<Key>)>);
+
+impl HeldKey {
+    pub(super) fn of(request: &HttpRequest) -> Self {
+        let ring = request.app_data::<web::Data<Keys>>().and_then(|keys| keys.0.clone());
+        Self(ring.zip(request.extensions().get::<Arc<Key>>().cloned()))
+    }
+
+    /// Whether it was neither revoked nor changed, and has not expired.
+    pub(super) fn is_in_force(&self) -> bool {
+        self.0.as_ref().is_none_or(|(ring, key)| ring.still_has(key))
+    }
+}
+
 fn bearer(value: &[u8]) -> Option<&[u8]> {
     let (scheme, secret) = value.split_at_checked("Bearer ".len())?;
     scheme.eq_ignore_ascii_case(b"Bearer ").then(|| secret.trim_ascii())

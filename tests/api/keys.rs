@@ -10,6 +10,7 @@ use crate::harness::{
     on_both_stores_with,
     process::{Process, failure, sekali},
     raw::{Raw, publish_head},
+    stream::Stream,
 };
 
 /// Every address, with a method that it knows, and the scope that it needs.
@@ -263,6 +264,36 @@ fn keys_are_read_again_on_a_hang_up_signal_and_kept_where_the_file_is_bad() {
         fs::remove_file(&keys).unwrap();
         let sentence = failure(sekali(&["serve", "--listen", "127.0.0.1:0"]).args(arguments), 1);
         assert!(sentence.contains("cannot read the keys in"), "{sentence}");
+    });
+}
+
+#[test]
+fn a_stream_ends_when_its_key_is_revoked() {
+    block_on(async {
+        let database = Database::create(Engine::Sqlite).await;
+        let file = KeyFile::new();
+        let first = file.make("first", &["--scope", "read"]);
+        let second = file.make("second", &["--scope", "read,publish"]);
+        let keys = file.path();
+        let arguments = ["--database-url", &database.url, "--api-keys", keys.to_str().unwrap()];
+        let process = Process::start(file.folder(), &arguments).ready().await;
+        let follow = async |key: &str| {
+            let request = process.client.request("GET", "/stream").bearer_auth(key);
+            Stream::of(request.send().await.unwrap())
+        };
+        let (mut ended, mut goes_on) = (follow(&first).await, follow(&second).await);
+        for stream in [&mut ended, &mut goes_on] {
+            stream.notice("caught-up").await;
+        }
+        file.revoke("first");
+        process.signal("HUP");
+        let said = ended.notice("unavailable").await;
+        assert!(said.data["detail"].as_str().unwrap().contains("key"), "{said:?}");
+        assert!(ended.next().await.is_none(), "the stream is over");
+        assert_eq!(ask(&process.client, &first, "GET", "/stream", "").await.status, 401);
+        let event = event("t", "a").to_string();
+        assert_eq!(ask(&process.client, &second, "POST", "/publish", event).await.status, 200);
+        assert_eq!(goes_on.seqs(1).await, [1]);
     });
 }
 

@@ -140,6 +140,28 @@ fn a_client_of_http_1_0_gets_a_stream_without_chunks() {
 }
 
 #[test]
+fn an_event_is_one_line_however_its_payload_was_written() {
+    on_both_stores(async |service| {
+        let client = &service.client;
+        let body = "{\"topic\":\"t\",\"event_id\":\"a\",\"timestamp\":\"2026-06-18T12:00:00Z\",\"source\":\"s\",\
+                    \"payload\":{\n\"n\" :\r\n1.10,\"text\":\"\\n\"\r}}";
+        let request = client.request("POST", "/publish").header("content-type", "application/json");
+        assert_eq!(client.send(request.body(body)).await.unwrap().status, 200);
+        let [stored] = client.events("").await.try_into().unwrap();
+        let mut stream = Stream::open(client, "/stream?after=0").await;
+        assert_eq!(stream.event().await.unwrap(), stored);
+        let request = client.request("GET", "/stream?after=0").header("accept", "application/x-ndjson");
+        let mut response = request.send().await.unwrap();
+        let mut lines = Vec::new();
+        while !lines.ends_with(b"\n") {
+            lines.extend_from_slice(&response.chunk().await.unwrap().unwrap());
+        }
+        assert_eq!(serde_json::from_slice::<serde_json::Value>(&lines).unwrap(), stored);
+        assert_eq!(lines.iter().filter(|byte| matches!(byte, b'\n' | b'\r')).count(), 1);
+    });
+}
+
+#[test]
 fn what_is_asked_wrongly_is_named() {
     on_both_stores(async |service| {
         let client = &service.client;

@@ -23,7 +23,11 @@ function batch(size) {
 
 const service = await Service.start();
 const empty = await Service.start();
+const locked = await Service.start({ keys: {
+  all: ["--scope", "publish,read,admin"], reader: ["--scope", "read"], producer: ["--scope", "publish"], shop: ["--scope", "read", "--topic", "orders"],
+} });
 for (let round = 0; round < 40; round += 1) await service.publish(batch(100));
+await locked.publish(batch(100));
 for (const [name, settings] of [["billing", { topics: ["orders", "payments"], max_leases: 4, max_deliveries: 1 }], ["mailer", { topics: ["mail*", "invoices"] }], ["search-index", {}]]) {
   await service.send("PUT", `/subscriptions/${name}`, { after: name === "search-index" ? "now" : 2_000, lease_seconds: 600, ...settings });
 }
@@ -41,10 +45,19 @@ const VIEWS = [
   ["topics", `${service.url}/#topics`, ".grid-row"],
   ["find", `${service.url}/#find?seq=1203`, ".result .detail"],
   ["subscriptions", `${service.url}/#subscriptions?name=billing`, ".parked"],
+  ["key-asked", `${locked.url}/#overview`, "dialog"],
+  ["key-reader", `${locked.url}/#overview`, ".bars a", "reader"],
+  ["key-producer", `${locked.url}/#overview`, ".notice", "producer"],
+  ["key-denied", `${locked.url}/#events`, ".notice", "producer"],
+  ["key-of-a-topic", `${locked.url}/#events`, ".empty h2", "shop"],
 ];
 try {
-  for (const [name, url, sign] of VIEWS) {
+  for (const [name, url, sign, key] of VIEWS) {
     await browser.open(url);
+    if (key) {
+      await browser.run((key) => sessionStorage.setItem("sekali-key", key), locked.keys[key]);
+      await browser.open(url);
+    }
     await browser.find(sign);
     await browser.says("#health span", /Ready/);
     if (name === "overview") await until("the plot has a history", () => browser.run(() => (document.querySelector(".line.stored").getAttribute("d").match(/L/g) ?? []).length > 25), 60_000);
@@ -59,5 +72,5 @@ try {
 } finally {
   clearInterval(steady);
   await browser.stop();
-  await Promise.all([service.stop(), empty.stop()]);
+  await Promise.all([service.stop(), empty.stop(), locked.stop()]);
 }

@@ -1,6 +1,7 @@
 // A service of the built binary on a free port, with a database of its own, and events to send.
-import { spawn } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
+import { connect, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import assert from "node:assert/strict";
@@ -9,18 +10,46 @@ import { until } from "./browser.mjs";
 const SEKALI = process.env.SEKALI_BINARY ?? new URL("../../target/debug/sekali", import.meta.url).pathname;
 
 export class Service {
-  /** `databaseUrl`: another database than SQLite in a folder that goes with the service. */
-  static async start({ databaseUrl, port = 0 } = {}) {
+  /**
+   * `databaseUrl`: another database than SQLite in a folder that goes with the service. `options`: further ones of
+   * `sekali serve`. `keys`: those that there are, as `{ name: options of "sekali key new" }`.
+   */
+  static async start({ databaseUrl, options = [], keys } = {}) {
     const service = new Service();
-    service.folder = mkdtempSync(join(tmpdir(), "sekali-page-"));
+    service.folder = mkdtempSync(join(tmpdir(), "sekali-test-"));
     service.databaseUrl = databaseUrl ?? `sqlite://${join(service.folder, "events.db")}`;
-    await service.serve(port);
+    service.options = options;
+    service.keys = {};
+    for (const name in keys) service.keys[name] = service.command("key", "new", name, "--api-keys", service.keyFile, ...keys[name]).trim();
+    if (keys) service.options = [...options, "--api-keys", service.keyFile];
+    await service.serve(0);
     return service;
+  }
+
+  get keyFile() {
+    return join(this.folder, "keys");
+  }
+
+  get databaseFile() {
+    return join(this.folder, "events.db");
+  }
+
+  /** Runs a command of `sekali`; what it prints. */
+  command(...words) {
+    return execFileSync(SEKALI, words, { encoding: "utf8" });
+  }
+
+  /** Takes a key back, and has the service read the file again. */
+  async revoke(name) {
+    this.command("key", "revoke", name, "--api-keys", this.keyFile);
+    this.process.kill("SIGHUP");
+    await until(`${name} is not taken any more`, async () =>
+      (await fetch(`${this.url}/stats`, { headers: { authorization: `Bearer ${this.keys[name]}` } })).status === 401);
   }
 
   async serve(port) {
     const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !/^(SEKALI_|DATABASE_URL$)/.test(name)));
-    this.process = spawn(SEKALI, ["serve", "--listen", `127.0.0.1:${port}`, "--database-url", this.databaseUrl], {
+    this.process = spawn(SEKALI, ["serve", "--listen", `127.0.0.1:${port}`, "--database-url", this.databaseUrl, ...this.options], {
       env, stdio: ["ignore", "ignore", "pipe"],
     });
     this.exit = new Promise((resolve) => this.process.on("exit", resolve));
@@ -30,8 +59,8 @@ export class Service {
     await until("the service is ready", async () => (await fetch(`${this.url}/readyz`)).ok);
   }
 
-  async kill() {
-    this.process.kill("SIGKILL");
+  async kill(signal = "SIGKILL") {
+    this.process.kill(signal);
     await this.exit;
   }
 
@@ -48,7 +77,7 @@ export class Service {
   /** A request that must succeed; its answer. */
   async send(method, path, value) {
     const response = await fetch(this.url + path, {
-      method, headers: { "content-type": "application/json" }, body: value && JSON.stringify(value),
+      method, headers: { "content-type": "application/json", ...this.authorization }, body: value && JSON.stringify(value),
     });
     const answer = await response.json();
     assert.ok(response.ok, `${method} ${path}: ${JSON.stringify(answer).slice(0, 1000)}`);
@@ -61,21 +90,41 @@ export class Service {
   }
 
   async get(path) {
-    const response = await fetch(this.url + path);
+    const response = await fetch(this.url + path, { headers: this.authorization });
     assert.ok(response.ok, `${path}: ${response.status}`);
     return response.json();
   }
 
-  /** What this version does not have yet: the console of a browser names each address that is not there. */
-  async absent() {
-    const paths = ["/stream", "/subscriptions"];
-    const states = await Promise.all(paths.map(async (path) => {
-      const stop = new AbortController();
-      const { status } = await fetch(this.url + path, { signal: stop.signal });
-      stop.abort();
-      return status;
-    }));
-    return paths.filter((_, index) => states[index] === 404).map((path) => new RegExp(`network: .*${path}\\b.*404`));
+  /** Of the requests that tests send. */
+  get authorization() {
+    return this.keys.all ? { authorization: `Bearer ${this.keys.all}` } : {};
+  }
+}
+
+/** Passes connections on to a service, and cuts them off when it is told to. */
+export class Relay {
+  static async start(service) {
+    const relay = Object.assign(new Relay(), { sockets: new Set() });
+    relay.server = createServer((client) => {
+      const there = connect(new URL(service.url).port, "127.0.0.1");
+      client.pipe(there).pipe(client);
+      for (const [socket, other] of [[client, there], [there, client]]) {
+        relay.sockets.add(socket);
+        socket.on("error", () => {}).on("close", () => (relay.sockets.delete(socket), other.destroy()));
+      }
+    });
+    await new Promise((resolve) => relay.server.listen(0, "127.0.0.1", resolve));
+    relay.url = `http://127.0.0.1:${relay.server.address().port}`;
+    return relay;
+  }
+
+  cut() {
+    for (const socket of this.sockets) socket.destroy();
+  }
+
+  stop() {
+    this.server.close();
+    this.cut();
   }
 }
 

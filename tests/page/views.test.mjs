@@ -12,7 +12,7 @@ after(() => browser.stop());
 afterEach(async () => {
   await browser.size(1280, 800);
   await browser.leave();
-  const messages = await browser.messages(await service.absent());
+  const messages = await browser.messages();
   await service.stop();
   assert.deepEqual(messages, [], "the console has messages");
 });
@@ -77,6 +77,34 @@ test("the overview shows rates, totals, actors and where duplicates come from", 
   await browser.says("#figure-new", /New, now\s+[1-9]/).finally(() => clearInterval(send));
   await until("the plot has a line", () => browser.run(() => document.querySelector(".line.stored").getAttribute("d").includes("L")));
   await browser.assertAccessible("the overview");
+});
+
+test("the plot shows all since the page was opened, in a bounded number of points", async () => {
+  service = await Service.start();
+  await browser.open(service.url);
+  await browser.says("#figure-new", /\/s/);
+  const points = () => browser.run(() => (document.querySelector(".line.stored").getAttribute("d").match(/[ML]/g) ?? []).length);
+  await until("some points", async () => (await points()) >= 3);
+  const before = await points();
+  await browser.press("2");
+  await browser.says(".status", /^Live/);
+  await service.publish(events(10, (n) => event("t", `id-${n}`)));
+  await browser.press("1");
+  await until("the same points and more", async () => (await points()) > before);
+  await browser.says("#figure-new", /\/s/);
+  // A day of samples, each second one more than in the second before.
+  const [count, first, last, mean] = await browser.run(async () => {
+    const { History } = await import(new URL("ui/plot.js", document.baseURI));
+    const history = new History();
+    for (let second = 1; second <= 86_400; second += 1) history.add(second, 0, second * 1000);
+    const { points } = history;
+    const samples = points.reduce((sum, point) => sum + point[3], 0);
+    return [points.length, points[0][0], points.at(-1)[0], points.reduce((sum, point) => sum + point[1] * point[3], 0) / samples];
+  });
+  assert.ok(count >= 300 && count <= 600, String(count));
+  assert.ok(first < 600_000, String(first));
+  assert.equal(last, 86_400_000);
+  assert.ok(Math.abs(mean - 43_200.5) < 0.01, String(mean));
 });
 
 test("the namespace switcher finds a namespace, and every view is of it", async () => {

@@ -4,7 +4,7 @@ import { elements } from "./json.js";
 const KEY = "sekali-key";
 const REQUEST_TIMEOUT = 15_000;
 
-/** Tells the shell: `unauthorized` when a key is needed, `forbidden` when the key does not allow something. */
+/** Tells the shell when a key is needed: `unauthorized`. */
 export const service = new EventTarget();
 
 /** The key of this tab. It is forgotten with the tab. */
@@ -22,8 +22,9 @@ export class Problem extends Error {
     this.document = document;
   }
 
-  get isAbsent() {
-    return this.status === 404 && this.document.type !== "urn:sekali:problem:no-such-namespace";
+  /** Whether the key is wrong, or is missing, or does not allow it. */
+  get isDenied() {
+    return this.status === 401 || this.status === 403;
   }
 
   /** Whether asking the same again can never help. */
@@ -67,10 +68,10 @@ export async function request(url, { method = "GET", json, body, headers = {}, s
     throw new Problem(0, limit.aborted ? `There was no answer within ${timeout / 1000} s.` : "The service does not answer.");
   }
   if (response.ok) return response;
-  throw await problemOf(response, method);
+  throw await problemOf(response);
 }
 
-async function problemOf(response, method) {
+async function problemOf(response) {
   let document = {};
   try {
     document = await response.json();
@@ -80,7 +81,6 @@ async function problemOf(response, method) {
   const detail = document.detail || document.title || `The answer was ${response.status} ${response.statusText}.`;
   const problem = new Problem(response.status, detail, document);
   if (response.status === 401) service.dispatchEvent(new CustomEvent("unauthorized", { detail: problem }));
-  if (response.status === 403) service.dispatchEvent(new CustomEvent("forbidden", { detail: method }));
   return problem;
 }
 

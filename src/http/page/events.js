@@ -12,6 +12,8 @@ import { EventLog } from "./log.js";
 /** No more pictures a second than one can read. */
 const DRAW_INTERVAL = 100;
 const CELL_CHARACTERS_MAX = 400;
+/** A browser has six connections to a service, for all tabs together: one that nobody looks at gives its own back. */
+const HIDDEN_MAX = 3_000;
 const BASE = [
   { id: "seq", name: "Seq", width: "92px" },
   { id: "received", name: "Received", width: "112px" },
@@ -58,6 +60,7 @@ export class EventsView {
       end: (which) => this.#atEnd(which),
     });
     this.grid.element.addEventListener("scroll", () => this.grid.isAtTop && this.#clearAbove());
+    document.addEventListener("visibilitychange", this.#turned);
     this.detail = h("aside.side-panel", { hidden: true, "aria-label": "The chosen event" });
     this.element = h("section.view.fill.events", null,
       h("h1.sr", null, "Events"),
@@ -82,9 +85,26 @@ export class EventsView {
   }
 
   close() {
+    document.removeEventListener("visibilitychange", this.#turned);
+    clearTimeout(this.#hiding);
     this.#log?.close();
     this.grid.close();
     clearTimeout(this.#timer);
+  }
+
+  #hiding = 0;
+  #turned = () => {
+    clearTimeout(this.#hiding);
+    if (document.hidden) this.#hiding = setTimeout(() => this.#isFollowing && this.#log.stop(), HIDDEN_MAX);
+    else if (this.#wantsLive && !this.isOpening && this.#log.state === "stopped" && !this.#log.hasNewer) this.#goOn(this.#log);
+  };
+
+  /** Follows again, from where it was unless that is far behind. */
+  async #goOn(log) {
+    const isFarBehind = await log.isFarBehind().catch(() => false);
+    if (log !== this.#log || log.state !== "stopped") return;
+    if (isFarBehind) this.#open();
+    else this.#followOrStop();
   }
 
   /** For the keyboard: what Stop and Go live do. */

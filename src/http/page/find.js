@@ -58,7 +58,8 @@ export class FindView {
     if (kind === "time") this.input.step = 1;
     this.input.inputMode = kind === "seq" ? "numeric" : "text";
     this.label.textContent = KINDS[kind];
-    this.context.scope.then((scope) => (this.topicField.hidden = this.kind !== "id" || scope !== "topic"));
+    const { access, scope } = this.context;
+    scope.then((scope) => (this.topicField.hidden = access.read !== "in part" && (this.kind !== "id" || scope !== "topic")));
     this.hint.textContent = {
       id: "The whole id, as the producer made it. Upper and lower case differ.",
       seq: "The number that the event got when it was stored.",
@@ -89,9 +90,8 @@ export class FindView {
 
   async #ask(kind, text, topic) {
     const { namespace } = this.context;
-    const question = { id: [["event_id", text], ["topic", topic]], time: [["since", text], ["after", 0], ["limit", 1]] }[kind]
-      ?? this.#questionOfSeq(text);
-    const { texts } = await page(address(namespace, "events", question));
+    const question = { id: [["event_id", text]], time: [["since", text], ["after", 0], ["limit", 1]] }[kind] ?? this.#questionOfSeq(text);
+    const { texts } = await page(address(namespace, "events", [...question, ["topic", topic]]));
     return texts.length ? new StoredEvent(texts[0]) : null;
   }
 

@@ -91,7 +91,7 @@ export class EventLog {
     this.high = Math.max(this.high, place);
     this.head = Math.max(this.head, place);
     this.received += events.length;
-    this.#add("newer", events.filter((event) => this.#passes(event)));
+    this.#add("newer", this.#found(events));
   }
 
   /** The database was put back to an older copy: what is held here may never have been. */
@@ -166,13 +166,16 @@ export class EventLog {
   /** A page of the events that pass, oldest first. */
   async #page(parameters, signal = this.#stopping.signal) {
     const { texts, head, next } = await page(address(this.namespace, "events", [...this.filter, ...parameters]), { signal });
-    const events = texts.map((text) => new StoredEvent(text)).filter((event) => this.#passes(event));
+    const events = this.#found(texts.map((text) => new StoredEvent(text)));
     if (events.length > 1 && events[0].seq > events[1].seq) events.reverse();
     return { events, head, next };
   }
 
-  #passes(event) {
-    return this.search === "" || event.holds(this.search);
+  /** Those events that pass the search. */
+  #found(events) {
+    if (this.search === "") return events;
+    // A text is a piece of what it came in, all of which would stay in memory for a few finds.
+    return events.filter((event) => event.holds(this.search)).map(({ text }) => new StoredEvent(structuredClone(text)));
   }
 
   #add(towards, events) {

@@ -1,6 +1,6 @@
 /** Starts the page: the address says which view is shown, of which namespace, and how. */
 import { json, key, service } from "./api.js";
-import { h, toast } from "./dom.js";
+import { h } from "./dom.js";
 import { EventsView } from "./events.js";
 import { FindView } from "./find.js";
 import { OverviewView } from "./overview.js";
@@ -11,6 +11,16 @@ import { TopicsView } from "./topics.js";
 const VIEWS = { overview: OverviewView, events: EventsView, topics: TopicsView, find: FindView, subscriptions: SubscriptionsView };
 const main = document.getElementById("main");
 let shown = { name: null, namespace: null, view: null };
+/** The namespace for which it is known what the key allows. */
+let known = null;
+
+/** What stands in place of a view that the key does not allow. */
+class DeniedView {
+  title = "Not allowed";
+  element = h("section.view", null, h("h1", null, this.title), h("p.notice", null, "Your key does not allow to read events."));
+  update() {}
+  close() {}
+}
 
 /** `#events?topic=a` is the view `events` with its parameters; `ns` is the namespace. */
 function place() {
@@ -43,6 +53,7 @@ function go(name, params, replace = false) {
 
 function show() {
   const { name, params, namespace } = place();
+  if (namespace !== known) return restart();
   if (name !== shown.name || namespace !== shown.namespace) mount(name, namespace);
   shown.view.update(params);
 }
@@ -50,7 +61,7 @@ function show() {
 function mount(name, namespace) {
   shown.view?.close();
   const scope = json(new URL(`namespaces/${encodeURIComponent(namespace)}`, document.baseURI)).then((found) => found.dedup_scope, () => undefined);
-  const view = new VIEWS[name]({ namespace, scope, access, go, link, own });
+  const view = new (access.read === false && name !== "overview" ? DeniedView : VIEWS[name])({ namespace, scope, access, go, link, own });
   const isOther = shown.name !== null && shown.name !== name;
   shown = { name, namespace, view };
   main.replaceChildren(view.element);
@@ -59,17 +70,19 @@ function mount(name, namespace) {
   document.getElementById("brand").href = link("overview");
   for (const anchor of document.querySelectorAll("#views a")) {
     anchor.href = link(anchor.dataset.view);
+    anchor.parentElement.hidden = access.read === false && anchor.dataset.view !== "overview";
     if (anchor.dataset.view === name) anchor.setAttribute("aria-current", "page");
     else anchor.removeAttribute("aria-current");
   }
   if (isOther) main.focus({ preventScroll: true });
 }
 
-/** Begins anew, as after another key. */
+/** Begins anew, as after another key or in another namespace. */
 async function restart() {
   document.getElementById("access").hidden = key.get() === null;
-  if (key.get() !== null) await learnAccess(place().namespace);
-  else Object.assign(access, { publish: undefined, read: undefined, admin: undefined });
+  const { namespace } = place();
+  await learnAccess(namespace);
+  known = namespace;
   shown.view?.close();
   shown = { name: null, namespace: null, view: null };
   show();
@@ -85,10 +98,7 @@ async function ask(reason) {
   isAsking = false;
   restart();
 }
-service.addEventListener("unauthorized", ({ detail: problem }) => ask(key.get() ? `This key is not accepted: ${problem.message}` : problem.message));
-service.addEventListener("forbidden", ({ detail: method }) => {
-  if (method === "GET") toast("Your key does not allow this.");
-});
+service.addEventListener("unauthorized", ({ detail: problem }) => ask(key.get() ? `This key is not accepted: ${problem.message}.` : "This service asks for a key."));
 
 function switchNamespace() {
   chooseNamespace(place().namespace, (name) => {

@@ -2,29 +2,33 @@
 import { address, json } from "./api.js";
 import { bdi, h, say } from "./dom.js";
 import { counted, duration, measure, number, percent } from "./format.js";
-import { Plot } from "./plot.js";
+import { History, Plot } from "./plot.js";
 import { SendBox } from "./send.js";
+import { isOpen } from "./shell.js";
 
 const INTERVAL = 1_000;
 /** The shares of duplicates of so many topics are shown. */
 const TOPICS = 6;
 
+/** What was seen of the namespace that was shown last: another view in between makes no gap. */
+let seen = { namespace: null };
+
 export class OverviewView {
   title = "Overview";
   #timer = 0;
   #closed = false;
-  #last = null;
   #lostSince = null;
 
   constructor(context) {
     this.context = context;
-    this.plot = new Plot();
+    if (seen.namespace !== context.namespace) seen = { namespace: context.namespace, history: new History(), last: null };
+    this.plot = new Plot(seen.history);
     this.figures = new Figures([
       ["stored", "Stored events"], ["head", "Head"], ["new", "New, now"], ["duplicates", "Duplicates, now"],
       ["share", "Duplicate share"], ["latency", "Commit, median"],
     ]);
     this.send = new SendBox(context, () => this.#refresh());
-    this.send.isAllowed = context.access.publish !== false;
+    this.maySend = this.send.isAllowed = isOpen(context.access.publish);
     this.sendTitle = h("h2");
     this.sendText = h("p.muted");
     this.sendBox = h("section.card.send-card", { "aria-label": "Send an event" }, this.sendTitle, this.sendText, this.send.element);
@@ -66,7 +70,9 @@ export class OverviewView {
       const stats = await json(address(this.context.namespace, "stats"), { timeout: 8_000 });
       if (!this.#closed) this.#show(stats);
     } catch (problem) {
-      if (!this.#closed) this.#showProblem(problem);
+      if (this.#closed) return;
+      if (problem.isDenied) this.#deny(problem);
+      else this.#showProblem(problem);
     }
   }
 
@@ -83,29 +89,38 @@ export class OverviewView {
     this.#showNode(stats);
   }
 
+  /** Nothing is left but to send events. */
+  #deny(problem) {
+    this.close();
+    this.#arrange(false);
+    const notice = h("p.notice", null, `The figures cannot be shown: ${problem.message}.`);
+    this.element.replaceChildren(this.element.firstChild, notice, this.sendBox);
+  }
+
   /** The send box stands first where there is nothing else to see, and then stays there. */
   #arrange(isEmpty) {
     this.element.dataset.empty = isEmpty ? "yes" : "no";
     say(this.sendTitle, isEmpty ? "Send the first event, twice" : "Send an event twice");
-    say(this.sendText, isEmpty
+    say(this.sendText, !this.maySend ? "Your key does not allow to send events here." : isEmpty
       ? "sekali stores every event once. A producer that got no answer sends it again, and is told that it is a duplicate. Try it:"
       : "The first copy is stored. The second is a duplicate, and is told of which event.");
   }
 
   #showRates(stats) {
     const now = performance.now();
-    const last = this.#last;
+    const { last } = seen;
     const { unique_processed: stored, duplicate_dropped: duplicates } = stats;
-    this.#last = { now, stored, duplicates };
+    seen.last = { now, stored, duplicates };
     // The first answer has nothing to compare with, nor has one after the database was put back to an older copy.
     if (!last || stored < last.stored || duplicates < last.duplicates) return this.plot.draw();
     const seconds = (now - last.now) / 1000;
     if (seconds < 0.3) {
-      this.#last = last;
-      return;
+      seen.last = last;
+      return this.plot.draw();
     }
     const rates = [(stored - last.stored) / seconds, (duplicates - last.duplicates) / seconds];
-    this.plot.add(...rates);
+    seen.history.add(...rates);
+    this.plot.draw();
     this.figures.set("new", `${measure(rates[0])}/s`, "stored events");
     this.figures.set("duplicates", `${measure(rates[1])}/s`, "not stored again");
   }
@@ -154,7 +169,7 @@ export class OverviewView {
 
   #showProblem(problem) {
     if (this.element.dataset.empty === "unknown") this.#arrange(false);
-    this.#last = null;
+    seen.last = null;
     this.store.dataset.state = "bad";
     say(this.store, problem.status === 0 ? problem.message : `The service does not tell its figures: ${problem.message}`);
     this.figures.set("new", "–", "stored events");

@@ -1,16 +1,36 @@
-/** A plot of new and duplicate events over the last minutes, drawn as it comes. */
+/** A plot of new and duplicate events since the page was opened, drawn as it comes. */
 import { h, say, svg } from "./dom.js";
-import { localTime, measure } from "./format.js";
+import { duration, localTime, measure } from "./format.js";
 
-const SECONDS = 300;
+const POINTS_MAX = 600;
 const WIDTH = 1000;
 const HEIGHT = 200;
 
-export class Plot {
-  /** `[time in ms, new a second, duplicates a second]` */
-  #points = [];
+/** Rates over any time in a bounded number of points: where there are too many, each stands for twice as much. */
+export class History {
+  /** `[time in ms, new a second, duplicates a second, samples]` */
+  points = [];
+  #each = 1;
 
-  constructor() {
+  add(stored, duplicates, time = Date.now()) {
+    const sample = [time, stored, duplicates, 1];
+    if (this.points.at(-1)?.[3] < this.#each) this.points.push(mean(this.points.pop(), sample));
+    else this.points.push(sample);
+    if (this.points.length <= POINTS_MAX) return;
+    this.#each *= 2;
+    this.points = this.points.flatMap((point, index, all) => (index % 2 ? [mean(all[index - 1], point)] : index + 1 < all.length ? [] : [point]));
+  }
+}
+
+function mean(earlier, later) {
+  const samples = earlier[3] + later[3];
+  const of = (field) => (earlier[field] * earlier[3] + later[field] * later[3]) / samples;
+  return [later[0], of(1), of(2), samples];
+}
+
+export class Plot {
+  constructor(history) {
+    this.history = history;
     this.stored = svg("path", { class: "line stored" });
     this.storedArea = svg("path", { class: "area stored" });
     this.duplicate = svg("path", { class: "line duplicate" });
@@ -30,17 +50,15 @@ export class Plot {
     this.element = h("div.plot", null, this.frame, h("div.plot-axis", { "aria-hidden": "true" }, this.begin, h("span", null, "now")));
   }
 
-  add(stored, duplicates) {
-    this.#points.push([Date.now(), stored, duplicates]);
-    while (this.#points[0][0] < Date.now() - (SECONDS + 5) * 1000) this.#points.shift();
-    this.draw();
+  get #points() {
+    return this.history.points;
   }
 
   draw() {
     const now = this.#points.at(-1)?.[0] ?? Date.now();
     const begin = this.#points[0]?.[0] ?? now;
     // A minute at first, so that the first points do not jump; then what there is.
-    const span = Math.min(SECONDS, Math.max(60, (now - begin) / 1000)) * 1000;
+    const span = Math.max(60_000, now - begin);
     const largest = Math.max(1, ...this.#points.map(([, stored, duplicates]) => Math.max(stored, duplicates)));
     const top = roundUp(largest);
     this.scale = (time) => WIDTH * (1 - (now - time) / span);
@@ -54,7 +72,7 @@ export class Plot {
     }
     say(this.top, `${measure(top)}/s`);
     say(this.middle, `${measure(top / 2)}/s`);
-    say(this.begin, `${Math.round(span / 60_000)} min ago`);
+    say(this.begin, `${duration(span / 1000)} ago`);
     const last = this.#points.at(-1);
     this.drawing.setAttribute("aria-label", last
       ? `Plot of events a second: now ${measure(last[1])} new and ${measure(last[2])} duplicates`

@@ -35,7 +35,6 @@ export class SendBox {
   /** Whether the key allows it. */
   set isAllowed(isAllowed) {
     this.button.disabled = !isAllowed;
-    this.button.title = isAllowed ? "" : "Your key does not allow to publish.";
   }
 
   #renew() {
@@ -80,7 +79,8 @@ export class SendBox {
     const isNew = status === "stored";
     this.results.append(h(`li.${status}`, null,
       h("strong", null, isNew ? `stored ${number(seq)}` : `duplicate of ${number(seq)}`),
-      h("a", { href: this.context.link("events", [["at", seq], ["sel", seq]]) }, "Show ", bdi(event_id))));
+      this.context.access.read === false ? bdi(event_id)
+        : h("a", { href: this.context.link("events", [["at", seq], ["sel", seq]]) }, "Show ", bdi(event_id))));
   }
 }
 

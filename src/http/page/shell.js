@@ -8,8 +8,9 @@ const PROBE_TIMEOUT = 5_000;
 const NAMESPACES = 100;
 const SHORTCUTS = "sekali-shortcuts";
 
-/** What the key allows: true, false, or undefined where that is not known. */
+/** What the key allows: true, false, "in part" (of other namespaces or some topics), or undefined where that is not known. */
 export const access = { publish: undefined, read: undefined, admin: undefined };
+export const isOpen = (allowed) => allowed === true || allowed === undefined;
 
 /** Asks for the state of the service again and again, and says it wherever one looks. */
 export class Health {
@@ -130,12 +131,13 @@ export function askForKey(reason) {
 
 /** Finds out what the key allows, with requests that change nothing whatever the answer. */
 export async function learnAccess(namespace) {
+  if (key.get() === null) return Object.assign(access, { publish: undefined, read: undefined, admin: undefined });
   const isAllowed = async (url, options) => {
     try {
-      await request(url, options);
+      await request(url, { timeout: PROBE_TIMEOUT, ...options });
     } catch (problem) {
       if (!(problem instanceof Problem)) throw problem;
-      if (problem.status === 403) return false;
+      if (problem.status === 403) return problem.message.includes("lacks the scope") ? false : "in part";
       if (problem.status !== 422) return undefined;
     }
     return true;
@@ -152,7 +154,7 @@ export async function learnAccess(namespace) {
 export async function showKey(namespace, forgotten) {
   await learnAccess(namespace);
   const words = { publish: "send events", read: "read events and figures", admin: "change namespaces and subscriptions" };
-  const known = (isAllowed) => (isAllowed === undefined ? "not known" : isAllowed ? "yes" : "no");
+  const known = (allowed) => ({ true: "yes", false: "no", undefined: "not known" })[allowed] ?? allowed;
   const element = dialog("Key",
     h("dl.facts", null, Object.entries(words).map(([scope, text]) => [h("dt", null, `To ${text}`), h("dd", null, known(access[scope]))])),
     h("div.actions", null, h("button.button.danger", { type: "button", onclick: async () => {

@@ -3,6 +3,7 @@ import { address, json, page, request } from "./api.js";
 import { bdi, confirmed, h, say, toast } from "./dom.js";
 import { counted, duration, number, time } from "./format.js";
 import { StoredEvent, at, pieces } from "./json.js";
+import { isOpen } from "./shell.js";
 
 const INTERVAL = 2_000;
 const PAYLOAD_SHOWN_MAX = 5_000;
@@ -45,7 +46,7 @@ export class SubscriptionsView {
 
   async #poll() {
     await this.#refresh();
-    if (!this.#stop.signal.aborted && this.#all !== "absent") this.#timer = setTimeout(() => this.#poll(), document.hidden ? INTERVAL * 5 : INTERVAL);
+    if (!this.#stop.signal.aborted && !this.isRefused) this.#timer = setTimeout(() => this.#poll(), document.hidden ? INTERVAL * 5 : INTERVAL);
   }
 
   async #refresh() {
@@ -56,16 +57,16 @@ export class SubscriptionsView {
       say(this.status, counted(this.#all.length, "subscription") + (next ? ", and more" : ""));
     } catch (problem) {
       if (signal.aborted) return;
-      if (problem.isAbsent) this.#all = "absent";
-      say(this.status, problem.isAbsent ? "" : problem.message);
+      this.isRefused = problem.isDenied;
+      say(this.status, problem.message);
     }
     this.#show();
-    if (this.#chosen && Array.isArray(this.#all)) await this.#refreshOne(this.#chosen);
+    if (this.#chosen && this.#all) await this.#refreshOne(this.#chosen);
   }
 
   #show() {
     if (this.#all === null) return;
-    const all = Array.isArray(this.#all) ? this.#all : [];
+    const all = this.#all;
     this.table.hidden = all.length === 0;
     this.empty.hidden = all.length > 0;
     this.one.hidden = !this.#chosen || all.length === 0;
@@ -77,13 +78,11 @@ export class SubscriptionsView {
   }
 
   #sayEmpty() {
-    const text = this.#all === "absent"
-      ? ["This service has no subscriptions.", "A newer version has them: durable places in the log, for consumers that fail and come back."]
-      : ["No subscriptions in this namespace.", "A subscription is a durable place in the log, for consumers that fail and come back. Create one with:"];
     const url = address(this.context.namespace, "subscriptions/billing");
     const command = `curl -X PUT '${url}' -H 'Content-Type: application/json' -d '{"topics":["orders"],"after":"earliest"}'`;
-    this.empty.replaceChildren(h("h2", null, text[0]), h("p", null, text[1]),
-      this.#all === "absent" ? "" : h("pre", { tabindex: 0 }, command));
+    this.empty.replaceChildren(h("h2", null, "No subscriptions in this namespace."),
+      h("p", null, "A subscription is a durable place in the log, for consumers that fail and come back. Create one with:"),
+      h("pre", { tabindex: 0 }, command));
   }
 
   #row(subscription) {
@@ -153,7 +152,7 @@ export class SubscriptionsView {
     const { deliveries, parked_at: time_of } = JSON.parse(text);
     const event = new StoredEvent(at(text, "/event"));
     const payload = Array.from(pieces(event.payload), ([, piece]) => piece).join("");
-    const isAllowed = this.context.access.admin !== false;
+    const isAllowed = isOpen(this.context.access.admin);
     return h("li", null, h("details", null,
       h("summary", null, h("strong", null, number(event.seq)), " ", bdi(event.topic), " ", bdi(event.event_id),
         h("small.muted", null, ` failed ${counted(deliveries, "time")}`)),
@@ -166,7 +165,7 @@ export class SubscriptionsView {
 
   #actions({ name, parked, acked, head }) {
     const place = h("input", { type: "number", min: 0, max: head ?? null, required: true, value: acked ?? 0, "aria-label": "Seq behind which it goes on" });
-    const isAllowed = this.context.access.admin !== false;
+    const isAllowed = isOpen(this.context.access.admin);
     return h("div.actions", null,
       h("button.button", { type: "button", disabled: !parked || !isAllowed, onclick: () => this.#retry(name, parked) }, "Retry parked events"),
       h("form.seek", {

@@ -77,6 +77,7 @@ export class TopicsView {
     } catch (problem) {
       if (this.#stop.signal.aborted) return;
       say(this.count, problem.message);
+      if (problem.isDenied) return;
     }
     const pause = Math.max(INTERVAL, (performance.now() - begun) * 20) * (document.hidden ? 6 : 1);
     this.#timer = setTimeout(() => this.#load(), pause);

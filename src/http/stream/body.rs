@@ -18,7 +18,7 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::format::{Format, Notice};
 use crate::{
-    http::gate::Gate,
+    http::{gate::Gate, rights::HeldKey},
     ledger::Chunk,
     service::{Follower, Interest, Step},
 };
@@ -41,6 +41,8 @@ pub(super) struct StreamBody {
     ahead: Option<Found>,
     draining: Pin<Box<dyn Future<Output = ()>>>,
     signs_of_life: Option<Interval>,
+    /// `None` for a stream that ends at once.
+    key: Option<HeldKey>,
     /// What is to be sent.
     rest: Bytes,
     /// Holds the memory of `rest`.
@@ -53,7 +55,7 @@ pub(super) struct StreamBody {
 }
 
 impl StreamBody {
-    pub(super) fn new(follower: Follower, format: Format, gate: web::Data<Gate>) -> Self {
+    pub(super) fn new(follower: Follower, format: Format, gate: web::Data<Gate>, key: HeldKey) -> Self {
         let mut signs_of_life = interval(SIGN_OF_LIFE_INTERVAL);
         signs_of_life.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // The first one is over at once.
@@ -66,6 +68,7 @@ impl StreamBody {
             ahead: None,
             draining: Box::pin(async move { gate.draining().await }),
             signs_of_life: Some(signs_of_life),
+            key: Some(key),
             rest: Bytes::new(),
             _chunk: None,
             told: place,
@@ -83,6 +86,7 @@ impl StreamBody {
             ahead: None,
             draining: Box::pin(ready(())),
             signs_of_life: None,
+            key: None,
             rest: Bytes::new(),
             _chunk: None,
             told: 0,
@@ -194,6 +198,11 @@ impl MessageBody for StreamBody {
             if let Some(signs) = &mut body.signs_of_life
                 && signs.poll_tick(cx).is_ready()
             {
+                if body.key.as_ref().is_some_and(|key| !key.is_in_force()) {
+                    body.next = None;
+                    body.rest = body.format.unavailable("the key of this stream is no longer in force");
+                    continue;
+                }
                 body.rest = body.sign_of_life();
                 body.told = body.place;
                 continue;

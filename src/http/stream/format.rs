@@ -65,11 +65,11 @@ impl Format {
         match self {
             Self::Events => {
                 bytes.extend_from_slice(format!("id: {}\ndata: ", event.seq).as_bytes());
-                write_event(bytes, event);
+                write_on_one_line(bytes, event);
                 bytes.extend_from_slice(b"\n\n");
             }
             Self::Lines(_) => {
-                write_event(bytes, event);
+                write_on_one_line(bytes, event);
                 bytes.push(b'\n');
             }
         }
@@ -101,6 +101,17 @@ impl Format {
         match self {
             Self::Events => block("unavailable", None, true, &json!({"detail": detail})),
             Self::Lines(_) => Bytes::new(),
+        }
+    }
+}
+
+/// A payload has the line breaks that it was sent with, as white space between its parts: a string of JSON has none.
+fn write_on_one_line(bytes: &mut Vec<u8>, event: &StoredEvent) {
+    let begin = bytes.len();
+    write_event(bytes, event);
+    for byte in &mut bytes[begin..] {
+        if matches!(byte, b'\n' | b'\r') {
+            *byte = b' ';
         }
     }
 }

@@ -46,11 +46,15 @@ impl Stream {
         if let Some(id) = last_id {
             request = request.header("last-event-id", id.to_string());
         }
-        let response = request.send().await?;
+        Ok(Self { last_id, ..Self::of(request.send().await?) })
+    }
+
+    /// The stream that a request was answered with.
+    pub fn of(response: reqwest::Response) -> Self {
         assert_eq!(response.status(), 200);
         assert_eq!(response.headers()["content-type"], "text/event-stream");
         assert_eq!(response.headers()["x-accel-buffering"], "no");
-        Ok(Self { response, buffer: String::new(), last_id, comments: 0 })
+        Self { response, buffer: String::new(), last_id: None, comments: 0 }
     }
 
     /// The next block; `None` where the stream has ended, in whatever way.
