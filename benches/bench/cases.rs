@@ -13,7 +13,7 @@ use super::{
     load::{Measured, UUID_BYTES},
     process::{RunningService, cpu_seconds, postgres_cpu_seconds},
     raw,
-    report::{Report, Row},
+    report::{Report, Row, write_table},
     sending::{EVENTS_WITHOUT_END, Sending},
     streams, subscriptions,
 };
@@ -195,7 +195,7 @@ pub async fn run(args: &RunArgs) -> Result<()> {
     report.figures.extend(subscriptions::measure(args).await?);
     println!("{}", report.to_markdown());
     if let Some(output) = &args.output {
-        report.write_into(output)?;
+        write_table(output, &report.to_markdown())?;
     }
     Ok(())
 }

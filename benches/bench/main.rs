@@ -4,6 +4,7 @@
 //! the whole way from socket to disk, with load generator, service and database as processes of their own.
 
 mod cases;
+mod citus;
 mod figures;
 mod isolation;
 mod load;
@@ -34,6 +35,8 @@ struct Bench {
 enum Command {
     /// Run all cases, and write the table
     Run(RunArgs),
+    /// Run the cases on a Citus cluster, and write their table
+    Citus(citus::Citus),
     /// The load generator alone
     Load(load::Load),
     /// Readers of streams alone
@@ -81,6 +84,7 @@ pub struct RunArgs {
 fn main() -> Result<(), Box<dyn Error>> {
     match Bench::parse().command {
         Command::Run(args) => cases::run(&args),
+        Command::Citus(args) => citus::run(&args),
         Command::Load(load) => {
             println!("{}", serde_json::to_string(&load::run(load)?)?);
             Ok(())

@@ -151,18 +151,18 @@ impl Report {
             }
         }
     }
-
-    /// Puts the table in its place in a document.
-    pub fn write_into(&self, document: &Path) -> io::Result<()> {
-        let text = fs::read_to_string(document)?;
-        let missing = || io::Error::other(format!("{} has no place for the table", document.display()));
-        let (head, rest) = text.split_once(BEGIN).ok_or_else(missing)?;
-        let (_, tail) = rest.split_once(END).ok_or_else(missing)?;
-        fs::write(document, format!("{head}{BEGIN}\n\n{}\n{END}{tail}", self.to_markdown()))
-    }
 }
 
-fn thousands(number: f64) -> String {
+/// Puts a table in its place in a document.
+pub fn write_table(document: &Path, table: &str) -> io::Result<()> {
+    let text = fs::read_to_string(document)?;
+    let missing = || io::Error::other(format!("{} has no place for the table", document.display()));
+    let (head, rest) = text.split_once(BEGIN).ok_or_else(missing)?;
+    let (_, tail) = rest.split_once(END).ok_or_else(missing)?;
+    fs::write(document, format!("{head}{BEGIN}\n\n{table}\n{END}{tail}"))
+}
+
+pub fn thousands(number: f64) -> String {
     let digits = format!("{number:.0}");
     let mut text = String::new();
     for (place, digit) in digits.chars().enumerate() {

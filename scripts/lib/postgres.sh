@@ -98,6 +98,17 @@ CONF
   die "Postgres did not start; its log is above."
 }
 
+# Whether Citus is installed for the server programs.
+has_citus() {
+  [ -n "${PG_BIN:-}" ] || return 1
+  local root=${PG_BIN%/bin} shared
+  # Debian keeps a version's files apart, in /usr/share/postgresql/15 for /usr/lib/postgresql/15/bin.
+  for shared in "$root/share" "$root/share/postgresql" "${root/\/lib\///share/}"; do
+    if [ -e "$shared/extension/citus.control" ]; then return; fi
+  done
+  return 1
+}
+
 # Finds the server programs, or installs them where no server is given either, and the user to run them as.
 prepare_server_programs() {
   if [ "$(id -u)" -eq 0 ]; then export PG_OS_USER="${PG_OS_USER:-postgres}"; else unset PG_OS_USER; fi

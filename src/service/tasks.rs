@@ -83,7 +83,8 @@ impl Service {
         let Ok(last_seqs) = last_seqs else { return };
         for ledger in followed {
             match last_seqs.get(&ledger.key()) {
-                Some(last_seq) => ledger.position.news.tell_if_other(*last_seq),
+                Some(Some(last_seq)) => ledger.position.news.tell_if_other(*last_seq),
+                Some(None) => {}
                 None => self.note_gone(&ledger),
             }
         }

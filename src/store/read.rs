@@ -36,8 +36,8 @@ pub trait ReadStore: Send + Sync {
     /// The newest commit.
     async fn head(&self, ledger: &LedgerRecord) -> Result<Head, StoreError>;
 
-    /// The newest `seq` of each of these ledgers, without those that are gone.
-    async fn last_seqs(&self, ledgers: &[LedgerKey]) -> Result<HashMap<LedgerKey, u64>, StoreError>;
+    /// The newest `seq` of each of these ledgers, without those that are gone; `None` where the node that has it is away.
+    async fn last_seqs(&self, ledgers: &[LedgerKey]) -> Result<HashMap<LedgerKey, Option<u64>>, StoreError>;
 
     /// Whether the commit `seen` is still a part of the ledger. One that is far from the newest may be pruned,
     /// and then counts as missing.

@@ -102,11 +102,11 @@ pub(super) fn new_identity_key() -> sqlx::Result<[u8; IDENTITY_KEY_BYTES]> {
 pub(super) fn last_seqs(
     asked: &[LedgerKey],
     rows: Vec<(i32, Uuid, i64)>,
-) -> sqlx::Result<HashMap<LedgerKey, u64>> {
+) -> sqlx::Result<HashMap<LedgerKey, Option<u64>>> {
     let found = rows.into_iter().map(|(namespace_no, ledger_id, last_seq)| {
-        Ok((LedgerKey { namespace_no, ledger_id }, from_sql(last_seq)?))
+        Ok((LedgerKey { namespace_no, ledger_id }, Some(from_sql(last_seq)?)))
     });
-    let mut found: HashMap<LedgerKey, u64> = found.collect::<sqlx::Result<_>>()?;
+    let mut found: HashMap<LedgerKey, Option<u64>> = found.collect::<sqlx::Result<_>>()?;
     let asked: HashSet<&LedgerKey> = asked.iter().collect();
     found.retain(|key, _| asked.contains(key));
     Ok(found)

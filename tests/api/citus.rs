@@ -2,7 +2,10 @@
 
 mod distributing;
 mod faults;
+mod faults_under_load;
+mod owners;
 mod serving;
+mod subscriptions;
 
 use std::path::Path;
 
@@ -11,7 +14,9 @@ use serde_json::Value;
 use crate::harness::{
     Answer, Client, block_on,
     citus::{Cluster, ClusterDatabase},
+    event,
     process::Process,
+    producers::Load,
 };
 
 /// Runs `test` with a cluster and a database on each of its nodes that knows nothing of the others yet.
@@ -56,4 +61,34 @@ async fn publish_ok(client: &Client, namespace: &str, body: impl ToString) -> Ve
 async fn counts(client: &Client, namespace: &str) -> [u64; 3] {
     let stats = client.get(&format!("/namespaces/{namespace}/stats")).await.json();
     ["received", "unique_processed", "duplicate_dropped"].map(|name| stats[name].as_u64().unwrap())
+}
+
+/// What producers send to a namespace, without a pause.
+fn load(namespace: &str, tasks: usize) -> Load {
+    let (namespace, topics) = (namespace.to_owned(), String::new());
+    Load { namespace, is_by_topic: false, topics, tasks, pause_between: std::time::Duration::ZERO }
+}
+
+/// Namespaces whose ledgers are on the workers, one each.
+async fn empty_namespace_of_each(database: &ClusterDatabase, service: &Process) -> [String; 2] {
+    let mut found = [String::new(), String::new()];
+    for number in 0.. {
+        let name = format!("n{number}");
+        create(&service.client, &name).await;
+        let owner = database.owner(&name).await;
+        found[owner - 1] = name;
+        if found.iter().all(|name| !name.is_empty()) {
+            break;
+        }
+    }
+    found
+}
+
+/// The same, each with one event.
+async fn namespace_of_each(database: &ClusterDatabase, service: &Process) -> [String; 2] {
+    let found = empty_namespace_of_each(database, service).await;
+    for name in &found {
+        publish_ok(&service.client, name, event("t", "first")).await;
+    }
+    found
 }

@@ -322,7 +322,7 @@ impl ReadStore for FaultyStore {
         unreachable!("nobody lists topics here")
     }
 
-    async fn last_seqs(&self, _ledgers: &[LedgerKey]) -> Result<HashMap<LedgerKey, u64>, StoreError> {
+    async fn last_seqs(&self, _ledgers: &[LedgerKey]) -> Result<HashMap<LedgerKey, Option<u64>>, StoreError> {
         unreachable!("nobody waits here")
     }
 

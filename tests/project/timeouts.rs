@@ -27,7 +27,7 @@ enum Time {
 use Time::{Const, Default, Fixed};
 
 /// Each pair of sums: the first is less than the second, for this reason.
-const ORDERS: [(&[Time], &[Time], &str); 27] = [
+const ORDERS: [(&[Time], &[Time], &str); 28] = [
     (
         &[Const("src/service/tasks.rs", "FOLLOW_INTERVAL")],
         &[Const("src/ledger/announcements.rs", "WANTED_TIME")],
@@ -65,7 +65,12 @@ const ORDERS: [(&[Time], &[Time], &str); 27] = [
         "a stop outlasts the attempt to connect that is under way",
     ),
     (
-        &[Const("src/store/postgres/mod.rs", "READ_ACQUIRE_TIMEOUT")],
+        &[Const("src/store/postgres/connections.rs", "NODE_APPEND_TIMEOUT")],
+        &[Const("src/actors/writer/connections.rs", "APPEND_DEADLINE")],
+        "a node that hangs is told from a database that does",
+    ),
+    (
+        &[Const("src/store/postgres/connections.rs", "READ_ACQUIRE_TIMEOUT")],
         &[Const("src/service/mod.rs", "READ_TIMEOUT")],
         "a reader learns that the connections are in use",
     ),
@@ -75,7 +80,7 @@ const ORDERS: [(&[Time], &[Time], &str); 27] = [
         "a reader learns that the connections are in use",
     ),
     (
-        &[Const("src/store/postgres/mod.rs", "READ_ACQUIRE_TIMEOUT")],
+        &[Const("src/store/postgres/connections.rs", "READ_ACQUIRE_TIMEOUT")],
         &[Const("src/service/mod.rs", "STATS_TIMEOUT")],
         "who asks for the counters learns that the connections are in use",
     ),

@@ -80,7 +80,7 @@ impl Cluster {
         let connected = Session::opening(&options).connect().await.map_err(open_error);
         let mut connection = connected.map_err(|error| coordinator.is_away(error))?;
         let there = answered(Self::find(&mut connection)).await?;
-        if there.is_none_or(|there| !self.is_seen_by_coordinator(&there)) {
+        if there.is_none_or(|there| there.here() != Some(coordinator.nodeid) || !there.is_same(self)) {
             return Err(OpenError::Unsuitable(format!(
                 "the server at {} is another one than the coordinator of the Citus cluster, which is registered under that address: run `sekali migrate` with a URL of the coordinator",
                 coordinator.address()
@@ -89,14 +89,17 @@ impl Cluster {
         Ok(Some(connection))
     }
 
-    /// Whether `there` is the same cluster, seen from its coordinator.
-    fn is_seen_by_coordinator(&self, there: &Self) -> bool {
+    /// Whether it is the same cluster, seen from whichever node.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
         let same = |(one, other): (&Node, &Node)| {
             (one.nodeid, &one.nodename, one.nodeport) == (other.nodeid, &other.nodename, other.nodeport)
         };
-        self.nodes.len() == there.nodes.len()
-            && self.nodes.iter().zip(&there.nodes).all(same)
-            && there.nodes.iter().any(|node| node.is_coordinator && node.is_here)
+        self.nodes.len() == other.nodes.len() && self.nodes.iter().zip(&other.nodes).all(same)
+    }
+
+    /// The node from which it is seen.
+    pub(super) fn here(&self) -> Option<i32> {
+        self.nodes.iter().find(|node| node.is_here).map(|node| node.nodeid)
     }
 }
 

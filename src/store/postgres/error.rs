@@ -59,6 +59,14 @@ pub(super) fn node_error(error: sqlx::Error) -> StoreError {
     }
 }
 
+/// Sorts an error of a call on the node that owns the ledger: others may be there.
+pub(super) fn owner_error(error: sqlx::Error) -> StoreError {
+    match store_error(error) {
+        StoreError::Unavailable(error) => StoreError::NodeAway(error),
+        error => error,
+    }
+}
+
 /// Whether a node of a cluster reports what another one said, or that it does not answer.
 fn is_of_other_node(error: &sqlx::Error) -> bool {
     let Some(report) =

@@ -5,11 +5,14 @@
 mod url;
 mod session;
 mod cluster;
+mod connections;
+mod owners;
 mod schema;
 mod spread;
 mod control;
 mod sweep;
 mod writer;
+mod cluster_writer;
 mod reads;
 mod news;
 mod pages;
@@ -24,15 +27,18 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use futures::future::join_all;
-use sqlx::{Connection, PgConnection, PgPool, postgres::PgPoolOptions};
+use sqlx::{Connection, PgConnection, PgPool};
 use tracing::warn;
 
 use self::{
     clock::ClockCheck,
     cluster::Cluster,
+    cluster_writer::ClusterWriter,
+    connections::{Connections, Role, pool},
     error::{open_error, store_error},
     lease::Lease,
     news::PostgresNews,
+    owners::Owners,
     session::{Session, check_server},
     sweep::Sweeper,
     writer::PostgresWriter,
@@ -46,41 +52,32 @@ use super::{
 };
 use crate::event::DedupScope;
 
-/// How long a reader, or who changes namespaces, waits for a connection of a pool.
-const READ_ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
-
 /// How long ending the connections may take.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long the server may take for each step of opening, but for a migration.
 const OPEN_STEP_TIMEOUT: Duration = Duration::from_secs(10);
-/// One for the watch and one for the probes.
-const HEAD_CONNECTIONS: u32 = 2;
 /// One creates at a time; the other is for a deletion, which may wait for an append.
 const CONTROL_CONNECTIONS: u32 = 2;
-/// Transactions on subscriptions are short, and those on one subscription wait for each other.
-const PROGRESS_CONNECTIONS: u32 = 4;
 
-/// The pools, and what writers need to open connections of their own.
+/// The connections with the database, which may be a cluster of servers.
 pub(super) struct PostgresStore {
-    writer_session: Session,
+    /// The server that was given: for all that is not about one ledger.
+    given: Arc<Connections>,
+    /// For what is about one ledger.
+    owners: Arc<Owners>,
     is_on_cluster: bool,
+    writer_session: Session,
+    reader_session: Session,
     /// For creating and deleting namespaces.
     control_pool: PgPool,
-    /// For subscriptions.
-    progress_pool: PgPool,
     sweeper: Sweeper,
-    /// For readers.
-    pool: PgPool,
-    /// For the ledger's head alone: whether the database answers must not depend on how long others read.
-    head_pool: PgPool,
-    reader_session: Session,
     clock_check: ClockCheck,
 }
 
 impl PostgresStore {
     /// What this node tells others by, and hears them.
     pub(super) fn news(&self) -> Arc<dyn NewsStore> {
-        Arc::new(PostgresNews::new(self.reader_session.clone(), self.head_pool.clone()))
+        Arc::new(PostgresNews::new(self.reader_session.clone(), self.given.head_pool.clone()))
     }
 
     pub(super) async fn open(url: &str, options: &OpenOptions) -> Result<Self, OpenError> {
@@ -103,31 +100,25 @@ impl PostgresStore {
             connection.close().await.map_err(open_error)?;
         }
         let control_session = Session::control(&connect_options, server);
+        let role = if cluster.is_some() { Role::Way } else { Role::Whole };
+        let given = Arc::new(Connections::new(&connect_options, server, options.read_connections, role));
+        let owners = match &cluster {
+            Some(cluster) => {
+                Owners::of_cluster(Arc::clone(&given), cluster.here(), url, options.read_connections).await
+            }
+            None => Owners::one(Arc::clone(&given)),
+        };
         Ok(Self {
-            control_pool: pool(&control_session, CONTROL_CONNECTIONS),
-            progress_pool: pool(&Session::progress(&connect_options, server), PROGRESS_CONNECTIONS),
-            pool: pool(&reader_session, options.read_connections),
-            head_pool: pool(&reader_session, HEAD_CONNECTIONS),
-            sweeper: Sweeper::new(control_session),
-            clock_check: ClockCheck::default(),
+            given,
+            owners: Arc::new(owners),
+            is_on_cluster: cluster.is_some(),
             writer_session,
             reader_session,
-            is_on_cluster: cluster.is_some(),
+            control_pool: pool(&control_session, CONTROL_CONNECTIONS),
+            sweeper: Sweeper::new(control_session),
+            clock_check: ClockCheck::default(),
         })
     }
-}
-
-/// Connections of this session, made when they are needed.
-fn pool(session: &Session, connections: u32) -> PgPool {
-    let checked = session.clone();
-    PgPoolOptions::new()
-        .max_connections(connections)
-        .acquire_timeout(READ_ACQUIRE_TIMEOUT)
-        .after_connect(move |connection, _| {
-            let session = checked.clone();
-            Box::pin(async move { session.check(connection).await })
-        })
-        .connect_lazy_with(session.options())
 }
 
 /// Creates the namespace `default` with the scope asked for, where there is none; else checks that it has it.
@@ -172,8 +163,10 @@ impl AppendStore for PostgresStore {
     }
 
     async fn open_writer(&self) -> Result<Box<dyn StoreWriter>, StoreError> {
-        let opened = PostgresWriter::open(&self.writer_session, self.is_on_cluster).await;
-        let writer = opened.map_err(store_error)?;
+        if self.is_on_cluster {
+            return Ok(Box::new(ClusterWriter { owners: Arc::clone(&self.owners) }));
+        }
+        let writer = PostgresWriter::open(&self.writer_session).await.map_err(store_error)?;
         Ok(Box::new(writer))
     }
 }
@@ -181,7 +174,8 @@ impl AppendStore for PostgresStore {
 #[async_trait]
 impl ReadStore for PostgresStore {
     async fn page(&self, ledger: &LedgerRecord, query: &PageQuery) -> Result<Page, StoreError> {
-        or_gone(pages::page(&self.pool, ledger, query).await.map_err(store_error))
+        let owner = self.owners.of(ledger.key);
+        or_gone(pages::page(&owner.pool, ledger, query).await.map_err(|error| owner.sort(error)))
     }
 
     async fn event(
@@ -190,27 +184,52 @@ impl ReadStore for PostgresStore {
         event_id: &str,
         topic: Option<&str>,
     ) -> Result<Option<StoredEvent>, StoreError> {
-        or_gone(reads::event(&self.pool, ledger, event_id, topic).await.map_err(store_error))
+        let owner = self.owners.of(ledger.key);
+        or_gone(reads::event(&owner.pool, ledger, event_id, topic).await.map_err(|error| owner.sort(error)))
     }
 
     async fn topics(&self, ledger: &LedgerRecord, query: &TopicQuery) -> Result<Vec<TopicInfo>, StoreError> {
-        or_gone(listing::topics(&self.pool, ledger, query).await.map_err(store_error))
+        let owner = self.owners.of(ledger.key);
+        or_gone(listing::topics(&owner.pool, ledger, query).await.map_err(|error| owner.sort(error)))
     }
 
     async fn head(&self, ledger: &LedgerRecord) -> Result<Head, StoreError> {
-        or_gone(reads::head(&self.head_pool, ledger, &self.clock_check).await.map_err(store_error))
+        let owner = self.owners.of(ledger.key);
+        or_gone(
+            reads::head(&owner.head_pool, ledger, &self.clock_check).await.map_err(|error| owner.sort(error)),
+        )
     }
 
     async fn holds(&self, ledger: &LedgerRecord, seen: &LedgerMark) -> Result<bool, StoreError> {
-        or_gone(reads::holds(&self.head_pool, ledger, seen).await.map_err(store_error))
+        let owner = self.owners.of(ledger.key);
+        or_gone(reads::holds(&owner.head_pool, ledger, seen).await.map_err(|error| owner.sort(error)))
     }
 
-    async fn last_seqs(&self, ledgers: &[LedgerKey]) -> Result<HashMap<LedgerKey, u64>, StoreError> {
-        reads::last_seqs(&self.head_pool, ledgers).await.map_err(store_error)
+    /// Each server is asked for its own. One that is away leaves out the others only where there are none.
+    async fn last_seqs(&self, ledgers: &[LedgerKey]) -> Result<HashMap<LedgerKey, Option<u64>>, StoreError> {
+        let asked = self.owners.of_each(ledgers).into_iter().map(async |(owner, ledgers)| {
+            let found = reads::last_seqs(&owner.head_pool, &ledgers).await;
+            (found.map_err(|error| owner.sort(error)), ledgers)
+        });
+        let (mut last_seqs, mut failure) = (HashMap::new(), None);
+        for (found, ledgers) in join_all(asked).await {
+            match found {
+                Ok(found) => last_seqs.extend(found),
+                Err(error) => {
+                    last_seqs.extend(ledgers.into_iter().map(|ledger| (ledger, None)));
+                    failure = Some(error);
+                }
+            }
+        }
+        match failure {
+            Some(error) if last_seqs.values().all(Option::is_none) => Err(error),
+            _ => Ok(last_seqs),
+        }
     }
 
     async fn totals(&self, ledger: &LedgerRecord) -> Result<Totals, StoreError> {
-        or_gone(reads::totals(&self.pool, ledger).await.map_err(store_error))
+        let owner = self.owners.of(ledger.key);
+        or_gone(reads::totals(&owner.pool, ledger).await.map_err(|error| owner.sort(error)))
     }
 
     async fn newest_ids(
@@ -219,28 +238,30 @@ impl ReadStore for PostgresStore {
         before: u64,
         limit: usize,
     ) -> Result<Vec<StoredId>, StoreError> {
-        reads::newest_ids(&self.pool, ledger, before, limit).await.map_err(store_error)
+        let owner = self.owners.of(ledger.key);
+        let ids = reads::newest_ids(&owner.pool, ledger, before, limit).await;
+        ids.map_err(|error| owner.sort(error))
     }
 }
 
 #[async_trait]
 impl ControlStore for PostgresStore {
     async fn ledger(&self, namespace: &str) -> Result<Option<LedgerRecord>, StoreError> {
-        let mut lease = Lease::take(&self.pool).await.map_err(store_error)?;
+        let mut lease = Lease::take(&self.given.pool).await.map_err(store_error)?;
         let ledger = control::find(lease.connection(), namespace).await.map_err(store_error)?;
         lease.give_back();
         Ok(ledger)
     }
 
     async fn namespace(&self, namespace: &str) -> Result<Option<NamespaceInfo>, StoreError> {
-        let mut lease = Lease::take(&self.pool).await.map_err(store_error)?;
+        let mut lease = Lease::take(&self.given.pool).await.map_err(store_error)?;
         let found = control::show(lease.connection(), namespace).await.map_err(store_error)?;
         lease.give_back();
         Ok(found)
     }
 
     async fn namespaces(&self, query: &NamespaceQuery) -> Result<Vec<NamespaceInfo>, StoreError> {
-        let mut lease = Lease::take(&self.pool).await.map_err(store_error)?;
+        let mut lease = Lease::take(&self.given.pool).await.map_err(store_error)?;
         let found = control::list(lease.connection(), query).await.map_err(store_error)?;
         lease.give_back();
         Ok(found)
@@ -274,11 +295,11 @@ impl ControlStore for PostgresStore {
     }
 
     async fn sweep(&self, rows_max: usize) -> Result<Swept, StoreError> {
-        self.sweeper.sweep(&self.pool, rows_max).await.map_err(store_error)
+        self.sweeper.sweep(&self.given.pool, rows_max).await.map_err(store_error)
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
-        let mut lease = Lease::take(&self.head_pool).await.map_err(store_error)?;
+        let mut lease = Lease::take(&self.given.head_pool).await.map_err(store_error)?;
         control::ping(lease.connection()).await.map_err(store_error)?;
         lease.give_back();
         Ok(())
@@ -286,9 +307,8 @@ impl ControlStore for PostgresStore {
 
     /// A server that does not answer cannot be told that a connection ends; its sockets go with the process.
     async fn close(&self) {
-        let pools = [&self.control_pool, &self.progress_pool, &self.pool, &self.head_pool];
-        let pools = pools.map(PgPool::close);
-        let closing = async { tokio::join!(self.sweeper.close(), join_all(pools)) };
+        let closing =
+            async { tokio::join!(self.sweeper.close(), self.control_pool.close(), self.owners.close()) };
         if tokio::time::timeout(CLOSE_TIMEOUT, closing).await.is_err() {
             warn!("some connections to the database could not be ended in time");
         }

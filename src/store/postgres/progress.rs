@@ -26,15 +26,16 @@ const COLUMNS: &str =
 impl ProgressEngine for PostgresStore {
     async fn write(&self, ledger: &LedgerRecord) -> Result<Box<dyn ProgressSession + '_>, StoreError> {
         // Each statement sees what was committed before it: the head, once the row is locked.
-        begin(&self.progress_pool, ledger.key, "BEGIN", true).await
+        begin(&self.owners.of(ledger.key).progress_pool, ledger.key, "BEGIN", true).await
     }
 
     async fn read(&self, ledger: &LedgerRecord) -> Result<Box<dyn ProgressSession + '_>, StoreError> {
-        begin(&self.pool, ledger.key, "BEGIN ISOLATION LEVEL REPEATABLE READ", false).await
+        begin(&self.owners.of(ledger.key).pool, ledger.key, "BEGIN ISOLATION LEVEL REPEATABLE READ", false)
+            .await
     }
 
     async fn events(&self, ledger: &LedgerRecord, seqs: &[u64]) -> Result<Vec<StoredEvent>, StoreError> {
-        search::events(&self.pool, ledger, seqs).await
+        search::events(&self.owners.of(ledger.key).pool, ledger, seqs).await
     }
 }
 

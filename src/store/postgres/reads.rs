@@ -84,7 +84,10 @@ pub(super) async fn head(
     Head::from_row(&newest).map(Some)
 }
 
-pub(super) async fn last_seqs(pool: &PgPool, ledgers: &[LedgerKey]) -> sqlx::Result<HashMap<LedgerKey, u64>> {
+pub(super) async fn last_seqs(
+    pool: &PgPool,
+    ledgers: &[LedgerKey],
+) -> sqlx::Result<HashMap<LedgerKey, Option<u64>>> {
     let mut lease = Lease::take(pool).await?;
     let numbers: Vec<i32> = ledgers.iter().map(|key| key.namespace_no).collect();
     let rows = sqlx::query_as(

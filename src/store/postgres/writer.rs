@@ -5,10 +5,7 @@ use sqlx::{Connection, FromRow, PgConnection};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{
-    error::{node_error, store_error},
-    session::Session,
-};
+use super::{error::store_error, session::Session};
 use crate::store::{
     AppendGroup, AppendOutcome, Committed, Damage, GroupResult, Head, LedgerMark, StoreError, StoreWriter,
     rows::{from_sql, to_sql},
@@ -16,14 +13,11 @@ use crate::store::{
 
 pub(super) struct PostgresWriter {
     connection: PgConnection,
-    /// Sorts the error of a call, which another node of a cluster may have carried out.
-    sort: fn(sqlx::Error) -> StoreError,
 }
 
 impl PostgresWriter {
-    pub(super) async fn open(session: &Session, is_on_cluster: bool) -> sqlx::Result<Self> {
-        let sort = if is_on_cluster { node_error } else { store_error };
-        Ok(Self { connection: session.connect().await?, sort })
+    pub(super) async fn open(session: &Session) -> sqlx::Result<Self> {
+        Ok(Self { connection: session.connect().await? })
     }
 }
 
@@ -32,7 +26,7 @@ impl StoreWriter for PostgresWriter {
     async fn append_all(&mut self, groups: &[AppendGroup<'_>]) -> Result<Vec<GroupResult>, StoreError> {
         let mut results = Vec::with_capacity(groups.len());
         for group in groups {
-            let answer = call_append(&mut self.connection, group).await.map_err(self.sort)?;
+            let answer = call_append(&mut self.connection, group).await.map_err(store_error)?;
             results.push(answer.into_outcome(group).map_err(store_error));
         }
         Ok(results)
@@ -45,7 +39,7 @@ impl StoreWriter for PostgresWriter {
 
 /// The row that `sekali.append` returns; what is absent belongs to another status, or to an empty ledger.
 #[derive(FromRow)]
-struct Answer {
+pub(super) struct Answer {
     o_status: String,
     o_commit_no: Option<i64>,
     o_writer_id: Option<Uuid>,
@@ -63,7 +57,10 @@ const CALL_APPEND: &str =
     "SELECT * FROM sekali.append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15,
     $16, $17, $18)";
 
-async fn call_append(connection: &mut PgConnection, group: &AppendGroup<'_>) -> sqlx::Result<Answer> {
+pub(super) async fn call_append(
+    connection: &mut PgConnection,
+    group: &AppendGroup<'_>,
+) -> sqlx::Result<Answer> {
     let events = group.events;
     let digests: Vec<Uuid> = group.digests.iter().map(|digest| digest.to_uuid()).collect();
     // Postgres counts places from 1.
@@ -100,7 +97,7 @@ async fn call_append(connection: &mut PgConnection, group: &AppendGroup<'_>) -> 
 }
 
 impl Answer {
-    fn into_outcome(self, group: &AppendGroup<'_>) -> sqlx::Result<AppendOutcome> {
+    pub(super) fn into_outcome(self, group: &AppendGroup<'_>) -> sqlx::Result<AppendOutcome> {
         Ok(match self.o_status.as_str() {
             "overtaken" => AppendOutcome::Overtaken,
             "gone" => AppendOutcome::Gone,

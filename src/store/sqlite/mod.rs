@@ -199,7 +199,7 @@ impl ReadStore for SqliteStore {
         Ok(!self.head(ledger).await?.mark.rules_out(seen))
     }
 
-    async fn last_seqs(&self, ledgers: &[LedgerKey]) -> Result<HashMap<LedgerKey, u64>, StoreError> {
+    async fn last_seqs(&self, ledgers: &[LedgerKey]) -> Result<HashMap<LedgerKey, Option<u64>>, StoreError> {
         self.connector.file().check()?;
         reads::last_seqs(&self.head_pool, ledgers).await.map_err(store_error)
     }

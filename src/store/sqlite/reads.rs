@@ -50,7 +50,7 @@ pub(super) async fn head(pool: &SqlitePool, ledger: &LedgerRecord) -> sqlx::Resu
 pub(super) async fn last_seqs(
     pool: &SqlitePool,
     ledgers: &[LedgerKey],
-) -> sqlx::Result<HashMap<LedgerKey, u64>> {
+) -> sqlx::Result<HashMap<LedgerKey, Option<u64>>> {
     let numbers: Vec<i32> = ledgers.iter().map(|key| key.namespace_no).collect();
     let rows = sqlx::query_as(
         "SELECT namespace_no, ledger_id, last_seq FROM ledgers

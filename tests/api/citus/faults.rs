@@ -1,23 +1,7 @@
 //! A node that is away, and a ledger that is locked on another node: they cost their own namespaces alone.
 
-use super::{create, on_a_cluster, publish, publish_ok, serve};
-use crate::harness::{citus::ClusterDatabase, event, eventually, process::Process};
-
-/// Namespaces whose ledgers are on the workers, one each.
-async fn namespace_of_each(database: &ClusterDatabase, service: &Process) -> [String; 2] {
-    let mut found = [String::new(), String::new()];
-    for number in 0.. {
-        let name = format!("n{number}");
-        create(&service.client, &name).await;
-        let owner = database.owner(&name).await;
-        publish_ok(&service.client, &name, event("t", "first")).await;
-        found[owner - 1] = name;
-        if found.iter().all(|name| !name.is_empty()) {
-            break;
-        }
-    }
-    found
-}
+use super::{namespace_of_each, on_a_cluster, publish, publish_ok, serve};
+use crate::harness::{event, eventually, process::Process};
 
 #[test]
 fn a_worker_that_is_down_costs_its_own_namespaces_and_they_recover() {

@@ -97,6 +97,25 @@ impl ClusterDatabase {
         }
     }
 
+    /// Registers the workers at addresses that lead a service elsewhere, the first one to the second and that one to
+    /// nobody; the nodes find each other by the cluster's own table.
+    pub async fn register_elsewhere(&self) {
+        let ports = [self.nodes[2].get_port(), 1];
+        for (worker, port) in [(1, ports[0]), (2, ports[1])] {
+            let place = &self.nodes[worker];
+            let (host, is_at) = (place.get_host(), place.get_port());
+            let find =
+                format!("SELECT nodeid FROM pg_dist_node WHERE nodename = '{host}' AND nodeport = {is_at}");
+            let nodeid: i32 = self.value(0, &find).await;
+            for node in 0..self.nodes.len() {
+                let found =
+                    format!("INSERT INTO pg_dist_poolinfo VALUES ({nodeid}, 'host={host} port={is_at}')");
+                self.execute(node, &found).await;
+            }
+            self.execute(0, &format!("SELECT citus_update_node({nodeid}, 'localhost', {port})")).await;
+        }
+    }
+
     /// Runs statements on a node.
     pub async fn execute(&self, node: usize, sql: &str) {
         execute(&self.nodes[node], sql).await;
@@ -113,16 +132,17 @@ impl ClusterDatabase {
 
     /// The node that has the ledger of a namespace.
     pub async fn owner(&self, namespace: &str) -> usize {
-        let port: i32 = self
+        // The nodes were added in their order.
+        let group: i32 = self
             .value(
                 0,
                 &format!(
-                    "SELECT nodeport FROM citus_shards WHERE shardid = get_shard_id_for_distribution_column(
+                    "SELECT groupid FROM pg_dist_placement WHERE shardid = get_shard_id_for_distribution_column(
                          'sekali.ledgers', (SELECT namespace_no FROM sekali.namespaces WHERE name = '{namespace}'))"
                 ),
             )
             .await;
-        self.nodes.iter().position(|node| i32::from(node.get_port()) == port).expect("a node of the cluster")
+        group as usize
     }
 }
 
