@@ -3,7 +3,7 @@ import { after, afterEach, before, test } from "node:test";
 import { copyFileSync } from "node:fs";
 import assert from "node:assert/strict";
 import { Browser, until } from "./browser.mjs";
-import { Relay, Service, event, events } from "./service.mjs";
+import { Relay, Service, WITHOUT_POSTGRES, event, events, postgres } from "./service.mjs";
 
 const SECONDS_OF_LOAD = 30;
 /** Events that the page holds at most. */
@@ -233,14 +233,9 @@ test("hostile texts are text, in every field and view", async () => {
   await quiet();
 });
 
-test("it works on Postgres, too", { skip: !process.env.TEST_DATABASE_URL && "there is no Postgres" }, async () => {
-  const { execFileSync } = await import("node:child_process");
-  const psql = (command) => execFileSync(`${process.env.PG_BIN}/psql`, ["--quiet", `--dbname=${process.env.TEST_DATABASE_URL}`, `--command=${command}`]);
-  const name = `page_${process.pid}`;
-  psql(`CREATE DATABASE ${name}`);
-  const url = new URL(process.env.TEST_DATABASE_URL);
-  url.pathname = `/${name}`;
-  service = await Service.start({ databaseUrl: String(url) });
+test("it works on Postgres, too", { skip: WITHOUT_POSTGRES }, async () => {
+  const database = postgres("page");
+  service = await Service.start({ databaseUrl: database.url });
   await browser.open(service.url);
   await browser.click(".send .primary");
   await browser.says(".results", /stored 1[\s\S]*duplicate of 1/);
@@ -248,5 +243,5 @@ test("it works on Postgres, too", { skip: !process.env.TEST_DATABASE_URL && "the
   await browser.says(".detail", /Event 1/);
   await quiet();
   await service.kill();
-  psql(`DROP DATABASE ${name} WITH (FORCE)`);
+  database.drop();
 });

@@ -101,6 +101,19 @@ export class Service {
   }
 }
 
+/** Why tests leave Postgres out; false where there is one. */
+export const WITHOUT_POSTGRES = !process.env.TEST_DATABASE_URL && "there is no TEST_DATABASE_URL";
+
+/** A new database on the Postgres at TEST_DATABASE_URL. */
+export function postgres(name) {
+  const psql = (command) => execFileSync(`${process.env.PG_BIN}/psql`, ["--quiet", `--dbname=${process.env.TEST_DATABASE_URL}`, `--command=${command}`]);
+  const database = `${name}_${process.pid}`;
+  psql(`CREATE DATABASE ${database}`);
+  const url = new URL(process.env.TEST_DATABASE_URL);
+  url.pathname = `/${database}`;
+  return { url: String(url), drop: () => psql(`DROP DATABASE ${database} WITH (FORCE)`) };
+}
+
 /** Passes connections on to a service, and cuts them off when it is told to. */
 export class Relay {
   static async start(service) {

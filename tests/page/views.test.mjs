@@ -304,7 +304,9 @@ test("the keyboard reaches every event", async () => {
   await browser.says("dialog", /Help/);
   await browser.assertAccessible("the help");
   await browser.press(KEYS.escape);
-  await browser.press("2", "/");
+  await browser.press("2");
+  await browser.says("h1", /Events/);
+  await browser.press("/");
   assert.equal(await browser.run(() => document.activeElement.id), "search");
 });
 
