@@ -51,7 +51,7 @@ use self::{
 pub use self::{
     actor_health::{ActorExit, ActorReport, ExitCounts, InHand},
     request::{PublishError, PublishRequest, Reply},
-    stats::{CountersReport, Distribution, EventCounts, MetricsReport, OTHER_NAMESPACES},
+    stats::{CountersReport, Distribution, EventCounts, MetricsReport, OTHER_NAMESPACES, TopicReport},
     supervision::{CRASH_INJECTED, Crash, RestartPolicy},
 };
 use crate::{

@@ -29,6 +29,7 @@ mod stats;
 mod health;
 mod metrics;
 mod page;
+mod openapi;
 mod metered_body;
 mod peer;
 mod unread_guard;

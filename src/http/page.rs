@@ -1,4 +1,4 @@
-//! GET / and GET /ui/{file}: the page that people look at the service with.
+//! GET / and GET /ui/{file}: the page that people look at the service with; and GET /docs, which shows GET /openapi.json.
 //!
 //! Its files are part of the binary, as they stand in `src/http/page`: there is no build step. The page uses the public
 //! API alone, so that nothing here knows what it shows.
@@ -11,7 +11,10 @@ use actix_web::{
 };
 use sha2::{Digest, Sha256};
 
-use super::problem::{self, Problem};
+use super::{
+    openapi::DESCRIPTION,
+    problem::{self, Problem},
+};
 
 /// Everything comes from this origin, and no text becomes markup or code.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'none'; \
@@ -27,7 +30,10 @@ struct File {
 const INDEX: File =
     File { name: "", media_type: "text/html; charset=utf-8", content: include_str!("page/index.html") };
 
-const FILES: [File; 21] = [
+const DOCS: File =
+    File { name: "", media_type: "text/html; charset=utf-8", content: include_str!("page/docs.html") };
+
+const FILES: [File; 23] = [
     File {
         name: "style.css",
         media_type: "text/css; charset=utf-8",
@@ -37,6 +43,8 @@ const FILES: [File; 21] = [
     script("api.js", include_str!("page/api.js")),
     script("detail.js", include_str!("page/detail.js")),
     script("dom.js", include_str!("page/dom.js")),
+    File { name: "docs.css", media_type: "text/css; charset=utf-8", content: include_str!("page/docs.css") },
+    script("docs.js", include_str!("page/docs.js")),
     script("download.js", include_str!("page/download.js")),
     script("events.js", include_str!("page/events.js")),
     script("feed.js", include_str!("page/feed.js")),
@@ -65,7 +73,21 @@ pub(super) async fn index(request: HttpRequest) -> HttpResponse {
     answer(&request, &INDEX, &TAG)
 }
 
-/// A file that the page loads.
+/// The page that shows the description of the interface.
+pub(super) async fn docs(request: HttpRequest) -> HttpResponse {
+    static TAG: LazyLock<EntityTag> = LazyLock::new(|| tag(&DOCS));
+    answer(&request, &DOCS, &TAG)
+}
+
+/// The description of the interface (OpenAPI 3.1).
+pub(super) async fn description(request: HttpRequest) -> HttpResponse {
+    static FILE: LazyLock<File> =
+        LazyLock::new(|| File { name: "", media_type: "application/json", content: &DESCRIPTION });
+    static TAG: LazyLock<EntityTag> = LazyLock::new(|| tag(&FILE));
+    answer(&request, &FILE, &TAG)
+}
+
+/// A file that a page loads.
 pub(super) async fn file(request: HttpRequest) -> Result<HttpResponse, Problem> {
     static TAGS: LazyLock<[EntityTag; FILES.len()]> = LazyLock::new(|| FILES.each_ref().map(tag));
     let name = request.match_info().get("file").unwrap_or_default();

@@ -19,12 +19,22 @@ use super::{
 /// An address, with the methods that it knows.
 pub(super) struct Place {
     path: &'static str,
-    methods: Vec<(Method, Route)>,
+    methods: Vec<(Method, Needs, Route)>,
 }
 
 impl Place {
     pub(super) fn at(path: &'static str) -> Self {
         Self { path, methods: Vec::new() }
+    }
+
+    /// The address as it is written in the table of routes.
+    pub(super) fn path(&self) -> &'static str {
+        self.path
+    }
+
+    /// The methods, each with what it needs of a key.
+    pub(super) fn needs(&self) -> impl Iterator<Item = (&Method, Needs)> {
+        self.methods.iter().map(|(method, needs, _)| (method, *needs))
     }
 
     /// GET and HEAD, which bring no body.
@@ -82,7 +92,8 @@ impl Place {
         Args: FromRequest + 'static,
         F::Output: Responder + 'static,
     {
-        self.methods.push((method.clone(), needing(self.path, needs, web::method(method).to(handler))));
+        let route = web::method(method.clone()).to(handler);
+        self.methods.push((method, needs, needing(self.path, needs, route)));
         self
     }
 
@@ -93,19 +104,19 @@ impl Place {
         F::Output: Responder + 'static,
     {
         let route = unread(web::method(method.clone()).to(handler));
-        self.methods.push((method, needing(self.path, needs, route)));
+        self.methods.push((method, needs, needing(self.path, needs, route)));
         self
     }
 }
 
 impl HttpServiceFactory for Place {
     fn register(self, config: &mut AppService) {
-        let methods: Vec<&str> = self.methods.iter().map(|(method, _)| method.as_str()).collect();
+        let methods: Vec<&str> = self.methods.iter().map(|(method, ..)| method.as_str()).collect();
         let allow = methods.join(", ");
         let resource = self
             .methods
             .into_iter()
-            .fold(web::resource(self.path), |resource, (_, route)| resource.route(route));
+            .fold(web::resource(self.path), |resource, (.., route)| resource.route(route));
         resource.default_service(other_methods(allow)).register(config);
     }
 }

@@ -20,7 +20,7 @@ const RETRY_AFTER_SECONDS: &str = "1";
 const DETAIL_BYTES_MAX: usize = 2 * 1024;
 /// What to authenticate with.
 const CHALLENGE: &str = "Bearer realm=\"sekali\"";
-const MEDIA_TYPE: &str = "application/problem+json";
+pub(super) const MEDIA_TYPE: &str = "application/problem+json";
 
 /// What is wrong, as the caller gets to read it.
 #[derive(Debug)]
@@ -37,8 +37,8 @@ pub struct Problem {
 }
 
 /// The kinds of problems, each with one status code.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Kind {
     NotJson,
     Malformed,
     HeadTooLarge,
@@ -71,7 +71,7 @@ enum Kind {
 }
 
 impl Kind {
-    fn status(self) -> StatusCode {
+    pub(super) fn status(self) -> StatusCode {
         match self {
             Kind::NotJson | Kind::Malformed => StatusCode::BAD_REQUEST,
             Kind::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
@@ -96,8 +96,13 @@ impl Kind {
         }
     }
 
+    /// Whether the same request may be answered otherwise later.
+    pub(super) fn is_retryable(self) -> bool {
+        matches!(self, Kind::Unavailable | Kind::HeadTooSlow | Kind::BodyTooSlow | Kind::BodyCutOff)
+    }
+
     /// The name in the problem's type, and its title.
-    fn names(self) -> (&'static str, &'static str) {
+    pub(super) fn names(self) -> (&'static str, &'static str) {
         match self {
             Kind::NotJson => ("not-json", "The body is not JSON"),
             Kind::Malformed => ("malformed-request", "The request is not HTTP as it should be"),
@@ -146,7 +151,7 @@ impl Problem {
 
     /// Whether the same request may be answered otherwise later.
     pub(super) fn is_retryable(&self) -> bool {
-        matches!(self.kind, Kind::Unavailable | Kind::HeadTooSlow | Kind::BodyTooSlow | Kind::BodyCutOff)
+        self.kind.is_retryable()
     }
 
     /// Whether the rest of a body that is refused with this is worth reading.

@@ -36,6 +36,18 @@ pub(super) enum Needs {
     Admin,
 }
 
+impl Needs {
+    /// The scope that a key must have; `None` where no key is needed.
+    pub(super) fn scope(self) -> Option<Scope> {
+        match self {
+            Self::NoKey => None,
+            Self::Publish => Some(Scope::Publish),
+            Self::Read | Self::ReadTopics | Self::ReadService => Some(Scope::Read),
+            Self::Admin => Some(Scope::Admin),
+        }
+    }
+}
+
 /// The keys in force, if any are.
 #[derive(Clone, Default)]
 pub(super) struct Keys(pub(super) Option<Arc<KeyRing>>);
@@ -102,17 +114,9 @@ pub(super) async fn check(
 }
 
 fn admit(needs: Needs, request: &HttpRequest) -> Result<Option<Arc<Key>>, Problem> {
-    if needs == Needs::NoKey {
-        return Ok(None);
-    }
+    let Some(scope) = needs.scope() else { return Ok(None) };
     let keys = request.app_data::<web::Data<Keys>>().expect("the server hands the keys to every route");
     let Some(key) = keys.authenticate(request.head())? else { return Ok(None) };
-    let scope = match needs {
-        Needs::NoKey => return Ok(None),
-        Needs::Publish => Scope::Publish,
-        Needs::Read | Needs::ReadTopics | Needs::ReadService => Scope::Read,
-        Needs::Admin => Scope::Admin,
-    };
     if !key.has(scope) {
         return Err(forbidden(&key, &format!("lacks the scope {}", scope.name())));
     }

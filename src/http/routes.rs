@@ -12,25 +12,15 @@ use super::{
 
 /// What orchestrators and balancers ask, and is answered whatever else is going on.
 pub(super) const PROBES: [&str; 3] = ["/livez", "/readyz", "/health"];
+/// The address of a namespace, below which are the addresses of its ledger.
+pub(super) const NAMESPACE: &str = "/namespaces/{namespace}";
 
-/// All routes.
+/// All routes: those of the service, and those of a ledger twice, `default`'s at the root and any by its name.
 pub(super) fn routes(service: &mut web::ServiceConfig) {
+    put(of_ledger(), service);
+    put(of_service(), service);
     service
-        .configure(ledger)
-        .service(Place::at("/namespaces").get(ReadService, namespaces::list))
-        .service(
-            Place::at("/namespaces/{namespace}")
-                .get(Read, namespaces::show)
-                .put(Admin, namespaces::create)
-                .delete(Admin, namespaces::delete),
-        )
-        .service(web::scope("/namespaces/{namespace}").configure(ledger))
-        .service(Place::at("/metrics").get(ReadService, metrics::metrics))
-        .service(Place::at("/health").get(NoKey, health::health))
-        .service(Place::at("/livez").get(NoKey, health::live))
-        .service(Place::at("/readyz").get(NoKey, health::ready))
-        .service(Place::at("/").get(NoKey, page::index))
-        .service(Place::at("/ui/{file}").get(NoKey, page::file))
+        .service(web::scope(NAMESPACE).configure(|named| put(of_ledger(), named)))
         .default_service(nowhere());
 }
 
@@ -39,35 +29,51 @@ pub(super) fn metrics_routes(service: &mut web::ServiceConfig) {
     service.service(Place::at("/metrics").get(NoKey, metrics::metrics)).default_service(nowhere());
 }
 
-/// What every namespace has: `default` at the root, any by its name.
-fn ledger(service: &mut web::ServiceConfig) {
-    service
-        .service(Place::at("/publish").post(Publish, publish::publish))
-        .service(Place::at("/events").get(ReadTopics, events::page))
-        .service(Place::at("/events/{event_id:.*}").get(ReadTopics, events::event))
-        .service(Place::at("/stream").get(ReadTopics, stream::stream))
-        .service(Place::at("/topics").get(Read, topics::list))
-        .service(Place::at("/stats").get(Read, stats::stats))
-        .configure(of_subscriptions);
+fn put(places: Vec<Place>, service: &mut web::ServiceConfig) {
+    for place in places {
+        service.service(place);
+    }
 }
 
-/// The subscriptions of a namespace. Who works on one needs no more than to read; to make, change or end one is for
+/// What there is once.
+pub(super) fn of_service() -> Vec<Place> {
+    vec![
+        Place::at("/namespaces").get(ReadService, namespaces::list),
+        Place::at(NAMESPACE)
+            .get(Read, namespaces::show)
+            .put(Admin, namespaces::create)
+            .delete(Admin, namespaces::delete),
+        Place::at("/metrics").get(ReadService, metrics::metrics),
+        Place::at("/health").get(NoKey, health::health),
+        Place::at("/livez").get(NoKey, health::live),
+        Place::at("/readyz").get(NoKey, health::ready),
+        Place::at("/").get(NoKey, page::index),
+        Place::at("/docs").get(NoKey, page::docs),
+        Place::at("/openapi.json").get(NoKey, page::description),
+        Place::at("/ui/{file}").get(NoKey, page::file),
+    ]
+}
+
+/// What every namespace has. Who works on a subscription needs no more than to read; to make, change or end one is for
 /// administrators, since it decides what its workers get.
-fn of_subscriptions(service: &mut web::ServiceConfig) {
-    service
-        .service(Place::at("/subscriptions").get(Read, subscriptions::list))
-        .service(
-            Place::at("/subscriptions/{subscription}")
-                .get(Read, subscriptions::show)
-                .put(Admin, subscriptions::create)
-                .with_body(Method::PATCH, Admin, subscriptions::change)
-                .delete(Admin, subscriptions::delete),
-        )
-        .service(
-            Place::at("/subscriptions/{subscription}/lease").post_without_body(Read, subscriptions::lease),
-        )
-        .service(Place::at("/subscriptions/{subscription}/ack").post(Read, subscriptions::ack))
-        .service(Place::at("/subscriptions/{subscription}/seek").post(Admin, subscriptions::seek))
-        .service(Place::at("/subscriptions/{subscription}/parked").get(Read, subscriptions::parked))
-        .service(Place::at("/subscriptions/{subscription}/parked/retry").post(Admin, subscriptions::retry));
+pub(super) fn of_ledger() -> Vec<Place> {
+    vec![
+        Place::at("/publish").post(Publish, publish::publish),
+        Place::at("/events").get(ReadTopics, events::page),
+        Place::at("/events/{event_id:.*}").get(ReadTopics, events::event),
+        Place::at("/stream").get(ReadTopics, stream::stream),
+        Place::at("/topics").get(Read, topics::list),
+        Place::at("/stats").get(Read, stats::stats),
+        Place::at("/subscriptions").get(Read, subscriptions::list),
+        Place::at("/subscriptions/{subscription}")
+            .get(Read, subscriptions::show)
+            .put(Admin, subscriptions::create)
+            .with_body(Method::PATCH, Admin, subscriptions::change)
+            .delete(Admin, subscriptions::delete),
+        Place::at("/subscriptions/{subscription}/lease").post_without_body(Read, subscriptions::lease),
+        Place::at("/subscriptions/{subscription}/ack").post(Read, subscriptions::ack),
+        Place::at("/subscriptions/{subscription}/seek").post(Admin, subscriptions::seek),
+        Place::at("/subscriptions/{subscription}/parked").get(Read, subscriptions::parked),
+        Place::at("/subscriptions/{subscription}/parked/retry").post(Admin, subscriptions::retry),
+    ]
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{NodeReport, Parts, Service};
+use super::{NodeReport, Parts, SeenSubscription, Service};
 use crate::actors::MetricsReport;
 
 /// How long StatsActor may take to answer.
@@ -16,6 +16,8 @@ pub struct ServiceMetrics {
     pub metrics: Option<MetricsReport>,
     /// Namespaces that are open here, each with its newest `seq` as it was last seen.
     pub heads: Vec<(String, u64)>,
+    /// Subscriptions of these namespaces, as they were seen the last time.
+    pub subscriptions: Vec<SeenSubscription>,
 }
 
 /// So much of what has a limit is in use.
@@ -36,7 +38,12 @@ impl Service {
             .map(|ledger| (ledger.record.namespace.clone(), ledger.position.head().last_seq))
             .collect();
         heads.sort_unstable();
-        ServiceMetrics { node: self.node(), metrics: metrics.ok().and_then(Result::ok), heads }
+        ServiceMetrics {
+            node: self.node(),
+            metrics: metrics.ok().and_then(Result::ok),
+            heads,
+            subscriptions: self.0.subscriptions.report(),
+        }
     }
 }
 

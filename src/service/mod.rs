@@ -12,6 +12,7 @@ mod leasing;
 mod filtering;
 mod large_work;
 mod metrics;
+mod seen_subscriptions;
 mod tasks;
 mod nodes;
 
@@ -28,7 +29,11 @@ use ipnet::IpNet;
 use tokio::sync::Notify;
 
 use self::{
-    directory::Directory, large_work::LargeWork, reader_places::ReaderPlaces, shared_reads::SharedReads,
+    directory::Directory,
+    large_work::LargeWork,
+    reader_places::ReaderPlaces,
+    seen_subscriptions::{SeenSubscriptions, look_at_subscriptions},
+    shared_reads::SharedReads,
 };
 pub use self::{
     following::{Begin, Follower, Step},
@@ -37,6 +42,7 @@ pub use self::{
     ledger::{Ledger, LedgerReport, TopicPage},
     metrics::{InFlight, ServiceMetrics},
     namespaces::{Created, NamespaceError, NamespacePage},
+    seen_subscriptions::SeenSubscription,
     shared_reads::Interest,
     subscriptions::{Subscribed, SubscriptionError, SubscriptionPage},
     waiting::PageError,
@@ -119,6 +125,7 @@ struct Parts {
     /// Places of readers that follow a ledger.
     streams: ReaderPlaces,
     shared_reads: SharedReads,
+    subscriptions: Arc<SeenSubscriptions>,
     /// Wakes the task that removes the rows of deleted namespaces.
     sweep_wanted: Arc<Notify>,
 }
@@ -194,6 +201,7 @@ impl Service {
             waits: ReaderPlaces::new(limits.waits_max, "too many readers wait"),
             streams: ReaderPlaces::new(limits.streams_max, "there are as many streams as there may be"),
             shared_reads: SharedReads::default(),
+            subscriptions: Arc::default(),
             sweep_wanted,
             shared,
         }));
@@ -211,7 +219,9 @@ impl Service {
         }
         service.0.actors.keep_running("pulse", tasks::feel_pulse(parts.clone()));
         service.0.actors.keep_running("following of ledgers", tasks::follow_ledgers(parts.clone()));
-        service.0.actors.keep_running("closing idle ledgers", tasks::close_idle_ledgers(parts));
+        service.0.actors.keep_running("closing idle ledgers", tasks::close_idle_ledgers(parts.clone()));
+        let subscriptions = Arc::clone(&service.0.subscriptions);
+        service.0.actors.keep_running("a look at subscriptions", look_at_subscriptions(parts, subscriptions));
         service.0.actors.keep_running("sweep of deleted namespaces", sweep);
         Ok(service)
     }

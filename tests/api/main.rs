@@ -26,6 +26,7 @@ mod namespaces;
 mod namespaces_store;
 mod odd_events;
 mod odd_requests;
+mod openapi;
 mod opening;
 mod page;
 mod pipeline;

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use crate::harness::{
-    Client, Database, Engine, block_on, event, events, eventually,
+    Client, Database, Engine, RunningService, Settings, block_on, event, events, eventually,
     keys::{KeyFile, ask},
     on_both_stores, on_both_stores_with,
     process::Process,
@@ -12,7 +12,7 @@ use crate::harness::{
 const OPEN_METRICS: &str = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5";
 
 /// Every metric, as monitoring systems know it.
-const NAMES: [&str; 34] = [
+const NAMES: [&str; 39] = [
     "sekali_actor_endings_total",
     "sekali_actor_queue",
     "sekali_actor_up",
@@ -39,10 +39,15 @@ const NAMES: [&str; 34] = [
     "sekali_store_losses_total",
     "sekali_store_restored_total",
     "sekali_store_up",
+    "sekali_subscription_lag",
+    "sekali_subscription_parked",
+    "sekali_topic_duplicate_total",
+    "sekali_topic_unique_total",
     "sekali_uptime_seconds",
     "sekali_window_hits_total",
     "sekali_window_ids",
     "sekali_window_lookups_total",
+    "process_cpu_seconds_total",
     "process_max_fds",
     "process_open_fds",
     "process_resident_memory_bytes",
@@ -138,6 +143,67 @@ fn events_are_counted_by_namespace_as_this_process_committed_them() {
         }
         assert!(scrape.value("process_resident_memory_bytes") > 1e6);
         assert!(scrape.value("process_open_fds") > 5.0);
+        assert!(scrape.value("process_cpu_seconds_total") > 0.0);
+    });
+}
+
+#[test]
+fn events_are_counted_by_topic_whoever_found_that_they_are_duplicates() {
+    on_both_stores(async |service| {
+        let client = &service.client;
+        client.create_namespace("shop").await;
+        client.publish_ok(events("t", ["a", "b", "a"])).await;
+        client.publish_ok(event("t", "a")).await;
+        client.publish_ok(event("say \"\\o/\"", "c")).await;
+        client.publish_in("shop", event("t", "a")).await;
+        let scrape = Scrape::of(client).await;
+        for (namespace, topic, unique, duplicate) in
+            [("default", "t", 2.0, 2.0), ("default", r#"say \"\\o/\""#, 1.0, 0.0), ("shop", "t", 1.0, 0.0)]
+        {
+            let value = |name: &str| {
+                let labels = format!("namespace=\"{namespace}\",topic=\"{topic}\"");
+                scrape.value(&format!("sekali_topic_{name}_total{{{labels}}}"))
+            };
+            assert_eq!((value("unique"), value("duplicate")), (unique, duplicate), "{namespace} {topic}");
+        }
+    });
+}
+
+#[test]
+fn what_only_the_database_knew_is_a_duplicate_of_its_topic_too() {
+    on_both_stores(async |service| {
+        service.client.publish_ok(events("t", ["a", "b"])).await;
+        let (ended, database) = service.stop().await;
+        ended.unwrap();
+        let mut settings = Settings::new(database);
+        settings.config.window_ids = 0;
+        let service = RunningService::start(settings).await;
+        service.client.publish_ok(events("u", ["a", "c", "c"])).await;
+        let scrape = Scrape::of(&service.client).await;
+        assert_eq!(scrape.value("sekali_exceptions_total"), 1.0);
+        for (name, count) in [("unique", 1.0), ("duplicate", 2.0)] {
+            let labels = "{namespace=\"default\",topic=\"u\"}";
+            assert_eq!(scrape.value(&format!("sekali_topic_{name}_total{labels}")), count, "{name}");
+        }
+    });
+}
+
+#[test]
+fn each_subscription_shows_how_far_it_is_behind_and_what_is_parked() {
+    on_both_stores(async |service| {
+        let client = &service.client;
+        client.publish_ok(events("t", ["a", "b", "c"])).await;
+        let body = serde_json::json!({"after": "earliest"}).to_string();
+        let made = client.request("PUT", "/subscriptions/s").header("content-type", "application/json");
+        assert_eq!(client.send(made.body(body)).await.unwrap().status, 201);
+        eventually("a scrape shows the subscription", async || {
+            let scrape = Scrape::of(client).await;
+            let labels = "{namespace=\"default\",subscription=\"s\"}";
+            let value =
+                |name: &str| scrape.values.get(&format!("sekali_subscription_{name}{labels}")).copied();
+            (value("lag"), value("parked")) == (Some(3.0), Some(0.0))
+        })
+        .await;
     });
 }
 

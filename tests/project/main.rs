@@ -3,6 +3,7 @@
 use std::env;
 use std::path::PathBuf;
 
+mod alerts;
 mod documents;
 mod layering;
 mod licences;

@@ -9,7 +9,10 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use actix::prelude::*;
 use tokio::sync::oneshot;
 
-use super::metrics::{Metrics, MetricsReport};
+use super::{
+    by_namespace::EventCounts,
+    metrics::{Metrics, MetricsReport},
+};
 use crate::actors::{
     actor_health::ActorHealth,
     supervision::{self, Crash, SupervisedActor, guarded},
@@ -33,6 +36,8 @@ pub(in crate::actors) struct GroupCommitted {
     pub(in crate::actors) unique: usize,
     /// Those of them that only the store knew to be duplicates.
     pub(in crate::actors) exceptions: usize,
+    /// The events of each topic.
+    pub(in crate::actors) topics: Vec<(String, EventCounts)>,
     pub(in crate::actors) latency: Duration,
 }
 
@@ -139,6 +144,7 @@ impl Handler<AskMetrics> for StatsActor {
         guarded(self, ctx, |stats, _| {
             let mut report = stats.metrics.report();
             report.namespaces = stats.metrics.by_namespace();
+            report.topics = stats.metrics.by_topic();
             let _ = reply.send(report);
         });
     }

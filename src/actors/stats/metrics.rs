@@ -10,6 +10,7 @@ use hdrhistogram::Histogram;
 use super::{
     actor::GroupCommitted,
     by_namespace::{ByNamespace, EventCounts},
+    by_topic::{ByTopic, TopicReport},
     distribution::Distribution,
 };
 
@@ -29,6 +30,7 @@ pub(in crate::actors) struct Metrics {
     events: u64,
     exceptions: u64,
     namespaces: ByNamespace,
+    topics: ByTopic,
     commit_seconds: Distribution,
     commit_events: Distribution,
     current: Period,
@@ -63,6 +65,8 @@ pub struct MetricsReport {
     pub commit_events: Distribution,
     /// What was committed in each namespace by name, where it was asked for.
     pub namespaces: Vec<(Arc<str>, EventCounts)>,
+    /// The same of topics, as far as they are shown.
+    pub topics: Vec<TopicReport>,
 }
 
 impl Metrics {
@@ -72,6 +76,7 @@ impl Metrics {
             events: 0,
             exceptions: 0,
             namespaces: ByNamespace::new(namespaces_max),
+            topics: ByTopic::default(),
             commit_seconds: Distribution::new(&COMMIT_SECONDS),
             commit_events: Distribution::new(&COMMIT_EVENTS),
             current: Period::new(),
@@ -80,12 +85,13 @@ impl Metrics {
     }
 
     pub(in crate::actors) fn record(&mut self, group: &GroupCommitted) {
-        let GroupCommitted { ledger, events, unique, exceptions, latency } = group;
+        let GroupCommitted { ledger, events, unique, exceptions, topics, latency } = group;
         let (events, exceptions) = (*events, *exceptions);
         self.turn();
         // An empty group only shows that the store takes one.
         if events > 0 {
             self.namespaces.record(&ledger.record.namespace, events, *unique);
+            self.topics.record(&ledger.record.namespace, topics);
             self.commit_events.record(events as f64);
         }
         self.commit_seconds.record(latency.as_secs_f64());
@@ -121,11 +127,16 @@ impl Metrics {
             commit_seconds: self.commit_seconds.clone(),
             commit_events: self.commit_events.clone(),
             namespaces: Vec::new(),
+            topics: Vec::new(),
         }
     }
 
     pub(in crate::actors) fn by_namespace(&self) -> Vec<(Arc<str>, EventCounts)> {
         self.namespaces.report()
+    }
+
+    pub(in crate::actors) fn by_topic(&self) -> Vec<TopicReport> {
+        self.topics.report()
     }
 
     fn turn(&mut self) {

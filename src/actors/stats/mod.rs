@@ -2,6 +2,7 @@
 
 mod actor;
 mod by_namespace;
+mod by_topic;
 mod distribution;
 mod metrics;
 
@@ -9,6 +10,7 @@ pub(super) use self::actor::{Ask, AskMetrics, GroupCommitted, Read, StatsActor};
 pub use self::{
     actor::CountersReport,
     by_namespace::{EventCounts, OTHER_NAMESPACES},
+    by_topic::TopicReport,
     distribution::Distribution,
     metrics::MetricsReport,
 };

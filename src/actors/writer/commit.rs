@@ -113,8 +113,11 @@ impl Committing {
         loop {
             match self.connections.append(&groups, was_held_up).await {
                 Ok(outcomes) => {
-                    let settle = |(job, outcome): (&Job, _)| job.settle(outcome, started.elapsed());
-                    return Ok(jobs.iter().zip(outcomes).map(settle).collect());
+                    let counts = contents.iter().map(|(_, counts)| &counts[..]);
+                    let settle = |((job, counts), outcome): ((&Job, _), _)| {
+                        job.settle(outcome, counts, started.elapsed())
+                    };
+                    return Ok(jobs.iter().zip(counts).zip(outcomes).map(settle).collect());
                 }
                 Err(error @ (StoreError::Locked(_) | StoreError::NodeAway(_))) => {
                     was_held_up = true;
@@ -167,10 +170,11 @@ impl Job {
     fn settle(
         &self,
         outcome: Result<AppendOutcome, StoreError>,
+        counts: &[TopicCount<'_>],
         latency: Duration,
     ) -> Result<SettledGroup, CommitFailure> {
         match outcome {
-            Ok(AppendOutcome::Committed(committed)) => Ok(self.settle_committed(&committed, latency)),
+            Ok(AppendOutcome::Committed(committed)) => Ok(self.settle_committed(&committed, counts, latency)),
             Ok(AppendOutcome::Restored(found)) => Err(CommitFailure::Restored(found)),
             Ok(AppendOutcome::Gone) => Err(CommitFailure::Gone),
             Ok(AppendOutcome::Overtaken) => Err(CommitFailure::Overtaken),
@@ -181,13 +185,19 @@ impl Job {
         }
     }
 
-    fn settle_committed(&self, committed: &Committed, latency: Duration) -> SettledGroup {
+    fn settle_committed(
+        &self,
+        committed: &Committed,
+        counts: &[TopicCount<'_>],
+        latency: Duration,
+    ) -> SettledGroup {
         let settled = self.group.settle(committed);
         let group_committed = GroupCommitted {
             ledger: Arc::clone(&self.ledger),
             events: self.group.events(),
             unique: settled.learned.len() - committed.repeats.len(),
             exceptions: committed.repeats.len(),
+            topics: self.group.committed_by_topic(counts, committed),
             latency,
         };
         SettledGroup { settled, head: committed.head, committed: group_committed }

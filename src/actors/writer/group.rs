@@ -7,7 +7,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use super::recent::RecentIds;
 use crate::{
-    actors::request::PublishRequest,
+    actors::{request::PublishRequest, stats::EventCounts},
     event::{Digest, DigestMap, Event, Outcome},
     ledger::Epoch,
     store::{Committed, TopicCount},
@@ -114,6 +114,25 @@ impl Group {
             }
         }
         counts
+    }
+
+    /// What a commit of these counts stored and found of each topic.
+    pub(in crate::actors) fn committed_by_topic(
+        &self,
+        counts: &[TopicCount<'_>],
+        committed: &Committed,
+    ) -> Vec<(String, EventCounts)> {
+        let mut repeats: HashMap<&str, u64> = HashMap::new();
+        for (candidate, _) in &committed.repeats {
+            let (request, place) = self.candidates[*candidate];
+            *repeats.entry(self.requests[request as usize].events[place as usize].topic()).or_default() += 1;
+        }
+        let of = |count: &TopicCount<'_>| {
+            let unique = count.new_events - repeats.get(count.topic).copied().unwrap_or(0);
+            let received = count.new_events + count.duplicates;
+            (count.topic.to_owned(), EventCounts { received, unique })
+        };
+        counts.iter().map(of).collect()
     }
 
     fn events_with_verdicts(&self) -> impl Iterator<Item = (&Event, Verdict)> {

@@ -6,6 +6,11 @@ use prometheus_client::{collector::Collector, encoding::DescriptorEncoder};
 
 use super::lines::Lines;
 
+/// The unit of the times that Linux tells of a process, on every machine.
+const TICKS_PER_SECOND: f64 = 100.0;
+/// The place of the time in user mode behind the name of the program; the time in the kernel follows.
+const USER_TICKS_PLACE: usize = 11;
+
 /// The process that this is. Where the system does not tell, nothing is shown.
 #[derive(Debug)]
 pub(super) struct Process;
@@ -13,6 +18,10 @@ pub(super) struct Process;
 impl Collector for Process {
     fn encode(&self, encoder: DescriptorEncoder) -> fmt::Result {
         let mut lines = Lines(encoder);
+        if let Some(seconds) = cpu_seconds() {
+            let help = "Time of processors that the process has used";
+            lines.seconds_counter("process_cpu_seconds", help, seconds)?;
+        }
         if let Some(bytes) = memory("VmRSS:") {
             lines.gauge("process_resident_memory_bytes", "Memory that the process holds", bytes)?;
         }
@@ -27,6 +36,15 @@ impl Collector for Process {
         }
         Ok(())
     }
+}
+
+fn cpu_seconds() -> Option<f64> {
+    let stat = fs::read_to_string("/proc/self/stat").ok()?;
+    // The name may hold anything, and stands in parentheses.
+    let (_, behind_the_name) = stat.rsplit_once(") ")?;
+    let ticks = behind_the_name.split(' ').skip(USER_TICKS_PLACE).take(2);
+    let ticks: Vec<u64> = ticks.map(|ticks| ticks.parse().ok()).collect::<Option<_>>()?;
+    Some(ticks.iter().sum::<u64>() as f64 / TICKS_PER_SECOND)
 }
 
 /// A line of what Linux tells, in bytes.

@@ -6,9 +6,9 @@ use prometheus_client::{collector::Collector, encoding::DescriptorEncoder};
 
 use super::lines::{Labels, Lines};
 use crate::{
-    actors::{ActorReport, EventCounts, MetricsReport},
+    actors::{ActorReport, EventCounts, MetricsReport, TopicReport},
     http::connections::ConnectionsReport,
-    service::{InFlight, NodeReport, ServiceMetrics},
+    service::{InFlight, NodeReport, SeenSubscription, ServiceMetrics},
 };
 
 /// The service at one moment; before its database is there, the connections alone.
@@ -26,12 +26,15 @@ impl Collector for Snapshot {
         lines.gauges("build_info", "The version of this service", [(version, 1_u64)])?;
         lines.gauge("uptime_seconds", "Time since the start of this process", self.uptime.as_secs_f64())?;
         write_connections(&mut lines, &self.connections)?;
-        let Some(ServiceMetrics { node, metrics, heads }) = &self.service else { return Ok(()) };
+        let Some(service) = &self.service else { return Ok(()) };
+        let ServiceMetrics { node, metrics, heads, subscriptions } = service;
         if let Some(metrics) = metrics {
             write_metrics(&mut lines, metrics)?;
+            write_topics(&mut lines, &metrics.topics)?;
         }
         let heads = heads.iter().map(|(namespace, head)| (namespaced(namespace), *head));
         lines.gauges("ledger_head", "Newest seq of each namespace that is open here", heads)?;
+        write_subscriptions(&mut lines, subscriptions)?;
         lines.gauge("ledgers_open", "Namespaces that are open here", node.ledgers)?;
         write_in_flight(&mut lines, &node.in_flight)?;
         write_actors(&mut lines, node)?;
@@ -73,6 +76,31 @@ fn write_metrics(lines: &mut Lines, metrics: &MetricsReport) -> fmt::Result {
         &metrics.commit_seconds,
     )?;
     lines.histogram("commit_events", "Events of a commit", &metrics.commit_events)
+}
+
+/// Under names of their own: what is summed over `sekali_events_…` stays right.
+fn write_topics(lines: &mut Lines, topics: &[TopicReport]) -> fmt::Result {
+    let each = |count: fn(&EventCounts) -> u64| {
+        topics
+            .iter()
+            .map(move |it| ([("namespace", &*it.namespace), ("topic", &*it.topic)], count(&it.counts)))
+    };
+    let help = "Events of a topic that this process stored, of the 1,000 topics that it saw first";
+    lines.counters("topic_unique", help, each(|counts| counts.unique))?;
+    let help = "Events of a topic that were stored already, of the same topics";
+    lines.counters("topic_duplicate", help, each(|counts| counts.received - counts.unique))
+}
+
+fn write_subscriptions(lines: &mut Lines, subscriptions: &[SeenSubscription]) -> fmt::Result {
+    let each = |value: fn(&SeenSubscription) -> u64| {
+        subscriptions.iter().map(move |it| {
+            ([("namespace", it.namespace.as_str()), ("subscription", it.name.as_str())], value(it))
+        })
+    };
+    let help = "Events that a subscription is behind, as seen at the scrape before";
+    lines.gauges("subscription_lag", help, each(|it| it.lag))?;
+    let help = "Events of a subscription that are parked, as seen at the scrape before";
+    lines.gauges("subscription_parked", help, each(|it| it.parked))
 }
 
 fn write_in_flight(lines: &mut Lines, in_flight: &[InFlight]) -> fmt::Result {

@@ -1,0 +1,89 @@
+//! How far subscriptions are, for monitoring systems. A look is taken when the metrics are read, and shown the next time:
+//! metrics ask no store, so that they are answered while it is unavailable.
+
+use std::{
+    sync::{Arc, Weak},
+    time::{Duration, Instant},
+};
+
+use parking_lot::Mutex;
+use tokio::{sync::Notify, time::sleep};
+
+use super::{Parts, Service};
+use crate::store::{Store, SubscriptionQuery};
+
+/// Subscriptions that are shown.
+const SUBSCRIPTIONS_MAX: usize = 1_000;
+/// Open ledgers whose subscriptions are looked at.
+const LEDGERS_MAX: usize = 200;
+/// How long the look at one ledger may take.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(5);
+/// The pause between two looks, however often metrics are read.
+const LOOK_PAUSE: Duration = Duration::from_secs(1);
+/// What was seen longer ago is not shown.
+const SEEN_AGE_MAX: Duration = Duration::from_secs(120);
+
+/// How far a subscription is.
+#[derive(Clone, Debug)]
+pub struct SeenSubscription {
+    pub namespace: String,
+    pub name: String,
+    pub lag: u64,
+    pub parked: u64,
+}
+
+/// What the last look has shown.
+#[derive(Default)]
+pub(super) struct SeenSubscriptions {
+    wanted: Notify,
+    seen: Mutex<Option<(Instant, Vec<SeenSubscription>)>>,
+}
+
+impl SeenSubscriptions {
+    /// What was seen a moment ago; has another look taken.
+    pub(super) fn report(&self) -> Vec<SeenSubscription> {
+        self.wanted.notify_one();
+        let seen = self.seen.lock();
+        let fresh = seen.as_ref().filter(|(at, _)| at.elapsed() <= SEEN_AGE_MAX);
+        fresh.map(|(_, subscriptions)| subscriptions.clone()).unwrap_or_default()
+    }
+}
+
+/// Looks at the subscriptions of the open ledgers whenever that is wanted.
+pub(super) async fn look_at_subscriptions(service: Weak<Parts>, seen: Arc<SeenSubscriptions>) {
+    loop {
+        seen.wanted.notified().await;
+        if let Some(service) = service.upgrade().map(Service) {
+            let subscriptions = service.see_subscriptions().await;
+            *seen.seen.lock() = Some((Instant::now(), subscriptions));
+        }
+        sleep(LOOK_PAUSE).await;
+    }
+}
+
+impl Service {
+    async fn see_subscriptions(&self) -> Vec<SeenSubscription> {
+        let mut seen = Vec::new();
+        for ledger in self.0.directory.some(LEDGERS_MAX) {
+            let limit = SUBSCRIPTIONS_MAX - seen.len();
+            if limit == 0 {
+                break;
+            }
+            let record = ledger.record.clone();
+            let question = async move |store: Store| {
+                let query = SubscriptionQuery { prefix: String::new(), after: String::new(), limit };
+                store.progress.subscriptions(&record, &query).await
+            };
+            // The writer and readiness report a store that is unavailable.
+            let Ok(subscriptions) = self.ask_store(LOOK_TIMEOUT, question).await else { break };
+            seen.extend(subscriptions.into_iter().map(|it| SeenSubscription {
+                namespace: ledger.record.namespace.clone(),
+                lag: it.lag(),
+                parked: it.parked,
+                name: it.name,
+            }));
+        }
+        seen.sort_unstable_by(|one, other| (&one.namespace, &one.name).cmp(&(&other.namespace, &other.name)));
+        seen
+    }
+}
