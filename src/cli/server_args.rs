@@ -36,6 +36,11 @@ pub(super) struct ServerArgs {
 
 impl ServerArgs {
     pub(super) fn client(&self) -> Result<Client, CliError> {
+        self.client_at(&self.url)
+    }
+
+    /// A client of another address, which is let in and known in the same way.
+    pub(super) fn client_at(&self, url: &str) -> Result<Client, CliError> {
         // docker compose hands on settings without a value as empty ones.
         let key = self.key.as_deref().filter(|key| !key.is_empty());
         let key = key.map(|key| match key.strip_prefix('@') {
@@ -44,7 +49,7 @@ impl ServerArgs {
         });
         let ca = self.ca.as_deref().filter(|path| !path.is_empty()).map(Path::new);
         let authorities = ca.map(Authorities::read).transpose()?;
-        Ok(Client::with(&self.url, Credentials { key: key.transpose()?, authorities })?)
+        Ok(Client::with(url, Credentials { key: key.transpose()?, authorities })?)
     }
 }
 

@@ -106,6 +106,11 @@ impl Client {
 }
 
 impl LogReader {
+    /// Takes up the next stream at this address, behind the last event that came from any.
+    pub fn go_on_at(&mut self, client: &Client) {
+        self.client = client.clone();
+    }
+
     /// The next message. An error is one that does not pass by itself.
     pub async fn next(&mut self) -> Result<LogMessage, ClientError> {
         loop {

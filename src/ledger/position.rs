@@ -11,7 +11,7 @@ use crate::store::{Head, LedgerMark};
 
 /// Tells apart what was learned before a ledger was opened or found to be restored, and after. Random, so that no two
 /// are the same, of whatever ledger.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Epoch(u64);
 
 impl Epoch {

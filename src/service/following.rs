@@ -174,6 +174,7 @@ impl Follower {
         let is_selected = !is_near && self.interest.can_be_read_alone();
         let key = ReadKey {
             ledger: self.ledger.open.key(),
+            epoch: self.epoch,
             after: self.place,
             interest: is_selected.then(|| Arc::clone(&self.interest)),
         };

@@ -99,7 +99,7 @@ impl Ledger {
         let question = async move |store: Store, ledger: LedgerRecord| {
             store.progress.lease(&ledger, &asked, limit, worker).await
         };
-        self.found(name, self.transact(question).await?)
+        self.found(name, self.transact(name, question).await?)
     }
 
     /// The lease with its events. Where these cannot be read, it ends at once: else nobody would have them until it

@@ -12,7 +12,7 @@ use tokio::sync::OnceCell;
 
 use crate::{
     event::Filter,
-    ledger::Chunk,
+    ledger::{Chunk, Epoch},
     store::{LedgerKey, StoredEvent, TopicPatterns},
 };
 
@@ -34,6 +34,8 @@ pub struct Interest {
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(super) struct ReadKey {
     pub(super) ledger: LedgerKey,
+    /// What was read before the database was found to be restored is not for readers that come after it.
+    pub(super) epoch: Epoch,
     /// Everything behind this `seq`.
     pub(super) after: u64,
     /// Only what is wanted; `None` for all.

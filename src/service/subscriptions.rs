@@ -32,6 +32,8 @@ pub enum SubscriptionError {
     Full,
     #[error("must be at most {0}, the number of its partitions, each of which has one lease at most")]
     TooManyLeases(u32),
+    #[error("the subscription {0} is locked by another node")]
+    Locked(String),
     #[error(transparent)]
     Overloaded(#[from] Overloaded),
 }
@@ -61,7 +63,7 @@ impl Ledger {
         let question = async move |store: Store, ledger: LedgerRecord| {
             store.progress.subscribe(&ledger, &asked, wanted).await
         };
-        match self.transact(question).await? {
+        match self.transact(name, question).await? {
             SubscribeOutcome::Created(subscription) => Ok(Subscribed { subscription, is_new: true }),
             SubscribeOutcome::There(subscription) if subscription.settings == settings => {
                 Ok(Subscribed { subscription, is_new: false })
@@ -111,7 +113,7 @@ impl Ledger {
         let question = async move |store: Store, ledger: LedgerRecord| {
             store.progress.change_subscription(&ledger, &asked, change).await
         };
-        let changed = self.found(name, self.transact(question).await?)?;
+        let changed = self.found(name, self.transact(name, question).await?)?;
         self.open.lease_news.tell(0);
         match changed {
             ChangeOutcome::Changed(subscription) => Ok(subscription),
@@ -124,7 +126,7 @@ impl Ledger {
         let asked = name.to_owned();
         let question =
             async move |store: Store, ledger: LedgerRecord| store.progress.unsubscribe(&ledger, &asked).await;
-        let is_deleted = self.transact(question).await?;
+        let is_deleted = self.transact(name, question).await?;
         self.open.lease_news.tell(0);
         self.found(name, is_deleted.then_some(()))
     }
@@ -140,7 +142,7 @@ impl Ledger {
         let question = async move |store: Store, ledger: LedgerRecord| {
             store.progress.settle(&ledger, &asked, lease, verdict).await
         };
-        self.moved(name, self.transact(question).await?)
+        self.moved(name, self.transact(name, question).await?)
     }
 
     /// Moves a reader without leases on to `through`.
@@ -149,7 +151,7 @@ impl Ledger {
         let question = async move |store: Store, ledger: LedgerRecord| {
             store.progress.move_on_to(&ledger, &asked, through).await
         };
-        self.moved(name, self.transact(question).await?)
+        self.moved(name, self.transact(name, question).await?)
     }
 
     /// Goes to behind `after`, back or on.
@@ -157,7 +159,7 @@ impl Ledger {
         let asked = name.to_owned();
         let question =
             async move |store: Store, ledger: LedgerRecord| store.progress.seek(&ledger, &asked, after).await;
-        self.moved(name, self.transact(question).await?)
+        self.moved(name, self.transact(name, question).await?)
     }
 
     /// Up to `limit` parked events with a `seq` above `after`.
@@ -186,7 +188,7 @@ impl Ledger {
         let question = async move |store: Store, ledger: LedgerRecord| {
             store.progress.retry_parked(&ledger, &asked, seqs.as_deref()).await
         };
-        let retried = self.transact(question).await?;
+        let retried = self.transact(name, question).await?;
         self.open.lease_news.tell(0);
         self.found(name, retried)
     }
@@ -195,8 +197,9 @@ impl Ledger {
     /// does not keep the connections from other ledgers.
     pub(super) async fn transact<T, F>(
         &self,
+        name: &str,
         question: impl FnOnce(Store, LedgerRecord) -> F,
-    ) -> Result<T, NamespaceError>
+    ) -> Result<T, SubscriptionError>
     where
         T: Send + 'static,
         F: Future<Output = Result<T, StoreError>> + Send + 'static,
@@ -209,7 +212,11 @@ impl Ledger {
                 transaction.await
             }
         };
-        self.read(PROGRESS_TIMEOUT, in_turn).await
+        self.read(PROGRESS_TIMEOUT, in_turn).await.map_err(|error| match error {
+            // Its row is all that is locked here: publishers and other subscriptions go on.
+            NamespaceError::Store(StoreError::Locked(_)) => SubscriptionError::Locked(name.to_owned()),
+            error => error.into(),
+        })
     }
 
     /// Workers that wait may find something to do after this.

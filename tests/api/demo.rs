@@ -90,6 +90,9 @@ fn assert_shows_what_it_promises(report: &Value) {
     assert_eq!(proof["verdict"], "passed");
     assert_eq!((&proof["read_back"], &counted["unique"]), (&proof["unique"], &proof["unique"]));
     assert!(number(&counted["received"]) >= number(&proof["events"]));
+    let readers = (number(&proof["subscribers"]), number(&proof["subscribers_complete"]));
+    assert_eq!((readers, number(&proof["streams_lost"])), ((3, 3), 0), "they noticed nothing");
+    assert_eq!(number(&proof["events_followed"]), 3 * number(&proof["unique"]));
     assert_eq!(number(&proof["accepted"]), number(&proof["events"]));
     assert!(number(&proof["events"]) > number(&proof["unique"]), "some were repeats");
 }
@@ -143,6 +146,9 @@ fn it_needs_no_set_up_tells_what_happens_and_leaves_nothing_behind() {
         "s  again   request",
         "s  crash   writer 0 panics with ",
         ", in a transaction under way for ",
+        "s  read    ",
+        " events followed so far; 0 streams were lost",
+        "The 3 readers noticed nothing: each got every event once and in order, over one stream.",
         "s  asked   GET /stats, asked as it died, answers after ",
         "s  proof   ",
         "while actors crashed 14 times",

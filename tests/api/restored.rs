@@ -141,3 +141,33 @@ fn a_stream_says_that_the_database_was_restored_and_goes_on_from_there() {
         assert_eq!(back.seqs(1).await, [6]);
     });
 }
+
+#[test]
+fn a_reader_that_comes_after_a_restore_gets_nothing_that_was_read_before_it() {
+    on_both_stores(async |service| {
+        let client = &service.client;
+        client.publish_ok(event("t", "a")).await;
+        back_up(service.database()).await;
+        client.publish_ok(events("t", ["b", "c"])).await;
+        let ids = async || {
+            let mut stream = Stream::open(client, "/stream?after=0").await;
+            let mut ids = Vec::new();
+            for _ in 0..3 {
+                let event = stream.event().await.unwrap();
+                ids.push(event["event_id"].as_str().unwrap().to_owned());
+            }
+            ids
+        };
+        assert_eq!(ids().await, ["a", "b", "c"]);
+        // It notices when it writes to a connection that is closed.
+        eventually("the service knows that nobody reads any more", async || {
+            client.publish_ok(event("t", &client.counts().await.0.to_string())).await;
+            let metrics = client.get("/metrics").await.text;
+            metrics.lines().any(|line| line == "sekali_in_flight{what=\"streams\"} 0")
+        })
+        .await;
+        restore(service.database()).await;
+        client.publish_ok(events("t", ["x", "y"])).await;
+        assert_eq!(ids().await, ["a", "x", "y"]);
+    });
+}

@@ -1,6 +1,7 @@
 //! `sekali simulate` passes where the service is right, whatever happens on the way, and fails where it is not.
 
 mod namespaces;
+mod subscribers;
 
 use std::{
     process::{Child, Output, Stdio},

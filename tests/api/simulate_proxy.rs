@@ -25,6 +25,10 @@ impl Request {
         self.line.starts_with("GET ") && self.line.contains("/events?") && self.line.contains("after=")
     }
 
+    fn is_stream(&self) -> bool {
+        self.line.starts_with("GET ") && self.line.contains("/stream?")
+    }
+
     /// Passes it on as if it had this first line.
     pub fn forward_as(&self, line: &str) -> Option<Response> {
         forward(self, line).ok()
@@ -54,13 +58,22 @@ pub fn start(
     upstream: SocketAddr,
     behaviour: impl Fn(&Request, Forward<'_>) -> Option<Response> + Send + Sync + 'static,
 ) -> String {
+    start_with_streams(upstream, behaviour, str::to_owned)
+}
+
+/// The same, and asks `change_frame` what becomes of each frame of a stream, which it gets with its empty line.
+pub fn start_with_streams(
+    upstream: SocketAddr,
+    behaviour: impl Fn(&Request, Forward<'_>) -> Option<Response> + Send + Sync + 'static,
+    change_frame: impl Fn(&str) -> String + Send + Sync + 'static,
+) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    let behaviour = Arc::new(behaviour);
+    let behaviour = Arc::new((behaviour, change_frame));
     thread::spawn(move || {
         for stream in listener.incoming() {
             let (stream, behaviour) = (stream.unwrap(), Arc::clone(&behaviour));
-            thread::spawn(move || serve(stream, upstream, &*behaviour));
+            thread::spawn(move || serve(stream, upstream, &behaviour.0, &behaviour.1));
         }
     });
     url
@@ -70,16 +83,56 @@ fn serve(
     stream: TcpStream,
     upstream: SocketAddr,
     behaviour: &dyn Fn(&Request, Forward<'_>) -> Option<Response>,
+    change_frame: &dyn Fn(&str) -> String,
 ) -> Option<()> {
     let mut reader = BufReader::new(stream.try_clone().ok()?);
     let mut stream = stream;
     loop {
         let (line, head, body) = message(&mut reader).ok()?;
         let request = Request { line, body, head, upstream };
+        if request.is_stream() {
+            return forward_stream(&request, stream, change_frame).ok();
+        }
         let Response { status, body, headers } = behaviour(&request, &|| request.forward_as(&request.line))?;
         let length = body.len();
         write!(stream, "HTTP/1.1 {status} X\r\n{headers}content-length: {length}\r\n\r\n{body}").ok()?;
     }
+}
+
+/// Passes a stream on, frame by frame, until one side ends it.
+fn forward_stream(
+    request: &Request,
+    mut stream: TcpStream,
+    change_frame: &dyn Fn(&str) -> String,
+) -> io::Result<()> {
+    let mut upstream = TcpStream::connect(request.upstream)?;
+    write!(upstream, "{}\r\n{}\r\n", request.line, request.head)?;
+    let mut reader = BufReader::new(upstream);
+    let (first, headers, _) = message(&mut reader)?;
+    let is_kept = |line: &&str| !line.to_ascii_lowercase().starts_with("transfer-encoding:");
+    let headers: String = headers.split_inclusive('\n').filter(is_kept).collect();
+    write!(stream, "{first}\r\n{headers}connection: close\r\n\r\n")?;
+    let mut unsent = String::new();
+    while let Some(chunk) = chunk(&mut reader)? {
+        unsent.push_str(&chunk);
+        while let Some(end) = unsent.find("\n\n") {
+            let frame: String = unsent.drain(..end + 2).collect();
+            stream.write_all(change_frame(&frame).as_bytes())?;
+        }
+    }
+    Ok(())
+}
+
+/// The next chunk of a body, unless it was the last.
+fn chunk(reader: &mut impl BufRead) -> io::Result<Option<String>> {
+    let mut size = String::new();
+    reader.read_line(&mut size)?;
+    let length = usize::from_str_radix(size.trim(), 16).map_err(io::Error::other)?;
+    let mut bytes = vec![0; length + 2];
+    reader.read_exact(&mut bytes)?;
+    bytes.truncate(length);
+    let text = String::from_utf8(bytes).map_err(io::Error::other)?;
+    Ok((length > 0).then_some(text))
 }
 
 fn forward(request: &Request, line: &str) -> io::Result<Response> {

@@ -1,7 +1,8 @@
 //! The soak that `scripts/chaos` runs: nodes on Postgres and a service on SQLite, under load of retrying producers,
-//! while everything around them dies, freezes, is cut off or held, and namespaces come and go; and the full proof of
-//! each namespace after each round.
+//! while everything around them dies, freezes, is cut off or held, and namespaces come and go; readers of the stream and
+//! workers of a subscription beside them; and the full proof of each namespace after each round.
 
+mod consumers;
 mod faults;
 #[path = "../api/harness/mod.rs"]
 #[allow(dead_code, unused_imports)] // the tests use the rest of it

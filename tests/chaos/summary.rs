@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, time::Instant};
 use serde_json::json;
 
 use crate::{
+    consumers::Consumed,
     harness::record::{Findings, Tally},
     world::World,
 };
@@ -17,6 +18,7 @@ pub struct Summary {
     pub findings: Findings,
     tally: Tally,
     generations: usize,
+    consumed: Consumed,
 }
 
 impl Summary {
@@ -29,6 +31,7 @@ impl Summary {
             findings: Findings::default(),
             tally: Tally::default(),
             generations: 0,
+            consumed: Consumed::default(),
         }
     }
 
@@ -36,6 +39,7 @@ impl Summary {
     pub fn update(&mut self, world: &World) {
         self.tally = world.tally();
         self.generations = world.generations();
+        self.consumed = world.consumed();
     }
 
     pub fn print_line(&self) {
@@ -58,6 +62,9 @@ impl Summary {
         println!("requests acknowledged   {requests}, after {retries} retries");
         println!("events acknowledged     {events_acknowledged}");
         println!("events stored           {events_stored}");
+        let Consumed { events_followed, streams_lost, events_acked, acks_fenced } = self.consumed;
+        println!("events followed         {events_followed}, over streams of which {streams_lost} were lost");
+        println!("events acked            {events_acked}; {acks_fenced} acks were fenced");
         println!("namespaces created      {}, and all but the last deleted", self.generations);
         println!("rounds, each proved     {}", self.rounds);
         println!("faults                  {}", self.faults.values().sum::<u64>());
@@ -81,6 +88,10 @@ impl Summary {
                 "events_acknowledged": events_acknowledged,
                 "events_stored": events_stored,
                 "namespaces_created": self.generations,
+                "events_followed": events_followed,
+                "streams_lost": streams_lost,
+                "events_acked": events_acked,
+                "acks_fenced": acks_fenced,
                 "faults": self.faults,
                 "losses": losses.len(),
                 "double_stores": double_stores.len(),

@@ -7,6 +7,7 @@ use sekali::actors::RestartPolicy;
 use tokio::sync::OwnedRwLockWriteGuard;
 
 use crate::{
+    consumers::{Consumed, Consumers},
     faults,
     harness::{
         Database, RunningService, Settings,
@@ -51,6 +52,7 @@ pub struct Cluster {
     /// A node within this process, whose actors can be made to crash.
     pub inside: RunningService,
     pub namespaces: Namespaces,
+    consumers: Consumers,
 }
 
 /// A service on SQLite.
@@ -59,6 +61,7 @@ pub struct Single {
     pub database: Database,
     pub node: Process,
     pub namespaces: Namespaces,
+    consumers: Consumers,
 }
 
 impl World {
@@ -78,7 +81,7 @@ impl World {
             let ((), of_single) = tokio::join!(suffer.0, suffer.1);
             return vec!["postgres put back", of_single];
         }
-        let Cluster { server, proxy, nodes: processes, inside, namespaces } = &mut self.cluster;
+        let Cluster { server, proxy, nodes: processes, inside, namespaces, .. } = &mut self.cluster;
         let places = namespaces.nodes.clone();
         let comes_and_goes = come_and_go_by_chance(namespaces, nodes.within(0..COME_AND_GO_ONCE_IN) == 0);
         let (of_nodes, of_database, of_single, ()) = tokio::join!(
@@ -115,6 +118,13 @@ impl World {
         tally
     }
 
+    /// What readers and workers came to.
+    pub fn consumed(&self) -> Consumed {
+        let mut consumed = self.cluster.consumers.consumed();
+        consumed += self.single.consumers.consumed();
+        consumed
+    }
+
     /// How many times a namespace was created.
     pub fn generations(&self) -> usize {
         self.cluster.namespaces.generations + self.single.namespaces.generations
@@ -141,7 +151,8 @@ impl Cluster {
         let inside = RunningService::start(settings).await;
         let clients = [&nodes[0].client, &nodes[1].client, &inside.client];
         let namespaces = Namespaces::start(&clients, CLUSTER_PRODUCERS, PAUSE_BETWEEN_BATCHES, random).await;
-        Self { server, proxy, nodes, inside, namespaces }
+        let consumers = Consumers::start(&namespaces.nodes).await;
+        Self { server, proxy, nodes, inside, namespaces, consumers }
     }
 
     /// The server's data becomes an older copy of itself under the nodes. Producers stand still meanwhile, so that
@@ -158,6 +169,7 @@ impl Cluster {
         drop(pause_when_well(&self.namespaces).await);
         self.namespaces.settle();
         self.namespaces.delete().await;
+        self.consumers.stop();
         let _restoring = pause_when_well(&self.namespaces).await;
         self.server.stop();
         self.server.restore();
@@ -175,7 +187,10 @@ impl Cluster {
         })
         .await;
         let _paused = pause_when_well(&self.namespaces).await;
-        self.namespaces.findings(&Database::at(&self.server.url), all).await
+        let database = Database::at(&self.server.url);
+        let mut findings = self.namespaces.findings(&database, all).await;
+        findings.extend(self.consumers.prove(&self.namespaces.nodes, &database).await);
+        findings
     }
 }
 
@@ -186,11 +201,12 @@ impl Single {
         let node = serve(&database.url).ready().await;
         let namespaces =
             Namespaces::start(&[&node.client], SINGLE_PRODUCERS, PAUSE_BETWEEN_BATCHES, random).await;
-        Self { disk, database, node, namespaces }
+        let consumers = Consumers::start(&namespaces.nodes).await;
+        Self { disk, database, node, namespaces, consumers }
     }
 
     async fn suffer(&mut self, random: &mut Random) -> &'static str {
-        let Self { disk, database, node, namespaces } = self;
+        let Self { disk, database, node, namespaces, .. } = self;
         let places = namespaces.nodes.clone();
         let comes_and_goes = come_and_go_by_chance(namespaces, random.within(0..COME_AND_GO_ONCE_IN) == 0);
         let fault = faults::meet_single(disk, database, node, &places, random);
@@ -199,7 +215,9 @@ impl Single {
 
     async fn prove(&mut self, all: bool) -> Findings {
         let _paused = pause_when_well(&self.namespaces).await;
-        self.namespaces.findings(&self.database, all).await
+        let mut findings = self.namespaces.findings(&self.database, all).await;
+        findings.extend(self.consumers.prove(&self.namespaces.nodes, &self.database).await);
+        findings
     }
 }
 

@@ -17,9 +17,13 @@
 //! connections and writers of a node (ledgers commit independently), SQLite's transaction for several ledgers, the
 //! counters that StatsActor shows, reads but for a ledger that is gone, the pruning of the ledger, the sweep of deleted
 //! ones, and whether anything comes to an end.
+//!
+//! Readers of the stream (`following`) and leases of a subscription (`leasing`) are models of their own.
 
 mod actors;
 mod database;
+mod following;
+mod leasing;
 mod mistakes;
 mod properties;
 

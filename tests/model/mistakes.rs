@@ -71,3 +71,45 @@ pub const MISTAKES: [(Mistake, Bounds, &str); 19] = [
     (SendOnToTheNextLedger, TWO_REQUESTS, "a request is in no ledger but its own"),
     (ShareOneUniqueKey, TENANTS, "each commit tells the truth"),
 ];
+
+/// What the reading of streams could be tempted to do. Each breaks that readers get each event once and in order.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum ReaderMistake {
+    /// A piece that was read before the database was found to be restored is handed on after it.
+    ShareReadsOfAllEpochs,
+    /// What is told while a read is under way is taken for known.
+    DropNewsWhileReading,
+    /// A reader whose log was restored stays at its place.
+    StayInARestoredLog,
+    /// A stream that was lost goes on at the end, and not behind the last event that came.
+    ResumeAtTheEnd,
+}
+
+/// Each mistake with readers.
+pub const READER_MISTAKES: [ReaderMistake; 4] = [
+    ReaderMistake::ShareReadsOfAllEpochs,
+    ReaderMistake::DropNewsWhileReading,
+    ReaderMistake::StayInARestoredLog,
+    ReaderMistake::ResumeAtTheEnd,
+];
+
+/// What a subscription could be tempted to do.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum LeaseMistake {
+    /// An ack is known by its events, and not by its lease.
+    AckByRange,
+    /// An ack whose lease has ended moves the place on all the same.
+    MoveOnWhenFenced,
+    /// Leases are numbered by the database, which gives a number again once it was restored.
+    NumberLeases,
+    /// What is left of a piece of which a part is handed out again counts as settled.
+    SettleTheRest,
+}
+
+/// Each mistake with leases, and what it breaks.
+pub const LEASE_MISTAKES: [(LeaseMistake, &str); 4] = [
+    (LeaseMistake::AckByRange, "a fenced ack changes nothing"),
+    (LeaseMistake::MoveOnWhenFenced, "a fenced ack changes nothing"),
+    (LeaseMistake::NumberLeases, "a fenced ack changes nothing"),
+    (LeaseMistake::SettleTheRest, "what is settled was acked by a worker that had it"),
+];

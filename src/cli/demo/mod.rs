@@ -31,6 +31,8 @@ use crate::{
 const REQUESTS_PER_SECOND: u32 = 250;
 const BATCH: u32 = 20;
 const DUPLICATES: f64 = 0.3;
+/// They follow the log, and must not notice a crash.
+const READERS: u32 = 3;
 /// More than come during the longest restart that is shown.
 const CONNECTIONS: u32 = 300;
 const PAUSE_MAX: Duration = Duration::from_secs(30);
@@ -150,6 +152,7 @@ fn load(pause: Duration, url: String) -> SimulateArgs {
         concurrency: CONNECTIONS,
         rate: f64::from(REQUESTS_PER_SECOND),
         silent: true,
+        subscribers: READERS,
         ..SimulateArgs::default()
     };
     args.ledger.server.url = url;
@@ -164,7 +167,7 @@ Actors of a running service are crashed under load. Nothing may be lost, and not
 The service runs in this process: {} DedupActors (shards), the WriterActor and the StatsActor. Its events go to
 {}.
 A publisher sends it {REQUESTS_PER_SECOND} requests a second over HTTP, {BATCH} events each, {:.0} % of them repeats. What is refused
-for now, it sends again. A crash is a panic in the actor's own thread; its supervisor starts it again.
+for now, it sends again. Meanwhile {READERS} readers follow the log (GET /stream), and must not notice. A crash is a panic in the actor's own thread; its supervisor starts it again.
 ",
         stage::SHARDS,
         stage.place,

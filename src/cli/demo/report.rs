@@ -31,7 +31,10 @@ impl Report {
     ) -> Self {
         let faults = acts.iter().flat_map(|act| &act.faults).chain(&proof.faults).cloned();
         // The topics are new, so `/stats` shows them: anything unproven is a fault here.
-        let faults: Vec<String> = faults.chain(proof.unproven.iter().cloned()).collect();
+        let mut faults: Vec<String> = faults.chain(proof.unproven.iter().cloned()).collect();
+        if proof.followed.losses > 0 {
+            faults.push(format!("readers lost {} streams, when only actors crashed", proof.followed.losses));
+        }
         let verdict = match faults.is_empty() {
             true => simulate::Report::PASSED,
             false => simulate::Report::FAILED,
@@ -96,9 +99,11 @@ Up to {} requests waited for an actor that was restarting, and were answered as 
 Passed: nothing is lost, and nothing is stored twice.
 - Each of the {} different events is stored exactly once: all were read back, page by page, as they were
   sent, and under the seq that was answered.
+- The {} readers noticed nothing: each got every event once and in order, over one stream.
 - The counts agree: {} unique, which is every event once, and {} duplicates.
   Together they are {}, {again}.",
             count(self.proof.unique),
+            count(self.proof.subscribers),
             count(unique),
             count(duplicates),
             count(received),

@@ -18,7 +18,7 @@ use crate::{
     actors::{ActorName, ActorReport, Crash, PublishError, RestartPolicy},
     cli::{
         CliError,
-        simulate::{Observer, RetriedRequest, Run},
+        simulate::{Followed, Observer, RetriedRequest, Run},
     },
 };
 
@@ -103,7 +103,10 @@ impl Show<'_> {
             HumanCount(requests as u64),
             HumanCount(events)
         );
-        self.timeline.line("load", &words)
+        self.timeline.line("load", &words)?;
+        let Followed { events, losses, .. } = self.observer.followed.get();
+        let words = format!("{} events followed so far; {losses} streams were lost", HumanCount(events));
+        self.timeline.line("read", &words)
     }
 
     async fn opens(&self, title: &str) -> Result<(), CliError> {

@@ -18,6 +18,8 @@ pub struct Answers {
     pub sums: Sums,
     /// Copies in attempts that may or may not have stored them.
     pub copies_unknown: u64,
+    /// The hash of each event behind `last_seq_before`, as readers of the stream got it.
+    pub followed: Vec<u64>,
     pub findings: Findings,
 }
 
@@ -155,6 +157,16 @@ impl Answers {
         if seq != known.seq {
             let example = format!("event {id} has seq {seq}, and {} was answered", known.seq);
             self.findings.wrong("an event has another seq than was answered", example);
+        }
+    }
+
+    /// Checks that readers of the stream got the event as it is read back.
+    pub fn check_followed(&mut self, seq: u64, hash: u64) {
+        let place = seq.checked_sub(self.last_seq_before + 1);
+        let followed = place.and_then(|place| self.followed.get(place as usize));
+        if followed.is_some_and(|followed| *followed != hash) {
+            let what = "a reader of the stream got another event than is stored";
+            self.findings.wrong(what, format!("seq {seq}"));
         }
     }
 

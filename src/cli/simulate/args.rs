@@ -14,6 +14,9 @@ use crate::{
 };
 
 const RUN_NAME_BYTES_MAX: usize = 64;
+/// Each has a connection.
+const SUBSCRIBERS_MAX: u32 = 1_000;
+const SUBSCRIBER_URLS_MAX: usize = 10;
 
 #[derive(Args)]
 pub struct SimulateArgs {
@@ -41,6 +44,16 @@ pub struct SimulateArgs {
     /// simulate-SEED-1 and so on, in place of --namespace; they stay
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = value_parser!(u32).range(1..=1_000))]
     pub namespaces: u32,
+
+    /// Readers that follow the log of each namespace while the run publishes, and must get every event once and in order:
+    /// 0 to 1000
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = value_parser!(u32).range(0..=1_000))]
+    pub subscribers: u32,
+
+    /// Where the readers follow the log instead of --url; may be given up to 10 times. They are spread over these, and
+    /// one that loses its stream goes on at the next
+    #[arg(long = "subscriber-url", value_name = "URL", requires = "subscribers")]
+    pub subscriber_urls: Vec<String>,
 
     /// Kind of the event ids
     #[arg(long, value_name = "KIND", default_value = "uuid4")]
@@ -104,6 +117,14 @@ impl SimulateArgs {
             let allowed = format!("at most the number of events, {}", self.events);
             return Err(WrongValue::new("namespaces", allowed, self.namespaces.to_string()));
         }
+        if self.namespaces.saturating_mul(self.subscribers) > SUBSCRIBERS_MAX {
+            let allowed = format!("at most {SUBSCRIBERS_MAX} in all namespaces together");
+            return Err(WrongValue::new("subscribers", allowed, self.subscribers.to_string()));
+        }
+        if self.subscriber_urls.len() > SUBSCRIBER_URLS_MAX {
+            let allowed = format!("given at most {SUBSCRIBER_URLS_MAX} times");
+            return Err(WrongValue::new("subscriber-url", allowed, self.subscriber_urls.len().to_string()));
+        }
         Ok(())
     }
 
@@ -143,6 +164,16 @@ mod tests {
         assert!(args(&["--batch=16", "--payload-bytes=1000000"]).check().is_ok());
         let wrong = args(&["--batch=17", "--payload-bytes=1000000"]).check().unwrap_err();
         assert!(wrong.to_string().starts_with("--payload-bytes must be at most "), "{wrong}");
+    }
+
+    #[test]
+    fn more_readers_than_connections_are_wrong_usage() {
+        assert!(args(&["--namespaces=10", "--subscribers=100"]).check().is_ok());
+        let wrong = args(&["--namespaces=11", "--subscribers=100"]).check().unwrap_err();
+        assert!(wrong.to_string().starts_with("--subscribers must be at most 1000 in all"), "{wrong}");
+        let urls = ["--subscriber-url=http://host"; 11];
+        let wrong = args(&[&["--subscribers=1"], &urls[..]].concat()).check().unwrap_err();
+        assert!(wrong.to_string().starts_with("--subscriber-url must be given at most 10"), "{wrong}");
     }
 
     #[test]

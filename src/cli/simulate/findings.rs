@@ -31,6 +31,18 @@ impl Findings {
         }
     }
 
+    /// Adds all faults of `more`.
+    pub fn extend(&mut self, more: Findings) {
+        for Kind { what, count, examples } in more.kinds {
+            let before = self.kinds.iter().find(|kind| kind.what == what).map_or(0, |kind| kind.count);
+            examples.into_iter().for_each(|example| self.wrong(what, example));
+            if let Some(kind) = self.kinds.iter_mut().find(|kind| kind.what == what) {
+                kind.count = before + count;
+            }
+        }
+        self.unproven.extend(more.unproven);
+    }
+
     /// One sentence for each kind of fault.
     pub fn faults(&self) -> Vec<String> {
         let sentence = |kind: &Kind| {
@@ -60,5 +72,17 @@ mod tests {
             findings.faults(),
             ["an event is missing (5 times): event 1; event 2; event 3", "a count is wrong: 2, not 3"]
         );
+    }
+
+    #[test]
+    fn the_faults_of_two_are_counted_together() {
+        let found = |count| {
+            let mut findings = Findings::default();
+            (0..count).for_each(|number| findings.wrong("an event is missing", format!("event {number}")));
+            findings
+        };
+        let mut findings = found(2);
+        findings.extend(found(4));
+        assert_eq!(findings.faults(), ["an event is missing (6 times): event 0; event 1; event 0"]);
     }
 }

@@ -1,7 +1,7 @@
 //! `sekali simulate`: publishes events, a share of them repeats, and proves that each event is stored exactly once.
 //!
 //! In reading order: the [`args`], the [`plan`] and its [`ids`], the [`body`] of a request, [`sending`], the [`answers`],
-//! the [`proof`] by reading back and by [`counts`], the [`report`].
+//! the [`subscribers`] meanwhile, the [`proof`] by reading back and by [`counts`], the [`report`].
 
 mod answers;
 mod args;
@@ -13,13 +13,19 @@ mod plan;
 mod proof;
 mod report;
 mod sending;
+mod subscribers;
 
 use std::{
     cell::RefCell,
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{
+    StreamExt, TryStreamExt,
+    future::{join, join_all},
+    stream,
+};
+use tokio::sync::watch;
 use uuid::Uuid;
 
 use self::{
@@ -28,15 +34,17 @@ use self::{
     proof::Reading,
     report::Latency,
     sending::{Measured, Sending},
+    subscribers::Subscribers,
 };
 pub use self::{
     args::SimulateArgs,
     report::Report,
     sending::{Observer, RetriedRequest},
+    subscribers::Followed,
 };
 use super::{CliError, block_on, progress::Progress};
 use crate::{
-    client::{Client, ClientError, Retries, in_words},
+    client::{Client, ClientError, in_words},
     event::Timestamp,
 };
 
@@ -60,6 +68,8 @@ pub struct Run<'a> {
 struct Part {
     namespace: String,
     client: Client,
+    /// Where its log is followed.
+    readers: Vec<Client>,
     plan: Plan,
 }
 
@@ -70,8 +80,15 @@ impl<'a> Run<'a> {
         let seed = args.seed.unwrap_or_else(|| u64::from(Uuid::new_v4().as_fields().0));
         let client = args.ledger.client()?;
         let plans = Plan::all(args, &name, seed, &timestamp_now())?;
+        let server = &args.ledger.server;
+        let mut readers: Vec<Client> =
+            args.subscriber_urls.iter().map(|url| server.client_at(url)).collect::<Result<_, _>>()?;
+        if readers.is_empty() {
+            readers.push(client.clone());
+        }
         let part = |(namespace, plan): (String, Plan)| Part {
             client: client.clone().in_namespace(&namespace),
+            readers: readers.iter().map(|reader| reader.clone().in_namespace(&namespace)).collect(),
             namespace,
             plan,
         };
@@ -94,15 +111,7 @@ impl<'a> Run<'a> {
         let Self { args, parts, .. } = self;
         super::wait_until_ready(self.client(), args.ready_timeout).await?;
         let mut answers = self.begin().await?;
-        let sending = Sending {
-            parts,
-            concurrency: args.concurrency as usize,
-            rate: (args.rate > 0.0).then_some(args.rate),
-            give_up_after: args.give_up_after,
-            silent: args.silent,
-            observer,
-        };
-        let measured = sending.run(&mut answers).await;
+        let measured = self.send_and_follow(&mut answers, observer).await;
 
         let begun = if observer.enough.get() { observer.begun.get() } else { usize::MAX };
         // Parts take turns.
@@ -113,7 +122,7 @@ impl<'a> Run<'a> {
         if measured.events == plans.iter().map(Plan::events).sum::<u64>() {
             self.prove(&plans, &mut answers).await;
         }
-        Ok(self.report(&plans, &answers, &measured, &observer.retries))
+        Ok(self.report(&plans, &answers, &measured, observer))
     }
 
     /// Creates the namespaces where they are the run's own, and notes what is stored before the run.
@@ -121,7 +130,7 @@ impl<'a> Run<'a> {
         let Self { args, parts, .. } = self;
         let progress = RefCell::new(Progress::start("looking for earlier events", None, args.silent));
         let begin = async |part: &Part| {
-            let Part { namespace, client, plan } = part;
+            let Part { namespace, client, plan, .. } = part;
             if args.namespaces > 1 {
                 let create = async |client: &Client| client.create_namespace(namespace, None).await;
                 client.read_until_answered(args.give_up_after, create).await?;
@@ -136,6 +145,55 @@ impl<'a> Run<'a> {
             Ok(answers)
         };
         stream::iter(parts).map(begin).buffered(args.concurrency as usize).try_collect().await
+    }
+
+    /// Sends all, while the readers follow the log up to its end.
+    async fn send_and_follow(&self, answers: &mut [Answers], observer: &Observer) -> Measured {
+        let Self { args, parts, .. } = self;
+        let sending = Sending {
+            parts,
+            concurrency: args.concurrency as usize,
+            rate: (args.rate > 0.0).then_some(args.rate),
+            give_up_after: args.give_up_after,
+            silent: args.silent,
+            observer,
+        };
+        let about_each = parts.iter().zip(&*answers);
+        let subscribers: Vec<Subscribers<'_>> =
+            about_each.map(|(part, answers)| self.subscribers(part, answers, observer)).collect();
+        let (ends, known): (Vec<_>, Vec<_>) = subscribers.iter().map(|_| watch::channel(None)).unzip();
+        let follow = subscribers.iter().zip(known).map(|(subscribers, end)| subscribers.follow(end));
+        let send = async {
+            let measured = sending.run(answers).await;
+            self.tell_ends(ends, answers).await;
+            measured
+        };
+        let (measured, _) = join(send, join_all(follow)).await;
+        for (answers, subscribers) in answers.iter_mut().zip(subscribers) {
+            let (findings, followed) = subscribers.into_parts();
+            answers.findings.extend(findings);
+            answers.followed = followed;
+        }
+        measured
+    }
+
+    fn subscribers<'b>(&self, part: &Part, answers: &Answers, observer: &'b Observer) -> Subscribers<'b> {
+        let SimulateArgs { subscribers, give_up_after, .. } = *self.args;
+        Subscribers::new(part.readers.clone(), subscribers, answers.last_seq_before, give_up_after, observer)
+    }
+
+    /// Tells the readers of each namespace where its log ends. Without that they stop.
+    async fn tell_ends(&self, ends: Vec<watch::Sender<Option<u64>>>, answers: &mut [Answers]) {
+        let nothing_shown = RefCell::new(Progress::start("following", None, true));
+        for ((part, end), answers) in self.parts.iter().zip(ends).zip(answers) {
+            if self.args.subscribers == 0 {
+                continue;
+            }
+            match self.reading(part, &part.plan, &nothing_shown).last_seq(answers).await {
+                Ok(last) => drop(end.send(Some(last))),
+                Err(error) => answers.findings.wrong("the end of the log cannot be read", in_words(&error)),
+            }
+        }
     }
 
     /// Reads everything back and checks the counts. What is wrong is added to the findings of `answers`.
@@ -171,7 +229,14 @@ impl<'a> Run<'a> {
         Reading { namespace, plan, client, give_up_after: self.args.give_up_after, progress }
     }
 
-    fn report(&self, plans: &[Plan], answers: &[Answers], measured: &Measured, retries: &Retries) -> Report {
+    fn report(
+        &self,
+        plans: &[Plan],
+        answers: &[Answers],
+        measured: &Measured,
+        observer: &Observer,
+    ) -> Report {
+        let (retries, followed) = (&observer.retries, observer.followed.get());
         let latency = |quantile| measured.latency_us.value_at_quantile(quantile) as f64 / 1_000.0;
         let seconds = measured.time.as_secs_f64().max(0.000_001);
         let tenths = |number: f64| (number * 10.0).round() / 10.0;
@@ -198,6 +263,8 @@ impl<'a> Run<'a> {
                 p99: latency(0.99),
                 max: latency(1.0),
             },
+            subscribers: u64::from(self.args.subscribers) * self.parts.len() as u64,
+            followed,
         }
     }
 

@@ -7,7 +7,7 @@ use futures::TryStreamExt;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{answers::Answers, body::payload, plan::Plan};
+use super::{answers::Answers, body::payload, plan::Plan, subscribers::hash};
 use crate::{
     cli::progress::Progress,
     client::{Client, ClientError, PageQuery},
@@ -25,6 +25,9 @@ struct ReadEvent<'a> {
     source: String,
     #[serde(borrow)]
     payload: &'a RawValue,
+    /// See [`hash`].
+    #[serde(skip)]
+    hash: u64,
 }
 
 /// How to read one namespace.
@@ -75,6 +78,7 @@ impl Reading<'_> {
             }
             previous = event.seq;
             self.check_event(event, answers);
+            answers.check_followed(event.seq, event.hash);
         })
         .await?;
         if previous != last {
@@ -84,7 +88,7 @@ impl Reading<'_> {
     }
 
     fn check_event(&self, event: &ReadEvent<'_>, answers: &mut Answers) {
-        let ReadEvent { seq, topic, event_id: id, timestamp, source, payload: read } = event;
+        let ReadEvent { seq, topic, event_id: id, timestamp, source, payload: read, .. } = event;
         let plan = self.plan;
         let Some(number) = plan.number(id) else {
             // Others may publish to the namespace; older events of these topics belong to an earlier run of the same name.
@@ -143,5 +147,6 @@ impl Reading<'_> {
 
 fn parse(event: &RawValue) -> Result<ReadEvent<'_>, ClientError> {
     let unreadable = |source| ClientError::Unreadable { url: "/events".to_owned(), source };
-    serde_json::from_str(event.get()).map_err(unreadable)
+    let read = serde_json::from_str(event.get()).map_err(unreadable)?;
+    Ok(ReadEvent { hash: hash(event), ..read })
 }

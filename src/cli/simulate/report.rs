@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use super::answers::Sums;
+use super::{Followed, answers::Sums};
 
 /// The result of a run. The field names are the keys of the JSON.
 #[derive(Serialize)]
@@ -33,6 +33,10 @@ pub struct Report {
     pub events_per_second: f64,
     pub requests_per_second: f64,
     pub latency_ms: Latency,
+    /// Readers of the stream, of all namespaces.
+    pub subscribers: u64,
+    #[serde(flatten)]
+    pub followed: Followed,
 }
 
 /// Milliseconds from a request's first attempt, or with a rate from its planned time, to its answer, retries
@@ -73,6 +77,14 @@ impl Report {
         line("latency", &format!("p50 {p50:.1} ms, p95 {p95:.1} ms, p99 {p99:.1} ms, max {max:.1} ms"));
         let unknown = self.unknown_outcomes;
         line("retries", &format!("{}, {unknown} of them after an unknown outcome", self.retries));
+        if self.subscribers > 0 {
+            let Followed { complete, events, losses } = self.followed;
+            let subscribers = self.subscribers;
+            let words = format!(
+                "{complete} of {subscribers} got every event once and in order, {events} in all; {losses} streams were lost"
+            );
+            line("subscribers", &words);
+        }
         if there_before > 0 {
             line("before", &format!("{there_before} of them were stored by an earlier run"));
         }

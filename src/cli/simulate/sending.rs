@@ -11,7 +11,7 @@ use futures::{Stream, StreamExt, stream};
 use hdrhistogram::Histogram;
 use tokio::time::{interval, sleep_until};
 
-use super::{Part, answers::Answers, body::request_body};
+use super::{Followed, Part, answers::Answers, body::request_body};
 use crate::{
     cli::progress::{Progress, TICK_EVERY},
     client::{ClientError, EarlierAttempt, Published, Retries, in_words},
@@ -44,6 +44,8 @@ pub struct Observer {
     pub retries: Retries,
     /// Requests that were acknowledged after retries.
     pub retried: RefCell<Vec<RetriedRequest>>,
+    /// What the readers of the stream got so far.
+    pub followed: Cell<Followed>,
 }
 
 /// A request that was not acknowledged at its first attempt.

@@ -76,6 +76,7 @@ impl From<SubscriptionError> for Problem {
         match error {
             SubscriptionError::Namespace(error) => error.into(),
             SubscriptionError::Overloaded(error) => error.into(),
+            SubscriptionError::Locked(_) => Self::unavailable(detail),
             SubscriptionError::Absent { namespace, name } => Self::no_subscription(&namespace, &name),
             SubscriptionError::Other(_) => Self::new(Kind::OtherSettings, detail),
             SubscriptionError::Full => Self::new(Kind::TooManySubscriptions, detail),

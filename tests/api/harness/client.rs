@@ -32,6 +32,11 @@ impl Client {
         Self { http, base: format!("http://{address}"), prefix: String::new() }
     }
 
+    /// Where the service is.
+    pub fn url(&self) -> &str {
+        &self.base
+    }
+
     /// The same service, of which events and counts are those of this namespace.
     pub fn in_namespace(&self, namespace: &str) -> Self {
         Self { prefix: format!("/namespaces/{namespace}"), ..self.clone() }

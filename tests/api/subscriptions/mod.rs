@@ -4,6 +4,7 @@ mod bad_input;
 mod commands;
 mod competing;
 mod failing;
+mod herd;
 mod leasing;
 mod partitions;
 mod settings;
