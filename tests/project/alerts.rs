@@ -11,17 +11,17 @@ fn read(name: &str) -> String {
 /// The words of a text that begin so.
 fn words_with(text: &str, beginning: &str) -> BTreeSet<String> {
     let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
-    words.filter(|word| word.len() > beginning.len() && word.starts_with(beginning)).map(str::to_owned).collect()
+    words
+        .filter(|word| word.len() > beginning.len() && word.starts_with(beginning))
+        .map(str::to_owned)
+        .collect()
 }
 
 #[test]
 fn the_documentation_says_of_each_alert_what_to_do() {
     let rules = read("compose/alerts.yml");
-    let alerts: BTreeSet<String> = rules
-        .lines()
-        .filter_map(|line| line.trim().strip_prefix("- alert: "))
-        .map(str::to_owned)
-        .collect();
+    let alerts: BTreeSet<String> =
+        rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).map(str::to_owned).collect();
     assert!(alerts.len() > 8, "{alerts:?}");
     let documentation = read("docs/operations.md");
     let rows = documentation.lines().filter_map(|line| line.strip_prefix("| `Sekali"));
@@ -38,7 +38,10 @@ fn alerts_and_dashboard_ask_for_metrics_that_are_documented() {
         assert!(asked.len() > 5, "{asked:?}");
         for name in asked {
             let metric = name.strip_suffix("_bucket").unwrap_or(&name);
-            assert!(documented.contains(metric), "{file} asks for {name}, which docs/operations.md does not name");
+            assert!(
+                documented.contains(metric),
+                "{file} asks for {name}, which docs/operations.md does not name"
+            );
         }
     }
 }

@@ -30,6 +30,31 @@ fn operations() -> Vec<Operation> {
 }
 
 fn document() -> Value {
+    let (paths, answers) = paths();
+    let mut components: Value =
+        serde_json::from_str(include_str!("components.json")).expect("a file of this crate is JSON");
+    components["responses"] = answers.into();
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "sekali",
+            "version": env!("CARGO_PKG_VERSION"),
+            "description": ABOUT,
+            "license": {"name": "MIT OR Apache-2.0", "identifier": "MIT OR Apache-2.0"},
+        },
+        "tags": [
+            {"name": "events", "description": "Publishing and reading events. Each address is there for the namespace `default`, and below `/namespaces/{namespace}` for any."},
+            {"name": "subscriptions", "description": "Named, durable places in the log, for consumers that fail and come back."},
+            {"name": "namespaces", "description": "Ledgers of their own, for tenants, teams or tests."},
+            {"name": "service", "description": "Probes, metrics and pages."},
+        ],
+        "paths": paths,
+        "components": components,
+    })
+}
+
+/// Every address with its operations, and the answers that they share.
+fn paths() -> (Map<String, Value>, Map<String, Value>) {
     let (operations, mut paths, mut answers) = (operations(), Map::new(), Map::new());
     let mut add = |path: String, place: &super::place::Place, is_named: bool| {
         let mut item = Map::new();
@@ -56,26 +81,7 @@ fn document() -> Value {
     for place in routes::of_service() {
         add(plain(place.path()), &place, false);
     }
-    let mut components: Value =
-        serde_json::from_str(include_str!("components.json")).expect("a file of this crate is JSON");
-    components["responses"] = answers.into();
-    json!({
-        "openapi": "3.1.0",
-        "info": {
-            "title": "sekali",
-            "version": env!("CARGO_PKG_VERSION"),
-            "description": ABOUT,
-            "license": {"name": "MIT OR Apache-2.0", "identifier": "MIT OR Apache-2.0"},
-        },
-        "tags": [
-            {"name": "events", "description": "Publishing and reading events. Each address is there for the namespace `default`, and below `/namespaces/{namespace}` for any."},
-            {"name": "subscriptions", "description": "Named, durable places in the log, for consumers that fail and come back."},
-            {"name": "namespaces", "description": "Ledgers of their own, for tenants, teams or tests."},
-            {"name": "service", "description": "Probes, metrics and pages."},
-        ],
-        "paths": paths,
-        "components": components,
-    })
+    (paths, answers)
 }
 
 /// A path as a client reads it: without the pattern of a parameter.

@@ -72,7 +72,7 @@ export class Plot {
     }
     say(this.top, `${measure(top)}/s`);
     say(this.middle, `${measure(top / 2)}/s`);
-    say(this.begin, `${duration(span / 1000)} ago`);
+    say(this.begin, `${duration(span / 1000).replace(/ 0 .*/, "")} ago`);
     const last = this.#points.at(-1);
     this.drawing.setAttribute("aria-label", last
       ? `Plot of events a second: now ${measure(last[1])} new and ${measure(last[2])} duplicates`

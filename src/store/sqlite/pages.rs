@@ -65,17 +65,7 @@ fn page_sql(plan: &PagePlan<'_>) -> String {
 fn candidates_sql(plan: &PagePlan<'_>) -> String {
     let direction = plan.direction();
     let topic_filter = match plan.topics {
-        TopicPlan::All => {
-            const NEWEST: &str = "min($3 - 1, $7 + (SELECT last_seq FROM ledgers WHERE namespace_no = $1))";
-            let range = match plan.oldest_first {
-                true => format!("place > $4 AND place <= min({NEWEST}, $4 + $5)"),
-                false => format!("place <= {NEWEST} AND place > max($4, {NEWEST} - $5)"),
-            };
-            return format!(
-                "SELECT place, octet_length(payload) + octet_length(event_id || source) AS bytes
-                 FROM stored_events WHERE {range}"
-            );
-        }
+        TopicPlan::All => return dense_sql(plan),
         TopicPlan::One(_) => {
             "AND namespace_no = $1
              AND topic_no = (SELECT topic_no FROM topics WHERE namespace_no = $1 AND topic = $7)"
@@ -108,6 +98,19 @@ fn candidates_sql(plan: &PagePlan<'_>) -> String {
         "SELECT place, octet_length(payload) + octet_length(event_id || source) AS bytes
          FROM stored_events WHERE place < $3 AND place > $4 {topic_filter}
          ORDER BY place {direction} LIMIT $5 + 1"
+    )
+}
+
+/// The places and sizes of all events of a range, which has no gaps.
+fn dense_sql(plan: &PagePlan<'_>) -> String {
+    const NEWEST: &str = "min($3 - 1, $7 + (SELECT last_seq FROM ledgers WHERE namespace_no = $1))";
+    let range = match plan.oldest_first {
+        true => format!("place > $4 AND place <= min({NEWEST}, $4 + $5)"),
+        false => format!("place <= {NEWEST} AND place > max($4, {NEWEST} - $5)"),
+    };
+    format!(
+        "SELECT place, octet_length(payload) + octet_length(event_id || source) AS bytes
+         FROM stored_events WHERE {range}"
     )
 }
 
