@@ -90,7 +90,7 @@ impl Fields {
     /// A whole number.
     pub(super) fn number(&mut self, name: &str, range: RangeInclusive<u64>) -> Option<u64> {
         let value = self.take(name)?;
-        let number = value.as_u64().filter(|number| range.contains(number));
+        let number = whole(&value).filter(|number| range.contains(number));
         if number.is_none() {
             let (from, to) = (range.start(), range.end());
             self.fault(
@@ -151,6 +151,15 @@ impl Fields {
     }
 }
 
+/// A whole number. JSON knows no integers: some clients write `4.0` where others write `4`.
+pub(super) fn whole(value: &Value) -> Option<u64> {
+    /// Up to here a fraction of zero is known to be one.
+    const EXACT_MAX: f64 = (1_u64 << 53) as f64;
+    let fraction =
+        || value.as_f64().filter(|number| (0.0..=EXACT_MAX).contains(number) && number.fract() == 0.0);
+    value.as_u64().or_else(|| fraction().map(|number| number as u64))
+}
+
 /// A value as a fault shows it.
 fn short(value: &Value) -> String {
     const CHARS_MAX: usize = 100;
@@ -208,6 +217,18 @@ mod tests {
         };
         assert_eq!(pointers(&fields), ["/a", "/b", "/c/1"]);
         assert!(fields.finish().unwrap_err().to_string().starts_with("`a` must be a whole number"));
+    }
+
+    #[test]
+    fn a_whole_number_may_be_written_with_a_fraction_of_zero() {
+        let whole = |text: &str| whole(&serde_json::from_str(text).unwrap());
+        for (text, number) in [("0", 0), ("4", 4), ("4.0", 4), ("4e2", 400), ("0.0", 0), ("-0.0", 0)] {
+            assert_eq!(whole(text), Some(number), "{text}");
+        }
+        assert_eq!(whole("9007199254740992.0"), Some(1 << 53));
+        for text in ["-1", "-1.0", "4.5", "1e300", "9007199254740994.0", "\"4\"", "null", "[]"] {
+            assert_eq!(whole(text), None, "{text}");
+        }
     }
 
     #[test]

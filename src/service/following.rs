@@ -62,6 +62,8 @@ pub struct Follower {
     told: u64,
     /// Whether the store has to be asked although nothing behind the place was told.
     looks: bool,
+    /// Where the ledger ended when the reader came, if that is before what it was served.
+    ended_at: Option<u64>,
     /// Whether it was served what stands before its place, so that a ledger which ends earlier is another one.
     is_served: bool,
     is_caught_up: bool,
@@ -96,7 +98,8 @@ impl Ledger {
             epoch,
             place: after,
             told: head,
-            looks: is_served && after > head,
+            looks: false,
+            ended_at: Some(head).filter(|head| is_served && after > *head),
             is_served,
             is_caught_up: false,
             _place: place,
@@ -123,6 +126,10 @@ impl Follower {
             }
             if let Some(step) = self.note_epoch() {
                 return step;
+            }
+            // It may have grown since.
+            if let Some(head) = self.ended_at.take() {
+                return self.go_back_to(head);
             }
             if !self.looks && self.place >= self.told {
                 if !std::mem::replace(&mut self.is_caught_up, true) {
@@ -158,14 +165,15 @@ impl Follower {
             return None;
         }
         self.epoch = epoch;
-        self.ledger.service.0.shared_reads.forget(self.ledger.open.key());
         (begun_at < self.place && self.is_served).then(|| self.go_back_to(begun_at))
     }
 
     fn go_back_to(&mut self, head: u64) -> Step {
+        self.ledger.service.0.shared_reads.forget(self.ledger.open.key());
         self.place = head;
         self.told = self.told.max(head);
         self.looks = true;
+        self.ended_at = None;
         Step::Restored { head }
     }
 
@@ -197,7 +205,6 @@ impl Follower {
         }
         self.told = chunk.head;
         if chunk.head < self.place && self.is_served {
-            reads.forget(self.ledger.open.key());
             return Ok(Some(self.go_back_to(chunk.head)));
         }
         Ok(None)

@@ -75,3 +75,17 @@ fn the_page_of_the_description_loads_nothing_from_elsewhere_and_is_small() {
         assert!(bytes <= DOCS_BYTES_MAX, "{bytes} bytes");
     });
 }
+
+#[test]
+fn a_whole_number_is_taken_as_clients_without_integers_write_it() {
+    on_both_stores(async |service| {
+        let client = &service.client;
+        let put = client
+            .request("PUT", "/subscriptions/s")
+            .header("content-type", "application/json")
+            .body(r#"{"after":0.0,"lease_seconds":4509.0}"#);
+        let made = client.send(put).await.unwrap();
+        let made: serde_json::Value = serde_json::from_str(&made.text).unwrap();
+        assert_eq!((&made["after"], &made["lease_seconds"]), (&0.into(), &4509.into()));
+    });
+}

@@ -159,7 +159,7 @@ fn a_reader_that_comes_after_a_restore_gets_nothing_that_was_read_before_it() {
             ids
         };
         assert_eq!(ids().await, ["a", "b", "c"]);
-        // It notices when it writes to a connection that is closed.
+        // It notices that a connection is closed.
         eventually("the service knows that nobody reads any more", async || {
             client.publish_ok(event("t", &client.counts().await.0.to_string())).await;
             let metrics = client.get("/metrics").await.text;

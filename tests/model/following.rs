@@ -136,8 +136,7 @@ impl Model for Following {
         let State { node, log, .. } = state;
         match node.untold {
             Some(_) => actions.push(Action::Tell),
-            None if state.published < EVENTS => actions.push(Action::Commit),
-            None => {}
+            None => actions.extend((state.published < EVENTS).then_some(Action::Commit)),
         }
         let is_known = node.untold.is_none() && log.starts_with(&node.seen);
         if is_known && state.published < EVENTS && self.restores == 0 {
@@ -166,8 +165,7 @@ impl Model for Following {
                 Some(_) => {}
             }
             // Who waits for the read of another begins it anew where that one goes away, which is a read of its own.
-            let is_alone = reader.hand.is_none();
-            if state.losses < self.losses && is_alone && reader.is_of(log) {
+            if state.losses < self.losses && reader.hand.is_none() && reader.is_of(log) {
                 actions.push(Action::LoseStream { reader: no });
             }
         }
@@ -380,12 +378,8 @@ impl Reader {
 }
 
 fn following(restores: u8, losses: u8, mistake: Option<ReaderMistake>) -> impl Checker<Following> {
-    let model = Following { restores, losses, mistake };
-    let checker = model.checker().threads(THREADS);
-    match mistake {
-        None => checker.spawn_dfs().join(),
-        Some(_) => checker.finish_when(HasDiscoveries::AnyFailures).spawn_dfs().join(),
-    }
+    let checker = Following { restores, losses, mistake }.checker().threads(THREADS);
+    checker.finish_when(HasDiscoveries::AnyFailures).spawn_dfs().join()
 }
 
 #[test]

@@ -11,11 +11,13 @@ mod problems;
 
 use std::sync::LazyLock;
 
-use actix_web::http::Method;
 use serde_json::{Map, Value, json};
 
 use self::operation::{Operation, reference};
-use super::routes::{self, NAMESPACE};
+use super::{
+    place::Place,
+    routes::{self, NAMESPACE},
+};
 
 /// The description as it is sent.
 pub(super) static DESCRIPTION: LazyLock<String> = LazyLock::new(|| document().to_string());
@@ -30,10 +32,12 @@ fn operations() -> Vec<Operation> {
 }
 
 fn document() -> Value {
-    let (paths, answers) = paths();
+    let mut answers = Map::new();
+    let paths = paths(&mut answers);
     let mut components: Value =
         serde_json::from_str(include_str!("components.json")).expect("a file of this crate is JSON");
     components["responses"] = answers.into();
+    let tag = |name: &str, description: &str| json!({"name": name, "description": description});
     json!({
         "openapi": "3.1.0",
         "info": {
@@ -43,45 +47,44 @@ fn document() -> Value {
             "license": {"name": "MIT OR Apache-2.0", "identifier": "MIT OR Apache-2.0"},
         },
         "tags": [
-            {"name": "events", "description": "Publishing and reading events. Each address is there for the namespace `default`, and below `/namespaces/{namespace}` for any."},
-            {"name": "subscriptions", "description": "Named, durable places in the log, for consumers that fail and come back."},
-            {"name": "namespaces", "description": "Ledgers of their own, for tenants, teams or tests."},
-            {"name": "service", "description": "Probes, metrics and pages."},
+            tag("events", "Publishing and reading events. Each address is there for the namespace `default`, and below `/namespaces/{namespace}` for any."),
+            tag("subscriptions", "Named, durable places in the log, for consumers that fail and come back."),
+            tag("namespaces", "Ledgers of their own, for tenants, teams or tests."),
+            tag("service", "Probes, metrics and pages."),
         ],
         "paths": paths,
         "components": components,
     })
 }
 
-/// Every address with its operations, and the answers that they share.
-fn paths() -> (Map<String, Value>, Map<String, Value>) {
-    let (operations, mut paths, mut answers) = (operations(), Map::new(), Map::new());
-    let mut add = |path: String, place: &super::place::Place, is_named: bool| {
-        let mut item = Map::new();
-        let mut common =
-            vec![reference("parameters", "X-Request-Id"), reference("parameters", "traceparent")];
-        if is_named {
-            common.insert(0, reference("parameters", "Namespace"));
-        }
-        item.insert("parameters".to_owned(), common.into());
-        for (method, needs) in place.needs().filter(|(method, _)| **method != Method::HEAD) {
-            let described =
-                operations.iter().find(|it| it.path == plain(place.path()) && it.method == *method);
-            if let Some(operation) = described {
-                let name = method.as_str().to_ascii_lowercase();
-                item.insert(name, operation.document(needs, is_named, &mut answers));
-            }
-        }
-        paths.insert(path, item.into());
-    };
+/// Every address with its operations. What they refer to is added to the answers of the components.
+fn paths(answers: &mut Map<String, Value>) -> Map<String, Value> {
+    let (operations, mut paths) = (operations(), Map::new());
     for place in routes::of_ledger() {
-        add(plain(place.path()), &place, false);
-        add(format!("{NAMESPACE}{}", plain(place.path())), &place, true);
+        let path = plain(place.path());
+        paths.insert(format!("{NAMESPACE}{path}"), item(&place, &operations, true, answers));
+        paths.insert(path, item(&place, &operations, false, answers));
     }
     for place in routes::of_service() {
-        add(plain(place.path()), &place, false);
+        paths.insert(plain(place.path()), item(&place, &operations, false, answers));
     }
-    (paths, answers)
+    paths
+}
+
+/// The operations at one address; `is_named` where it is below that of a namespace.
+fn item(place: &Place, operations: &[Operation], is_named: bool, answers: &mut Map<String, Value>) -> Value {
+    let namespace = is_named.then_some("Namespace");
+    let parameters = namespace.into_iter().chain(["X-Request-Id", "traceparent"]);
+    let parameters: Vec<Value> = parameters.map(|name| reference("parameters", name)).collect();
+    let mut item = Map::from_iter([("parameters".to_owned(), parameters.into())]);
+    for (method, needs) in place.needs() {
+        let described = operations.iter().find(|it| it.path == plain(place.path()) && it.method == *method);
+        if let Some(operation) = described {
+            let name = method.as_str().to_ascii_lowercase();
+            item.insert(name, operation.document(needs, is_named, answers));
+        }
+    }
+    item.into()
 }
 
 /// A path as a client reads it: without the pattern of a parameter.
@@ -92,6 +95,8 @@ fn plain(path: &str) -> String {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+
+    use actix_web::http::Method;
 
     use super::*;
 

@@ -68,7 +68,7 @@ fn of_workers() -> Vec<Operation> {
             .answers(200, "It is done.", &[], &json("Acknowledged"))
             .fails(&[Kind::InvalidBody, Kind::Fenced, Kind::FullyLeased]),
         on_one(Method::POST, "/subscriptions/{subscription}/seek", "seek", "Send a subscription to another place")
-            .says("Leases that are held are fenced, and parked events are forgotten behind the place.")
+            .says("Leases that are held are fenced. Parked events with a higher `seq` are forgotten, since they are handed out again.")
             .takes(&["SubscriptionName"])
             .reads("Seek", true, example(json!({"after": "earliest"})))
             .answers(200, "It is there.", &[], &json("Acknowledged"))
@@ -78,7 +78,7 @@ fn of_workers() -> Vec<Operation> {
             .takes(&["SubscriptionName", "Limit", "AfterParked"])
             .answers(200, "A page of parked events.", &["Link"], &json("ParkedEvents")),
         on_one(Method::POST, "/subscriptions/{subscription}/parked/retry", "retryParked", "Try parked events again")
-            .says("Those that `seqs` names, else all, up to a number; `parked` says how many are left.")
+            .says("Those that `seqs` names, else the oldest, up to 100; `parked` says how many are left.")
             .takes(&["SubscriptionName"])
             .reads("RetryParked", false, example(json!({"seqs": [41]})))
             .answers(200, "They are tried again.", &[], &json("Retried"))

@@ -106,10 +106,14 @@ function answers(all) {
   return [h("h4", null, "Answers"), Object.entries(all).map(([status, given]) => {
     const it = resolved(given);
     const headers = Object.keys(it.headers ?? {});
-    return h("details", null,
-      h("summary", null, h("strong", null, status), h("span.muted", null, prose(it.description))),
+    const details = h("details", null,
+      h("summary", null, h("strong", null, status), h("span.muted", null, prose(it.description))));
+    // Made when it is opened: there are some hundred answers, and few are looked at.
+    details.addEventListener("toggle", () => details.append(...[
       headers.length > 0 && h("p", null, "Headers: ", headers.map((name, place) => [place > 0 && ", ", h("code", { title: resolved(it.headers[name]).description }, name)])),
-      content(it.content));
+      ...content(it.content),
+    ].filter(Boolean)), { once: true });
+    return details;
   })];
 }
 

@@ -13,7 +13,7 @@ use crate::{
     http::{
         Limits,
         events::{json_bytes, write_event},
-        fields::Fields,
+        fields::{Fields, whole},
         gate::Gate,
         metered_body::MeteredBody,
         namespace,
@@ -68,7 +68,7 @@ pub(crate) async fn retry(
 ) -> HttpResponse {
     with_fields(&request, payload, &gate, &limits, async |ledger, name, mut fields| {
         let seqs = fields.list("seqs", RETRIES_MAX, "seqs of parked events", |value| {
-            value.as_u64().filter(|seq| *seq <= SEQ_MAX)
+            whole(value).filter(|seq| *seq <= SEQ_MAX)
         });
         fields.finish()?;
         let retried = ledger.retry_parked(name, seqs).await?;

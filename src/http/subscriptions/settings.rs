@@ -6,7 +6,10 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::{
-    http::{fields::Fields, problem::Problem},
+    http::{
+        fields::{Fields, whole},
+        problem::Problem,
+    },
     store::{
         DELIVERIES, LEASE_SECONDS, LEASES, LeaseInfo, PARTITIONS, PartitionBy, Partitions,
         SUBSCRIPTION_TOPICS_MAX, SettingsChange, Start, SubscriptionInfo, SubscriptionSettings,
@@ -96,13 +99,13 @@ fn start(fields: &mut Fields) -> Option<Start> {
     match fields.take("after")? {
         Value::String(word) if word == "now" => Some(Start::Now),
         Value::String(word) if word == "earliest" => Some(Start::Earliest),
-        Value::Number(seq) if seq.as_u64().is_some_and(|seq| seq <= SEQ_MAX) => {
-            seq.as_u64().map(Start::After)
-        }
-        other => {
-            fields.fault("/after", format!("must be now, earliest or a seq, not {other:.100}"));
-            None
-        }
+        other => match whole(&other).filter(|seq| *seq <= SEQ_MAX) {
+            Some(seq) => Some(Start::After(seq)),
+            None => {
+                fields.fault("/after", format!("must be now, earliest or a seq, not {other:.100}"));
+                None
+            }
+        },
     }
 }
 
