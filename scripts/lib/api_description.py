@@ -136,8 +136,9 @@ def prove(sekali, name, database, seed):
             fill(client, document)
             pathlib.Path(f"{folder}/openapi.json").write_text(json.dumps(document))
             schemathesis = pathlib.Path(sys.executable).with_name("schemathesis")
+            # One worker: what makes up the requests is not safe for threads, and fails once in a while with several.
             command = [schemathesis, "run", f"{folder}/openapi.json", "--url", url, "--header", f"Authorization: Bearer {key}",
-                       "--exclude-path-regex", STREAMS, "--checks", ",".join(CHECKS), "--seed", seed, "--workers", "2",
+                       "--exclude-path-regex", STREAMS, "--checks", ",".join(CHECKS), "--seed", seed, "--workers", "1",
                        "--max-examples", "20", "--max-time", str(SECONDS), "--generation-database", "none", "--no-color",
                        "--request-timeout", "10", "--warnings", "off", "--suppress-health-check", "all"]
             print(f"--- on {name}", flush=True)
