@@ -78,10 +78,9 @@ impl RunningReaders {
         more: &[&str],
     ) -> Result<Self> {
         let mut command = Command::new(std::env::current_exe()?);
-        command.args(more);
         command.args(["readers", "--address", address, "--path", path]);
         command.args(["--readers", &readers.to_string(), "--seconds", &seconds.to_string()]);
-        command.args(["--through", &through.to_string()]);
+        command.args(["--through", &through.to_string()]).args(more);
         Ok(Self(command.stdout(Stdio::piped()).spawn()?))
     }
 

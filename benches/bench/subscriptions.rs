@@ -46,7 +46,7 @@ async fn shared_work(args: &RunArgs, name: String, is_sqlite: bool) -> Result<Fi
     let events = (STORED_PER_SECOND * args.seconds) as u64;
     let stored = Sending { events, connections: 8, seconds_max: 120.0, ..Sending::default() };
     stored.to(&fresh.service.address)?;
-    client.create_subscription("work", &json!({"after": "earliest"})).await?;
+    client.create_subscription("work", &json!({"after": "earliest", "max_leases": 2 * WORKERS})).await?;
     let begun = Instant::now();
     let deadline = begun + Duration::from_secs_f64(args.seconds);
     let workers: Vec<_> = (0..WORKERS)

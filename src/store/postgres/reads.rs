@@ -47,11 +47,13 @@ pub(super) async fn event(
     let row = sqlx::query(AssertSqlSafe(format!(
         "SELECT {EVENT_COLUMNS} FROM sekali.ledgers l
          LEFT JOIN (
-             SELECT e.*, t.topic
+             SELECT e.*, named.topic
              FROM sekali.identities i
              JOIN sekali.stored_events e ON e.namespace_no = $1 AND e.seq = i.seq
-             JOIN sekali.topics t ON t.namespace_no = $1 AND t.topic_no = e.topic_no
-             WHERE i.namespace_no = $1 AND i.digest = $3 AND e.event_id = $4 AND ($5::text IS NULL OR t.topic = $5)
+             CROSS JOIN LATERAL (
+                 SELECT topic FROM sekali.topics WHERE namespace_no = $1 AND topic_no = e.topic_no LIMIT 1
+             ) named
+             WHERE i.namespace_no = $1 AND i.digest = $3 AND e.event_id = $4 AND ($5::text IS NULL OR topic = $5)
          ) found ON true
          WHERE l.namespace_no = $1 AND l.ledger_id = $2"
     )))

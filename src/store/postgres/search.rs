@@ -69,7 +69,8 @@ fn search_sql(search: &Search<'_>) -> String {
     )
 }
 
-/// The events with these `seq`, oldest first.
+/// The events with these `seq`, oldest first. Each event and its topic are looked up: the planner would else read all events
+/// until the server has counted the rows of a table that grew.
 pub(super) async fn events(
     pool: &PgPool,
     ledger: &LedgerRecord,
@@ -82,9 +83,11 @@ pub(super) async fn events(
     let numbers: Vec<i64> = seqs.iter().map(|seq| to_sql(*seq)).collect();
     let events: Vec<StoredEvent> = sqlx::query_as(AssertSqlSafe(format!(
         "SELECT {EVENT_COLUMNS} FROM (
-             SELECT e.*, t.topic FROM sekali.stored_events e
-             JOIN sekali.topics t ON t.namespace_no = $1 AND t.topic_no = e.topic_no
-             WHERE e.namespace_no = $1 AND e.seq = ANY ($3)
+             SELECT e.*, named.topic FROM unnest($3::bigint[]) AS asked (seq) CROSS JOIN LATERAL (
+                 SELECT * FROM sekali.stored_events WHERE namespace_no = $1 AND seq = asked.seq LIMIT 1
+             ) e CROSS JOIN LATERAL (
+                 SELECT topic FROM sekali.topics WHERE namespace_no = $1 AND topic_no = e.topic_no LIMIT 1
+             ) named
          ) found
          WHERE EXISTS (SELECT FROM sekali.ledgers WHERE namespace_no = $1 AND ledger_id = $2)
          ORDER BY seq"

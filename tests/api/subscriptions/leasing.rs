@@ -1,12 +1,15 @@
 //! Leasing, acking and waiting.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use super::{ask_ack, ask_lease, lease, ok, publish, range, say, send, seqs, show, subscribe};
-use crate::harness::{Client, event, eventually, on_both_stores};
+use crate::harness::{
+    Client, Database, Engine, RunningService, Settings, block_on, event, events, eventually, on_both_stores,
+    stream::Stream,
+};
 
 /// What an answer takes at most that does not wait, or not any more.
 const AT_ONCE: Duration = Duration::from_secs(10);
@@ -262,4 +265,53 @@ fn rare_events_are_found_among_many_others() {
             assert_eq!(say(client, name, &lease, "accept").await, (45_001, 0));
         }
     });
+}
+
+#[test]
+fn of_a_table_that_the_server_has_not_counted_no_more_is_read_than_is_asked_for() {
+    block_on(async {
+        let service = RunningService::start(Settings::new(Database::create(Engine::Postgres).await)).await;
+        for table in ["stored_events", "identities", "topics", "commits"] {
+            let quiet = format!("ALTER TABLE sekali.{table} SET (autovacuum_enabled = off)");
+            service.database().execute(&quiet).await;
+        }
+        for round in 0..30 {
+            let ids: Vec<String> = (0..1_000).map(|id| format!("{round}-{id}")).collect();
+            service.client.publish_ok(events(["t", "u"][round % 2], ids.iter().map(String::as_str))).await;
+        }
+        let (before, database) = stopped(service).await;
+        let mut settings = Settings::new(database);
+        // A window would be filled from the table.
+        settings.config.window_ids = 0;
+        let service = RunningService::start(settings).await;
+        let client = &service.client;
+        subscribe(client, "all", json!({"after": "earliest"})).await;
+        subscribe(client, "some", json!({"after": "earliest", "topics": ["u"]})).await;
+        for name in ["all", "some"] {
+            let leased = lease(client, name, "?limit=100").await;
+            assert_eq!(leased["events"].as_array().unwrap().len(), 100);
+            say(client, name, &leased, "accept").await;
+        }
+        for query in ["", "?after=20000", "?topic=t", "?topic=t&topic=u", "?before=100", "?event_id=7-7"] {
+            assert!(!client.events(query).await.is_empty());
+        }
+        let mut stream = Stream::open(client, "/stream?after=29000").await;
+        assert_eq!(stream.seqs(1_000).await, (29_001..=30_000).collect::<Vec<_>>());
+        assert_eq!(client.get("/events/3-3").await.status, 200);
+        let (after, _) = stopped(service).await;
+        let read = after - before;
+        assert!((1_500..10_000).contains(&read), "{read} rows were read for about 2,000");
+    });
+}
+
+/// How many events were read so far. The server counts what its sessions did when they end.
+async fn stopped(service: RunningService) -> (i64, Arc<Database>) {
+    let (ended, database) = service.stop().await;
+    ended.unwrap();
+    let others = "SELECT count(*) FROM pg_stat_activity
+        WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'";
+    eventually("its sessions have ended", async || database.number(others).await == 0).await;
+    let read = "SELECT (seq_tup_read + idx_tup_fetch)::bigint FROM pg_stat_user_tables
+        WHERE relname = 'stored_events'";
+    (database.number(read).await, database)
 }
