@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, postgres::PgConnectOptions};
 use uuid::Uuid;
 
-use super::{block_on, postgres_server::PostgresServer};
+use super::{block_on, eventually, postgres_server::PostgresServer};
 
 const SETTINGS: [&str; 4] = [
     "shared_preload_libraries=citus",
@@ -114,6 +114,11 @@ impl ClusterDatabase {
             }
             self.execute(0, &format!("SELECT citus_update_node({nodeid}, 'localhost', {port})")).await;
         }
+        // The cluster tells its nodes a moment later, and changes no table before.
+        eventually("all nodes know the addresses", async || {
+            self.value(0, "SELECT bool_and(metadatasynced) FROM pg_dist_node WHERE hasmetadata").await
+        })
+        .await;
     }
 
     /// Runs statements on a node.

@@ -149,7 +149,11 @@ impl Process {
 
     /// Waits until it is ready.
     pub async fn ready(self) -> Self {
-        super::eventually("it is ready", async || self.client.get("/readyz").await.status == 200).await;
+        super::eventually("it is ready", async || {
+            let answer = self.client.send(self.client.request("GET", "/readyz")).await;
+            answer.unwrap_or_else(|error| panic!("{error}: {}", self.log())).status == 200
+        })
+        .await;
         self
     }
 
