@@ -122,7 +122,7 @@ impl Connections {
     }
 }
 
-/// Connections of this session, made when they are needed.
+/// Connections with these settings, made when they are needed.
 pub(super) fn pool(session: &Session, connections: u32) -> PgPool {
     let checked = session.clone();
     PgPoolOptions::new()
