@@ -7,17 +7,18 @@ use crate::harness::{Client, RunningService, block_on, on_both_stores, process::
 /// Bytes of all files together.
 const PAGE_BYTES_MAX: usize = 150_000;
 
-/// The addresses that a file of the page names to be loaded, from the page's own.
+/// The addresses that a file of the page names to be loaded, from the page's own. What an `<a>` leads to is not loaded.
 fn loaded_by(path: &str, text: &str) -> Vec<String> {
-    let (marks, folder) =
-        if path == "/" { (["href=\"", "src=\""], "/") } else { ([" from \"./", "import(\"./"], "/ui/") };
+    let (openings, marks, folder) = if path == "/" {
+        (["<link ", "<script "], ["href=\"", "src=\""], "/")
+    } else {
+        ([" from \"./", "import(\"./"], ["\"./", "\"./"], "/ui/")
+    };
     let mut found = Vec::new();
-    for mark in marks {
-        for rest in text.split(mark).skip(1) {
-            let address = rest.split('"').next().unwrap();
-            if !address.starts_with('#') {
-                found.push(format!("{folder}{address}"));
-            }
+    for (opening, mark) in openings.into_iter().zip(marks) {
+        for (at, _) in text.match_indices(opening) {
+            let rest = text[at..].split_once(mark).unwrap().1;
+            found.push(format!("{folder}{}", rest.split('"').next().unwrap()));
         }
     }
     found
