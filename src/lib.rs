@@ -27,4 +27,5 @@ pub mod ledger;
 pub mod origin;
 pub mod store;
 pub mod event;
+pub mod request_ids;
 pub mod redact;

@@ -10,11 +10,11 @@ use std::{
 
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
-use tracing::Span;
 
 use crate::{
     event::{Digest, Event, Outcome},
     ledger::{Admitted, Epoch, OpenLedger, Overloaded, Permits},
+    request_ids::RequestIds,
 };
 
 /// Why a publish was not acknowledged. All but [`NoNamespace`](Self::NoNamespace),
@@ -78,8 +78,8 @@ pub struct PublishRequest {
     /// The ledger's epoch in which it was admitted: what shards know in this one does not count in another.
     pub(super) epoch: Epoch,
     pub(super) admitted_at: Instant,
-    /// What lines of the log about it carry: the id of the HTTP request.
-    pub(super) span: Span,
+    /// What lines of the log about it carry: the ids of the HTTP request.
+    pub(super) ids: RequestIds,
     unfinished_parts: AtomicUsize,
     reply: Mutex<Option<oneshot::Sender<Reply>>>,
     _permits: Permits,
@@ -90,6 +90,7 @@ impl PublishRequest {
         ledger: &Arc<OpenLedger>,
         events: Vec<Event>,
         permits: Permits,
+        ids: RequestIds,
     ) -> (Self, oneshot::Receiver<Reply>) {
         let (reply, answer) = oneshot::channel();
         let digester = &ledger.record.digester;
@@ -103,7 +104,7 @@ impl PublishRequest {
             digests,
             known_seqs,
             admitted_at: Instant::now(),
-            span: Span::current(),
+            ids,
             unfinished_parts: AtomicUsize::new(0),
             reply: Mutex::new(Some(reply)),
             _permits: permits,
@@ -188,6 +189,6 @@ impl PublishRequest {
         });
         let bytes = admission.body_permit(std::net::IpAddr::from([127, 0, 0, 1]).into());
         let permits = admission.admit_events(ledger, events.len(), bytes).expect("capacity");
-        Self::new(ledger, events, permits).0
+        Self::new(ledger, events, permits, RequestIds::default()).0
     }
 }

@@ -13,6 +13,7 @@ use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 use super::{CliError, log_writer::LogWriter};
 use crate::{
     config::{LogConfig, LogFormat, WrongValue},
+    http::request_span,
     service::LinesLost,
 };
 
@@ -79,6 +80,7 @@ impl Log {
 
 /// A panic as a line of the log. The usual hook would write past it, and wait where nobody reads.
 fn log_panic(info: &panic::PanicHookInfo<'_>) {
+    let _request = request_span().entered();
     let message = info.payload_as_str().unwrap_or("no message");
     let thread = thread::current();
     let thread = thread.name().unwrap_or("unnamed");

@@ -1,12 +1,13 @@
-//! The request that is answered at the moment: its id, which its answer, problem documents and the log's lines carry, and
+//! The request that is answered at the moment: its ids, which its answer, problem documents and the log's lines carry, and
 //! what is noted of it on its way.
 
 use std::{cell::Cell, future::Future, rc::Rc};
 
 use actix_http::RequestHead;
-use tracing::{Instrument, Span, error_span};
+use tracing::Span;
 
-use super::request_id::{RequestId, trace_parent};
+use super::request_id;
+use crate::request_ids::RequestIds;
 
 tokio::task_local! {
     static CURRENT: Rc<Noted>;
@@ -14,43 +15,39 @@ tokio::task_local! {
 
 /// What is noted of a request.
 struct Noted {
-    id: RequestId,
+    ids: RequestIds,
     route: Cell<Option<&'static str>>,
     problem: Cell<Option<&'static str>>,
 }
 
 /// A request; the work for it is done within.
-pub(super) struct AtHand {
-    noted: Rc<Noted>,
-    span: Span,
-}
+pub(super) struct AtHand(Rc<Noted>);
 
 impl AtHand {
     pub(super) fn new(head: &RequestHead) -> Self {
-        let id = RequestId::of(head);
-        let request_id = id.as_str();
-        // The level of a span decides with which levels of the log it is shown: with all of them.
-        let span = match trace_parent(head) {
-            Some((trace_id, parent_id)) => error_span!("request", request_id, trace_id, parent_id),
-            None => error_span!("request", request_id),
-        };
-        Self { noted: Rc::new(Noted { id, route: Cell::new(None), problem: Cell::new(None) }), span }
+        Self(Rc::new(Noted { ids: request_id::of(head), route: Cell::new(None), problem: Cell::new(None) }))
     }
 
     /// Does `work` for the request.
     pub(super) fn sync<T>(&self, work: impl FnOnce() -> T) -> T {
-        CURRENT.sync_scope(Rc::clone(&self.noted), || self.span.in_scope(work))
+        CURRENT.sync_scope(Rc::clone(&self.0), work)
     }
 
     /// Does `work` for the request.
     pub(super) fn within<F: Future>(self, work: F) -> impl Future<Output = F::Output> {
-        CURRENT.scope(self.noted, work.instrument(self.span))
+        CURRENT.scope(self.0, work)
     }
 }
 
-/// The id of the request; a new one where no request could be read.
-pub(super) fn id() -> RequestId {
-    CURRENT.try_with(|noted| noted.id.clone()).unwrap_or_else(|_| RequestId::new())
+/// The ids of the request; a new id where no request could be read.
+pub(super) fn ids() -> RequestIds {
+    CURRENT.try_with(|noted| noted.ids.clone()).unwrap_or_else(|_| RequestIds::new(request_id::made(), None))
+}
+
+/// What lines of the log about the request that is answered at the moment are written within; none where there is no
+/// request.
+pub fn request_span() -> Span {
+    CURRENT.try_with(|noted| noted.ids.span()).unwrap_or_else(|_| Span::none())
 }
 
 /// Notes the route that the request took.

@@ -88,7 +88,7 @@ pub(super) fn finish(
         head.headers_mut().insert(NO_STORE.0, NO_STORE.1);
     }
     head.headers_mut().insert(NO_SNIFF.0, NO_SNIFF.1);
-    head.headers_mut().insert(request_id::HEADER, at_hand::id().header_value());
+    head.headers_mut().insert(request_id::HEADER, request_id::header_value(&at_hand::ids()));
     if let Some(origin) = page {
         cors::allow_reading(head.headers_mut(), origin);
     }

@@ -39,6 +39,7 @@ use std::time::{Duration, Instant};
 
 use self::rights::Keys;
 pub use self::{
+    at_hand::request_span,
     certificates::{CertificateError, Certificates},
     gate::Gate,
     server::{Server, ServerConfig, ServerError, client_sockets_max},

@@ -8,6 +8,7 @@ use actix_web::{
     middleware::{Next, from_fn},
     web,
 };
+use tracing::{Instrument, Span};
 
 use super::{
     at_hand,
@@ -143,6 +144,8 @@ fn unread(route: Route) -> Route {
 fn needing(path: &'static str, needs: Needs, route: Route) -> Route {
     route.wrap(from_fn(move |request: ServiceRequest, next: Next<BoxBody>| {
         at_hand::note_route(path);
-        rights::check(needs, request, next)
+        // What an administrator does is logged where it is done.
+        let span = if needs == Needs::Admin { at_hand::request_span() } else { Span::none() };
+        rights::check(needs, request, next).instrument(span)
     }))
 }

@@ -343,7 +343,7 @@ impl ResponseError for Problem {
             response.force_close();
         }
         at_hand::note_problem(self.kind.names().0);
-        response.body(self.document(&at_hand::id()))
+        response.body(self.document(&at_hand::ids()))
     }
 }
 

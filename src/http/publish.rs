@@ -6,7 +6,7 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use super::{
-    Limits,
+    Limits, at_hand,
     body::{self, BodyLimits},
     gate::Gate,
     metered_body::MeteredBody,
@@ -65,7 +65,7 @@ async fn store(
         if minimal { Vec::new() } else { events.iter().map(|event| event.event_id().clone()).collect() };
     let permit = service.admit_answer(peer(request), answer_bytes(&event_ids))?;
     let time_left = limits.publish_timeout.saturating_sub(begun.elapsed());
-    let outcomes = ledger.publish(events, bytes, time_left).await?;
+    let outcomes = ledger.publish(events, bytes, at_hand::ids(), time_left).await?;
     let answer =
         MeteredBody::build(service, permit, move || answer_json(&outcomes, &event_ids, minimal)).await?;
     traffic.note_publish(begun.elapsed());

@@ -274,7 +274,7 @@ where
         let status = response.status().as_u16();
         rules.traffic.count(at_hand::route(), &method, status, at_hand::problem());
         if let Some(line) = line {
-            line.log(response.head());
+            at_hand::request_span().in_scope(|| line.log(response.head()));
         }
         Ok(exchange::finish(response, connection, page, &rules))
     })

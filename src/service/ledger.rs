@@ -9,6 +9,7 @@ use crate::{
     actors::{CountersReport, MetricsReport, PublishError, PublishRequest},
     event::{DedupScope, Event, Filter, Outcome},
     ledger::{BytesPermit, OpenLedger, Overloaded},
+    request_ids::RequestIds,
     store::{LedgerRecord, Page, PageQuery, Store, StoreError, StoredEvent, TopicInfo, TopicQuery, Totals},
 };
 
@@ -69,10 +70,11 @@ impl Ledger {
         &self,
         events: Vec<Event>,
         bytes: BytesPermit,
+        ids: RequestIds,
         timeout: Duration,
     ) -> Result<Vec<Outcome>, PublishError> {
         let permits = self.service.0.admission.admit_events(&self.open, events.len(), bytes)?;
-        let (request, answer) = PublishRequest::new(&self.open, events, permits);
+        let (request, answer) = PublishRequest::new(&self.open, events, permits, ids);
         self.service.0.actors.publish(request);
         let reply = match tokio::time::timeout(timeout, answer).await {
             Ok(Ok(reply)) => reply,
@@ -175,8 +177,10 @@ impl Ledger {
 
     /// The ledger is gone. An error if its namespace is, too; else another ledger has its name, and the same request
     /// may be sent to that one.
+    ///
+    /// Boxed, as few requests meet that, and the room for it would be part of every request.
     async fn look_again(&self) -> Result<(), NamespaceError> {
         self.service.note_gone(&self.open);
-        self.service.ledger(self.namespace()).await.map(drop)
+        Box::pin(self.service.ledger(self.namespace())).await.map(drop)
     }
 }

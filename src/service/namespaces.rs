@@ -48,7 +48,11 @@ pub struct NamespacePage {
 impl Service {
     /// The ledger of this namespace, which is opened where it is not open yet.
     pub async fn ledger(&self, namespace: &str) -> Result<Ledger, NamespaceError> {
-        let open = self.0.directory.get_or_open(namespace, self.open_ledger(namespace)).await?;
+        let open = match self.0.directory.opened(namespace) {
+            Some(open) => open,
+            // Boxed, as few requests open one, and the room for it would be part of every request.
+            None => Box::pin(self.0.directory.get_or_open(namespace, self.open_ledger(namespace))).await?,
+        };
         open.note_used();
         Ok(Ledger::new(self.clone(), open))
     }

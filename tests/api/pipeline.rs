@@ -19,6 +19,7 @@ use proptest::{
 use sekali::{
     actors::{PublishError, RestartPolicy},
     event::{DedupScope, Digester, Event, Outcome, Timestamp, parse_batch},
+    request_ids::RequestIds,
     service::{LinesLost, Service, ServiceLimits},
     store::{
         AppendGroup, AppendOutcome, AppendStore, Committed, ControlStore, CreateOutcome, DEFAULT_NAMESPACE,
@@ -566,7 +567,8 @@ async fn publish_all(actors: Service, store: FaultyStore, batches: Vec<Vec<Name>
             let begun = store.generation();
             let ledger = actors.ledger(DEFAULT_NAMESPACE).await.unwrap();
             let bytes = actors.body_permit(IpAddr::from([127, 0, 0, 1]).into());
-            let result = ledger.publish(events.clone(), bytes, Duration::from_secs(30)).await;
+            let result =
+                ledger.publish(events.clone(), bytes, RequestIds::default(), Duration::from_secs(30)).await;
             // Planned panics may meet one request again and again, which then looks as if it were their cause.
             let settled = matches!(result, Ok(_) | Err(PublishError::Refused(_) | PublishError::Quarantined));
             attempts.push(Attempt { events, result, generations: (begun, store.generation()) });

@@ -104,6 +104,32 @@ fn a_request_is_a_line_of_the_log_only_where_that_is_asked_for() {
     });
 }
 
+#[test]
+fn what_an_administrator_does_is_logged_with_the_id_of_the_request() {
+    block_on(async {
+        let database = Database::create(Engine::Sqlite).await;
+        let mut process = logging(&database, &[]).await;
+        let client = &process.client;
+        for (method, path) in [("PUT", "/namespaces/a"), ("DELETE", "/namespaces/a?confirm=a")] {
+            let request = client.request(method, path).header("x-request-id", format!("to {method}"));
+            assert!(client.send(request).await.unwrap().status < 300, "{method}");
+        }
+        process.signal("TERM");
+        process.wait();
+        for (id, message) in
+            [("to PUT", "the namespace is created"), ("to DELETE", "the namespace is deleted")]
+        {
+            let found = lines_about(&process, id);
+            assert!(
+                found.len() == 1
+                    && found[0]["message"].as_str().is_some_and(|found| found.starts_with(message)),
+                "{id}: {}",
+                process.log()
+            );
+        }
+    });
+}
+
 /// Keeps what is logged.
 #[derive(Clone, Default)]
 struct Kept(Arc<Mutex<Vec<u8>>>);

@@ -307,7 +307,7 @@ fn refuse_quarantined(lane: &mut Lane, groups: &[(LedgerKey, NextGroup)], now: I
     let first = request.events.first();
     if !refusal.is_repeated {
         error!(
-            parent: &request.span,
+            parent: &request.ids.span(),
             events = request.events.len(),
             first_topic = first.map(|event| &**event.topic()),
             first_event_id = first.map(|event| &**event.event_id()),

@@ -4,6 +4,7 @@ use super::{Kind, Problem};
 use crate::{
     actors::PublishError,
     event::BatchError,
+    http::at_hand,
     ledger::Overloaded,
     service::{NamespaceError, PageError, SubscriptionError, WorkInterrupted},
     store::StoreError,
@@ -97,7 +98,7 @@ impl From<PageError> for Problem {
 /// The service has logged what a reader cannot mend by asking again.
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
-        tracing::debug!(error = &error as &dyn std::error::Error, "a read failed");
+        tracing::debug!(parent: &at_hand::request_span(), error = &error as &dyn std::error::Error, "a read failed");
         let kind = match error {
             StoreError::Damaged(_)
             | StoreError::Broken(_)

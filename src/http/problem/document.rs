@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{MEDIA_TYPE, Problem, RETRY_AFTER_SECONDS};
-use crate::http::{at_hand, request_id::RequestId};
+use crate::{http::at_hand, request_ids::RequestIds};
 
 /// The document, in the order in which its members are shown.
 #[derive(Serialize)]
@@ -32,7 +32,7 @@ struct Fault<'a> {
 }
 
 impl Problem {
-    pub(super) fn document(&self, request_id: &RequestId) -> Vec<u8> {
+    pub(super) fn document(&self, ids: &RequestIds) -> Vec<u8> {
         let status = self.kind.status();
         let (name, title) = self.kind.names();
         let faults = self.errors.iter();
@@ -42,7 +42,7 @@ impl Problem {
             status: status.as_u16(),
             detail: &self.detail,
             retryable: self.is_retryable(),
-            request_id: request_id.as_str(),
+            request_id: ids.id(),
             errors: faults
                 .map(|fault| Fault { index: fault.index, pointer: &fault.pointer, detail: &fault.detail })
                 .collect(),
@@ -53,8 +53,8 @@ impl Problem {
 
     /// The whole answer as it goes over the wire, for where no request can be answered. It ends the connection.
     pub(in crate::http) fn to_wire(&self) -> Bytes {
-        let request_id = at_hand::id();
-        let document = self.document(&request_id);
+        let ids = at_hand::ids();
+        let document = self.document(&ids);
         let retry = if self.is_retryable() {
             format!("retry-after: {RETRY_AFTER_SECONDS}\r\n")
         } else {
@@ -64,7 +64,7 @@ impl Problem {
             "HTTP/1.1 {}\r\ncontent-type: {MEDIA_TYPE}\r\ncontent-length: {}\r\ncache-control: no-store\r\nx-content-type-options: nosniff\r\nx-request-id: {}\r\nconnection: close\r\n{retry}\r\n",
             self.kind.status(),
             document.len(),
-            request_id.as_str()
+            ids.id()
         );
         [head.as_bytes(), &document].concat().into()
     }
