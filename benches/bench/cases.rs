@@ -1,6 +1,7 @@
 //! The cases, each on a fresh database and a fresh service.
 
 use std::{
+    path::Path,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -40,6 +41,8 @@ struct Case {
     /// Namespaces that it goes to at once; 0: `default` alone.
     namespaces: usize,
     id_bytes: usize,
+    /// Whether keys are in force.
+    keys: bool,
     seconds: f64,
     /// Which limit of the raw database it is compared with.
     compare: Compare,
@@ -62,11 +65,13 @@ pub enum Compare {
     OneNamespace,
     /// Events a second of the service with ids of 36 bytes.
     ShortIds,
+    /// Events a second of the service without keys.
+    NoKeys,
     Nothing,
 }
 
 /// Ratios that must be reached.
-const AT_LEAST: [(&str, f64); 9] = [
+const AT_LEAST: [(&str, f64); 10] = [
     ("Postgres, batches of 1000, 0 % duplicates", 1.15),
     ("Postgres, batches of 1000, 30 % duplicates", 1.4),
     ("Postgres, batches of 1000, 100 % duplicates", 9.0),
@@ -76,6 +81,7 @@ const AT_LEAST: [(&str, f64); 9] = [
     ("Postgres, batches of 1000, four namespaces at once", 1.3),
     ("Postgres with a slow flush, batches of 1000, four namespaces at once", 1.5),
     ("Postgres, batches of 1000, ids of 255 bytes", 0.75),
+    ("Postgres, singles, 64 connections, with keys", 0.95),
 ];
 
 fn cases(args: &RunArgs) -> Vec<Case> {
@@ -92,6 +98,7 @@ fn cases(args: &RunArgs) -> Vec<Case> {
         unfriendly: false,
         namespaces: 0,
         id_bytes: UUID_BYTES,
+        keys: false,
         seconds: args.seconds,
         compare: Compare::Unnest,
     };
@@ -145,6 +152,9 @@ fn cases(args: &RunArgs) -> Vec<Case> {
     }
     let name = "Postgres, batches of 1000, ids of 255 bytes".to_owned();
     cases.push(Case { name, id_bytes: 255, compare: Compare::ShortIds, ..base.clone() });
+    let name = "Postgres, singles, 64 connections, with keys".to_owned();
+    let (keys, compare) = (true, Compare::NoKeys);
+    cases.push(Case { name, batch: 1, connections: 64, keys, compare, ..base.clone() });
     cases.retain(|case| case.name.contains(&args.only));
     cases
 }
@@ -209,6 +219,7 @@ async fn limit(args: &RunArgs, case: &Case) -> Result<Option<f64>> {
             Case { namespaces: 0, connections: case.connections / namespaces, ..case.clone() }
         }
         Compare::ShortIds => Case { id_bytes: UUID_BYTES, ..case.clone() },
+        Compare::NoKeys => Case { keys: false, ..case.clone() },
         _ => return raw_limit(args, case).await.map(Some),
     };
     Ok(Some(measure(args, &other).await?.measured.events_per_second()))
@@ -292,9 +303,16 @@ async fn measure(args: &RunArgs, case: &Case) -> Result<Row> {
     } else {
         create_database(&server).await?
     };
-    let preload = [("LD_PRELOAD", args.slow_flush_library.as_os_str())];
-    let is_preloaded = case.slow_flush && case.sqlite;
-    let service = RunningService::start(&args.sekali, &url, if is_preloaded { &preload } else { &[] })?;
+    let mut environment = Vec::new();
+    if case.slow_flush && case.sqlite {
+        environment.push(("LD_PRELOAD", args.slow_flush_library.as_os_str()));
+    }
+    let key_file = folder.path().join("keys");
+    let key = if case.keys { Some(make_key(&args.sekali, &key_file)?) } else { None };
+    if case.keys {
+        environment.push(("SEKALI_API_KEYS", key_file.as_os_str()));
+    }
+    let service = RunningService::start(&args.sekali, &url, &environment)?;
     let sending = Sending {
         batch: case.batch,
         connections: case.connections,
@@ -302,6 +320,7 @@ async fn measure(args: &RunArgs, case: &Case) -> Result<Row> {
         rate: case.rate,
         seconds_max: case.seconds,
         id_bytes: case.id_bytes,
+        key,
         namespaces: service.create_namespaces(case.namespaces).await?,
         ..Sending::default()
     };
@@ -347,6 +366,13 @@ async fn measure(args: &RunArgs, case: &Case) -> Result<Row> {
     // The disk is given a moment to get over it.
     tokio::time::sleep(Duration::from_millis(500)).await;
     Ok(row)
+}
+
+/// A key to publish with.
+fn make_key(sekali: &Path, file: &Path) -> Result<String> {
+    let mut command = Command::new(sekali);
+    command.args(["key", "new", "bench", "--scope", "publish", "--api-keys"]).arg(file);
+    Ok(String::from_utf8(command.output()?.stdout)?.trim().to_owned())
 }
 
 /// Latencies of pages of one topic, `GET /events?topic=&limit=100`: with nothing else to do, and beside writers.

@@ -55,6 +55,9 @@ pub struct Load {
     /// Read pages of a topic's newest 100 events instead of publishing; each counts as one event
     #[arg(long)]
     reads: bool,
+    /// The key to present
+    #[arg(long, env = "SEKALI_KEY", hide_env_values = true)]
+    key: Option<String>,
     /// Ask for the counts alone
     #[arg(long)]
     minimal: bool,
@@ -191,9 +194,10 @@ impl Load {
 }
 
 fn write_request(request: &mut Vec<u8>, load: &Load, turn: usize, ids: &mut Ids) {
-    const HEAD_BYTES: usize = 256;
+    let key = load.key.as_ref().map(|key| format!("authorization: Bearer {key}\r\n")).unwrap_or_default();
+    let head_bytes = 256 + key.len();
     request.clear();
-    request.resize(HEAD_BYTES, b' ');
+    request.resize(head_bytes, b' ');
     if load.batch > 1 {
         request.push(b'[');
     }
@@ -209,14 +213,14 @@ fn write_request(request: &mut Vec<u8>, load: &Load, turn: usize, ids: &mut Ids)
     // The head is padded in front of its first line end, by a header's white space.
     let prefer = if load.minimal { "prefer: return=minimal\r\n" } else { "" };
     let head = format!(
-        "POST {}/publish HTTP/1.1\r\nhost: {}\r\ncontent-type: application/json\r\n{prefer}content-length: {}\r\n",
+        "POST {}/publish HTTP/1.1\r\nhost: {}\r\ncontent-type: application/json\r\n{prefer}{key}content-length: {}\r\n",
         load.prefix(turn),
         load.address,
-        request.len() - HEAD_BYTES,
+        request.len() - head_bytes,
     );
-    let padding = HEAD_BYTES - head.len() - "x: \r\n\r\n".len();
+    let padding = head_bytes - head.len() - "x: \r\n\r\n".len();
     let head = format!("{head}x: {}\r\n\r\n", "-".repeat(padding));
-    request[..HEAD_BYTES].copy_from_slice(head.as_bytes());
+    request[..head_bytes].copy_from_slice(head.as_bytes());
 }
 
 /// Where the events go.

@@ -19,6 +19,8 @@ pub struct Sending {
     /// Pages are read instead of events sent.
     pub reads: bool,
     pub id_bytes: usize,
+    /// The key to present.
+    pub key: Option<String>,
     /// `default` alone where there are none.
     pub namespaces: Vec<String>,
 }
@@ -38,6 +40,7 @@ impl Default for Sending {
             seed: 1,
             reads: false,
             id_bytes: UUID_BYTES,
+            key: None,
             namespaces: Vec::new(),
         }
     }
@@ -64,6 +67,9 @@ impl Sending {
         }
         if let Some(rate) = self.rate {
             command.args(["--rate", &rate.to_string()]);
+        }
+        if let Some(key) = &self.key {
+            command.env("SEKALI_KEY", key);
         }
         if !self.namespaces.is_empty() {
             command.args(["--namespace", &self.namespaces.join(",")]);

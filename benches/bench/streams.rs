@@ -63,14 +63,16 @@ pub async fn measure(args: &RunArgs) -> Result<Vec<Figure>> {
     Ok(figures)
 }
 
-fn latency((measured, behind_answers): &(ReadersMeasured, Option<Histogram<u64>>)) -> String {
-    let behind_answers = behind_answers.as_ref().map_or(String::new(), |behind| {
-        let quantile = |quantile| behind.value_at_quantile(quantile) as f64 / 1_000.0;
-        format!("{:.1} / {:.1} ms behind its producer's answer, ", quantile(0.5), quantile(0.99))
-    });
+fn latency((measured, behind_answers): &(ReadersMeasured, Histogram<u64>)) -> String {
+    let behind = |quantile| behind_answers.value_at_quantile(quantile) as f64 / 1_000.0;
     format!(
-        "p50 / p99 {behind_answers}{:.1} / {:.1} ms from its sending; {} deliveries, {} missed",
-        measured.p50_ms, measured.p99_ms, measured.deliveries, measured.missed
+        "p50 / p99 {:.1} / {:.1} ms behind its producer's answer, {:.1} / {:.1} ms from its sending; {} deliveries, {} missed",
+        behind(0.5),
+        behind(0.99),
+        measured.p50_ms,
+        measured.p99_ms,
+        measured.deliveries,
+        measured.missed
     )
 }
 
@@ -105,14 +107,14 @@ async fn beside_pollers(args: &RunArgs, name: String) -> Result<Figure> {
 }
 
 /// Single events at a rate, and readers of all of them on the same node or on another one. A commit shows in the answer
-/// of its producer, so a single reader is compared with that as well.
+/// of its producer, so readers are compared with that as well.
 async fn delivery(
     args: &RunArgs,
     is_sqlite: bool,
     on_another_node: bool,
     readers: usize,
     rate: f64,
-) -> Result<(ReadersMeasured, Option<Histogram<u64>>)> {
+) -> Result<(ReadersMeasured, Histogram<u64>)> {
     let fresh = Fresh::start(args, is_sqlite).await?;
     let other = if on_another_node { Some(fresh.another_node(args)?) } else { None };
     let address = other.as_ref().map_or(&fresh.service.address, |other| &other.address);
@@ -123,11 +125,11 @@ async fn delivery(
     let measured = tokio::task::spawn_blocking(|| running.end().map_err(|error| error.to_string())).await??;
     drop(other);
     fresh.end(args).await?;
-    let behind_answers = if readers == 1 { Some(behind_answers(&measured, &answered)?) } else { None };
+    let behind_answers = behind_answers(&measured, &answered)?;
     Ok((measured, behind_answers))
 }
 
-/// Microseconds from the answer to a producer until the reader had the event; 1 where the reader had it first.
+/// Microseconds from the answer to a producer until a reader had the event; 1 where the reader had it first.
 fn behind_answers(measured: &ReadersMeasured, answered: &HashMap<u64, u64>) -> Result<Histogram<u64>> {
     let mut behind = Histogram::new_with_bounds(1, 600_000_000, 3)?;
     for (seq, delivered_at) in &measured.times {
