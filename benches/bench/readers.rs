@@ -189,7 +189,8 @@ async fn read(args: Readers, number: usize, deadline: Instant) -> io::Result<Got
     let mut stream = TcpStream::connect(args.address).await?;
     // Without the chunks of HTTP/1.1.
     stream.write_all(format!("GET {} HTTP/1.0\r\n\r\n", args.path).as_bytes()).await?;
-    let mut got = Got { keeps_times: number.is_multiple_of(TIMED_ONE_OF), ..Got::new().map_err(io::Error::other)? };
+    let mut got =
+        Got { keeps_times: number.is_multiple_of(TIMED_ONE_OF), ..Got::new().map_err(io::Error::other)? };
     let (mut buffer, mut filled) = (vec![0; 64 * 1024], 0);
     while got.last < args.through {
         if filled == buffer.len() {

@@ -1,6 +1,6 @@
 //! With keys in force, each request needs one that allows it; what is denied costs nothing.
 
-use std::fs;
+use std::{fs, time::Duration};
 
 use serde_json::json;
 
@@ -267,8 +267,24 @@ fn keys_are_read_again_on_a_hang_up_signal_and_kept_where_the_file_is_bad() {
     });
 }
 
+/// More than a slow reader takes within the interval in which keys are looked at.
+const LARGE_EVENTS: usize = 120;
+const LARGE_EVENT_BYTES: usize = 500_000;
+
+/// Takes far less than it could have, so that there is always more to send. All that came, in bytes, and the end of it.
+async fn read_slowly(mut stream: reqwest::Response) -> (usize, String) {
+    let (mut bytes, mut end) = (0, Vec::new());
+    while let Ok(Some(piece)) = stream.chunk().await {
+        bytes += piece.len();
+        end.extend_from_slice(&piece);
+        end.drain(..end.len().saturating_sub(1_000));
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    (bytes, String::from_utf8_lossy(&end).into_owned())
+}
+
 #[test]
-fn a_stream_ends_when_its_key_is_revoked() {
+fn a_stream_ends_when_its_key_is_revoked_whether_it_rests_or_not() {
     block_on(async {
         let database = Database::create(Engine::Sqlite).await;
         let file = KeyFile::new();
@@ -281,6 +297,22 @@ fn a_stream_ends_when_its_key_is_revoked() {
             let request = process.client.request("GET", "/stream").bearer_auth(key);
             Stream::of(request.send().await.unwrap())
         };
+        let large = json!({"text": "x".repeat(LARGE_EVENT_BYTES)});
+        let ids: Vec<_> = (0..LARGE_EVENTS).map(|number| number.to_string()).collect();
+        for ids in ids.chunks(10) {
+            let events: Vec<_> = ids
+                .iter()
+                .map(|id| {
+                    let mut event = event("large", id);
+                    event["payload"] = large.clone();
+                    event
+                })
+                .collect();
+            let body = serde_json::to_string(&events).unwrap();
+            assert_eq!(ask(&process.client, &second, "POST", "/publish", body).await.status, 200);
+        }
+        let slow = process.client.request("GET", "/stream?after=0").bearer_auth(&first).send().await.unwrap();
+        let slow = tokio::spawn(read_slowly(slow));
         let (mut ended, mut goes_on) = (follow(&first).await, follow(&second).await);
         for stream in [&mut ended, &mut goes_on] {
             stream.notice("caught-up").await;
@@ -293,7 +325,11 @@ fn a_stream_ends_when_its_key_is_revoked() {
         assert_eq!(ask(&process.client, &first, "GET", "/stream", "").await.status, 401);
         let event = event("t", "a").to_string();
         assert_eq!(ask(&process.client, &second, "POST", "/publish", event).await.status, 200);
-        assert_eq!(goes_on.seqs(1).await, [1]);
+        assert_eq!(goes_on.seqs(1).await, [LARGE_EVENTS as u64 + 1]);
+
+        let (bytes, end) = slow.await.unwrap();
+        assert!(bytes < LARGE_EVENTS * LARGE_EVENT_BYTES, "{bytes}");
+        assert!(end.contains("the key of this stream is no longer in force"), "{end}");
     });
 }
 

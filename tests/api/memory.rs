@@ -85,6 +85,30 @@ fn one_peer_holds_half_of_the_memory_for_bodies_and_leaves_the_rest_to_others() 
     });
 }
 
+#[test]
+fn a_peer_that_is_exempt_holds_more_than_half_of_the_memory_for_bodies_and_no_more_than_all() {
+    let exempt = |settings: &mut Settings| {
+        settings.config.body_bytes_max = MIB;
+        settings.config.bytes_in_flight_max = 4 * MIB;
+        settings.config.peer_share_exempt = vec!["127.0.0.1/32".parse().unwrap()];
+    };
+    with_service(exempt, async |service| {
+        let mut held = Vec::new();
+        for bodies in 1..=4 {
+            let mut client = Raw::connect(service.address).await;
+            fall_silent(&mut client, MIB).await;
+            held.push(client);
+            let bytes = (bodies * (MIB - 1)) as u64;
+            eventually("it is held", async || in_flight(&service, "bytes").await == bytes).await;
+        }
+        let refused = service.client.publish(event("t", "a")).await.problem(503);
+        assert!(!detail(&refused).contains("this client's address"), "{refused}");
+        drop(held);
+        eventually("all is given back", async || in_flight(&service, "bytes").await == 0).await;
+        service.client.publish_ok(event("t", "a")).await;
+    });
+}
+
 /// Asks on new connections and reads nothing. The system takes the first answers of each connection.
 async fn leave_unread(service: &RunningService, path: &str, connections: usize, requests: usize) -> Vec<Raw> {
     let request = format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n");

@@ -1,6 +1,8 @@
 //! A database that becomes an older copy of itself under running services.
 
-use std::{path::Path, sync::Arc};
+use std::{net::IpAddr, path::Path, sync::Arc};
+
+use sekali::service::{Begin, Interest, Step};
 
 use crate::harness::{
     Client, Database, Engine, block_on, event, events, eventually, on_both_stores, process::Process,
@@ -118,6 +120,44 @@ fn a_node_that_was_away_notices_a_restored_database_though_others_made_it_grow_b
     });
 }
 
+/// A number that the copy does not know is given again. What a node knows of its ledger must not reach the other one's.
+#[test]
+fn no_event_gets_into_the_namespace_that_a_restored_database_gave_the_same_number() {
+    block_on(async {
+        let database = Database::create(Engine::Postgres).await;
+        let serve = || Process::start(Path::new("/"), &["--database-url", &database.url]);
+        let (frozen, other) = (serve().ready().await, serve().ready().await);
+        let all = ["counters", "namespaces", "ledgers", "commits", "identities", "stored_events", "topics"];
+        let over_all = |each: &str| all.map(|table| each.replace("{table}", table)).concat();
+        database.execute(&over_all("CREATE TABLE copy_of_{table} AS SELECT * FROM sekali.{table};")).await;
+        frozen.client.create_namespace("lost").await;
+        let lost = frozen.client.in_namespace("lost");
+        lost.publish_ok(events("t", ["a", "b", "c"])).await;
+
+        frozen.signal("STOP");
+        let put_back =
+            over_all("DELETE FROM sekali.{table}; INSERT INTO sekali.{table} SELECT * FROM copy_of_{table};");
+        database.execute(&format!("BEGIN; {put_back} COMMIT;")).await;
+        other.client.create_namespace("new").await;
+        let new = other.client.in_namespace("new");
+        assert_eq!(publish_statuses(&new, ["x", "a"]).await, told([("stored", 1), ("stored", 2)]));
+        frozen.signal("CONT");
+
+        lost.publish(events("t", ["a", "d"])).await.problem(404);
+        for path in ["/events", "/events/a", "/stats", "/stream?after=0"] {
+            frozen.client.get(&format!("/namespaces/lost{path}")).await.problem(404);
+        }
+        let on_it = frozen.client.in_namespace("new");
+        assert_eq!(
+            publish_statuses(&on_it, ["a", "d", "x"]).await,
+            told([("duplicate", 2), ("stored", 3), ("duplicate", 1)])
+        );
+        let ids: Vec<_> = new.events_after(0).await.iter().map(|event| event["event_id"].clone()).collect();
+        assert_eq!(ids, ["x", "a", "d"]);
+        database.assert_sound().await;
+    });
+}
+
 #[test]
 fn a_stream_says_that_the_database_was_restored_and_goes_on_from_there() {
     on_both_stores(async |service| {
@@ -139,6 +179,21 @@ fn a_stream_says_that_the_database_was_restored_and_goes_on_from_there() {
         assert_eq!(restored.id, Some(5));
         client.publish_ok(event("t", "last")).await;
         assert_eq!(back.seqs(1).await, [6]);
+    });
+}
+
+#[test]
+fn a_reader_whose_place_is_gone_is_told_so_though_the_log_has_grown_beyond_it_since() {
+    on_both_stores(async |service| {
+        let client = &service.client;
+        client.publish_ok(events("t", ["a", "b"])).await;
+        let ledger = service.handle.ledger("default").await.unwrap();
+        let peer = IpAddr::from([127, 0, 0, 1]).into();
+        let mut reader = ledger.follow(Begin::Served(4), Interest::default(), peer).await.unwrap();
+        client.publish_ok(events("t", ["c", "d", "e"])).await;
+        assert!(matches!(reader.next().await, Step::Restored { head: 2 }));
+        let Step::Events(chunk) = reader.next().await else { panic!("no events") };
+        assert_eq!(chunk.events.iter().map(|event| event.seq).collect::<Vec<_>>(), [3, 4, 5]);
     });
 }
 

@@ -242,7 +242,7 @@ fn events_are_stored_where_no_folder_for_temporary_files_can_be_written() {
         fs::copy(env!("CARGO_BIN_EXE_sekali"), folder.path().join("sekali")).unwrap();
         let script =
             "mount --bind \"$0\" /mnt && mount -t tmpfs -o ro none /tmp && mount -t tmpfs -o ro none /var/tmp &&
-            mount --bind /usr /usr && mount -o remount,bind,ro /usr && cd /usr && \"$@\"";
+            mount --bind /usr /usr && mount -o remount,bind,ro /usr && cd /usr && exec \"$@\"";
         let within = |arguments: &[&str]| {
             let mut command = Command::new("unshare");
             command.args(["-m", "sh", "-c", script]).arg(folder.path()).args(arguments);

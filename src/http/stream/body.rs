@@ -14,7 +14,7 @@ use actix_web::{
     web,
 };
 use bytes::Bytes;
-use tokio::time::{Interval, MissedTickBehavior, interval};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 
 use super::format::{Format, Notice};
 use crate::{
@@ -23,7 +23,7 @@ use crate::{
     service::{Follower, Interest, Step},
 };
 
-/// How often a stream shows that it is still there.
+/// How often a stream shows that it is still there, where nothing else comes, and how often its key is looked at.
 const SIGN_OF_LIFE_INTERVAL: Duration = Duration::from_secs(10);
 /// What a connection gets at once.
 const PIECE_BYTES: usize = 16 * 1024;
@@ -43,6 +43,8 @@ pub(super) struct StreamBody {
     signs_of_life: Option<Interval>,
     /// `None` for a stream that ends at once.
     key: Option<HeldKey>,
+    /// When it was found to be in force.
+    key_held_at: Instant,
     /// What is to be sent.
     rest: Bytes,
     /// Holds the memory of `rest`.
@@ -56,6 +58,7 @@ pub(super) struct StreamBody {
 
 impl StreamBody {
     pub(super) fn new(follower: Follower, format: Format, gate: web::Data<Gate>, key: HeldKey) -> Self {
+        let key_held_at = Instant::now();
         let mut signs_of_life = interval(SIGN_OF_LIFE_INTERVAL);
         signs_of_life.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // The first one is over at once.
@@ -69,6 +72,7 @@ impl StreamBody {
             draining: Box::pin(async move { gate.draining().await }),
             signs_of_life: Some(signs_of_life),
             key: Some(key),
+            key_held_at,
             rest: Bytes::new(),
             _chunk: None,
             told: place,
@@ -87,6 +91,7 @@ impl StreamBody {
             draining: Box::pin(ready(())),
             signs_of_life: None,
             key: None,
+            key_held_at: Instant::now(),
             rest: Bytes::new(),
             _chunk: None,
             told: 0,
@@ -152,6 +157,22 @@ impl StreamBody {
         self.rest = bytes.into();
     }
 
+    /// Ends the stream if its key is no longer in force. Streams that always have something to send are asked as often as
+    /// those that rest.
+    fn has_lost_its_key(&mut self) -> bool {
+        let Some(key) = &self.key else { return false };
+        if self.key_held_at.elapsed() < SIGN_OF_LIFE_INTERVAL {
+            return false;
+        }
+        self.key_held_at = Instant::now();
+        if key.is_in_force() {
+            return false;
+        }
+        self.next = None;
+        self.rest = self.format.unavailable("the key of this stream is no longer in force");
+        true
+    }
+
     fn sign_of_life(&self) -> Bytes {
         let is_behind = self.place > self.told && self.format == Format::Events;
         match is_behind {
@@ -184,12 +205,18 @@ impl MessageBody for StreamBody {
                 return Poll::Ready(Some(Ok(body.rest.split_to(length))));
             }
             body._chunk = None;
-            let Some(next) = &mut body.next else { return Poll::Ready(None) };
+            if body.next.is_none() {
+                return Poll::Ready(None);
+            }
             if body.draining.as_mut().poll(cx).is_ready() {
                 body.next = None;
                 body.rest = body.format.unavailable("the service is stopping");
                 continue;
             }
+            if body.has_lost_its_key() {
+                continue;
+            }
+            let Some(next) = &mut body.next else { return Poll::Ready(None) };
             let ready = body.ahead.take().map_or_else(|| next.as_mut().poll(cx), Poll::Ready);
             if let Poll::Ready(found) = ready {
                 body.take(found, cx);
@@ -198,11 +225,6 @@ impl MessageBody for StreamBody {
             if let Some(signs) = &mut body.signs_of_life
                 && signs.poll_tick(cx).is_ready()
             {
-                if body.key.as_ref().is_some_and(|key| !key.is_in_force()) {
-                    body.next = None;
-                    body.rest = body.format.unavailable("the key of this stream is no longer in force");
-                    continue;
-                }
                 body.rest = body.sign_of_life();
                 body.told = body.place;
                 continue;

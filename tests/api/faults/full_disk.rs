@@ -1,4 +1,4 @@
-//! A disk without actor, and actor on it again.
+//! A disk without space, and with space again.
 
 use std::{
     process::Command,
@@ -18,7 +18,7 @@ use crate::harness::{
 };
 
 const RECOVERY_TIME_MAX: Duration = Duration::from_secs(10);
-/// Publishes of [`large`] within which there must be no actor any more.
+/// Publishes of [`large`] within which there must be no space any more.
 const LARGE_EVENTS_MAX: usize = 64;
 
 /// An event of a megabyte that nothing can make smaller.
@@ -57,7 +57,7 @@ fn postgres_on_a_full_disk_refuses_for_now_reads_on_and_recovers() {
         server.start();
         let database = Database::at(&server.url);
         let process = serve(&server.url).await;
-        // Leaves actor in what is set aside for the write-ahead log: without any, no server goes on.
+        // Leaves space in what is set aside for the write-ahead log: without any, no server goes on.
         database.execute("SELECT pg_switch_wal()").await;
         database.execute("CHECKPOINT").await;
         let processes = async || server.processes();

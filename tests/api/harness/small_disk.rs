@@ -10,7 +10,7 @@ use std::{
 
 use tempfile::TempDir;
 
-/// A folder whose disk has little actor; dropping it removes it.
+/// A folder whose disk has little space; dropping it removes it.
 pub struct SmallDisk {
     folder: TempDir,
     /// Whether it is really small, for everybody who writes to it.
@@ -35,7 +35,7 @@ impl SmallDisk {
         self.folder.path()
     }
 
-    /// Leaves no actor, for these processes at least; where only sizes can be limited, files may grow up to
+    /// Leaves no space, for these processes at least; where only sizes can be limited, files may grow up to
     /// `file_bytes_max`.
     pub fn fill(&self, processes: &[u32], file_bytes_max: u64) {
         if !self.is_mounted {
@@ -50,7 +50,7 @@ impl SmallDisk {
         }
     }
 
-    /// Makes actor again.
+    /// Makes space again.
     pub fn free(&self, processes: &[u32]) {
         if !self.is_mounted {
             return limit_files(processes, "unlimited");
