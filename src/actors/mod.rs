@@ -164,6 +164,11 @@ impl Actors {
         self.tasks.keep_running(name, task);
     }
 
+    /// Runs a task for as long as it has something to do. A panic in it ends the service.
+    pub fn begin(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.begin(name, task);
+    }
+
     /// Sends each shard its part of the request; the reply comes to the receiver that was made with the request.
     pub fn publish(&self, request: PublishRequest) {
         let parts = request.parts(self.shards.len());

@@ -48,10 +48,23 @@ impl Tasks {
         name: &'static str,
         task: impl Future<Output = ()> + Send + 'static,
     ) {
+        self.watch(name, false, task);
+    }
+
+    /// Runs a task that may end before the service does. A panic in it ends the service.
+    pub(in crate::actors) fn begin(
+        &self,
+        name: &'static str,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) {
+        self.watch(name, true, task);
+    }
+
+    fn watch(&self, name: &'static str, may_end: bool, task: impl Future<Output = ()> + Send + 'static) {
         let (stopping, lost) = (self.stopping.clone(), self.lost.clone());
         let watched = async move {
             let ended = stopping.run_until_cancelled(AssertUnwindSafe(task).catch_unwind()).await;
-            if ended.is_some() {
+            if ended.is_some_and(|end| end.is_err() || !may_end) {
                 // Nobody listens any more only when the service is ending already.
                 let _ = lost.send(name.to_owned());
                 error!(task = name, "a task ended that the service cannot do without");

@@ -20,6 +20,7 @@ mod open_ledger;
 mod peer;
 mod position;
 mod store_health;
+mod tail;
 
 pub use self::{
     admission::{Admission, AdmissionLimits, Overloaded, Permits, SMALL_ANSWER_BYTES},
@@ -33,4 +34,5 @@ pub use self::{
     peer::Peer,
     position::{Epoch, LedgerPosition},
     store_health::{StoreHealth, StoreLoss, StoreReport},
+    tail::LedgerTail,
 };

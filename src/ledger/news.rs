@@ -20,6 +20,11 @@ impl LedgerNews {
         self.0.receiver_count() > 0
     }
 
+    /// Waits until nobody waits.
+    pub async fn deserted(&self) {
+        self.0.closed().await;
+    }
+
     /// Wakes all readers: the ledger ends at `last_seq`, or is gone.
     pub fn tell(&self, last_seq: u64) {
         if self.has_readers() {

@@ -11,7 +11,7 @@ use std::{
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
-use super::{LedgerHealth, LedgerNews, LedgerPosition};
+use super::{LedgerHealth, LedgerNews, LedgerPosition, LedgerTail};
 use crate::store::{Head, LedgerKey, LedgerRecord, StoreError};
 
 /// Transactions on the subscriptions of one ledger at a time: half of the connections for them.
@@ -23,6 +23,7 @@ pub struct OpenLedger {
     pub position: LedgerPosition,
     /// Whether this ledger takes writes, where the database as a whole does.
     pub health: LedgerHealth,
+    pub tail: LedgerTail,
     /// Tells workers that wait of leases that ended on this node.
     pub lease_news: LedgerNews,
     /// Turns for transactions on its subscriptions.
@@ -44,6 +45,7 @@ impl OpenLedger {
             record,
             position: LedgerPosition::new(head),
             health: LedgerHealth::default(),
+            tail: LedgerTail::default(),
             lease_news: LedgerNews::default(),
             lease_turns: Arc::new(Semaphore::new(LEASE_TURNS)),
             events_in_flight: AtomicUsize::new(0),

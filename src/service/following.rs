@@ -9,7 +9,6 @@ use tokio::{sync::OwnedSemaphorePermit, time::sleep};
 
 use super::{Interest, Ledger, NamespaceError, STATS_TIMEOUT, shared_reads::ReadKey};
 use crate::{
-    event::Filter,
     ledger::{BytesPermit, Chunk, Epoch, NewsReader, Peer},
     store::{LedgerRecord, PageQuery, Store, StoreError},
 };
@@ -18,6 +17,8 @@ use crate::{
 const READ_EVENTS: usize = 1_000;
 /// Bytes of one read, or a single event.
 const READ_BYTES: usize = 256 * 1024;
+/// Memory that a read takes at most while it is under way.
+pub(super) const READ_MEMORY: usize = 2 * READ_BYTES;
 /// A reader that lags by no more reads all events, with all others at its place; one that lags more reads only those
 /// that it wants.
 const NEAR_EVENTS: u64 = READ_EVENTS as u64;
@@ -80,11 +81,12 @@ impl Ledger {
     ) -> Result<Follower, super::PageError> {
         let place = self.service.0.streams.take()?;
         // Before the look at the head: what is committed after it is told.
-        let news = self.open.position.news.subscribe();
+        let news = self.followers_news();
         let (epoch, _) = self.open.position.epoch_begun_at();
         let read = async move |store: Store, ledger: LedgerRecord| store.reads.head(&ledger).await;
         let head = self.read(STATS_TIMEOUT, read).await?.last_seq;
         self.open.position.news.note_seen(head);
+        self.open.tail.note_place(head);
         let (after, is_served) = match begin {
             Begin::Now => (head, true),
             Begin::After(seq) => (seq, seq <= head),
@@ -220,34 +222,42 @@ impl Follower {
     }
 
     async fn read(&self, permit: Option<BytesPermit>, is_selected: bool) -> Result<Chunk, NamespaceError> {
-        let mut permit = match permit {
+        let permit = match permit {
             Some(permit) => permit,
             None => self.permit().await,
         };
-        let (topics, filter) = match is_selected {
-            true => (self.interest.topics.clone(), self.interest.filter.clone()),
-            false => (Vec::new(), Filter::default()),
-        };
-        let query = PageQuery {
-            topics,
-            after: Some(self.place),
-            limit: READ_EVENTS,
-            bytes_max: READ_BYTES,
-            ..PageQuery::default()
-        };
-        let page = self.ledger.page(query, filter).await?.into_value();
-        permit.settle(Chunk::memory(&page.events));
-        let through = page.next.unwrap_or(page.head).max(self.place);
-        Ok(Chunk::new(through, page.head, page.events, is_selected, permit))
+        read_chunk(&self.ledger, self.place, is_selected.then_some(&*self.interest), permit).await
     }
 
     /// Memory for one read, as soon as there is some.
     async fn permit(&self) -> BytesPermit {
         loop {
-            match self.ledger.service.admit_answer(self.peer, 2 * READ_BYTES) {
+            match self.ledger.service.admit_answer(self.peer, READ_MEMORY) {
                 Ok(permit) => return permit,
                 Err(_) => sleep(RETRY_PAUSE).await,
             }
         }
     }
+}
+
+/// Reads what comes behind `after`: all of it, or only what is wanted.
+pub(super) async fn read_chunk(
+    ledger: &Ledger,
+    after: u64,
+    interest: Option<&Interest>,
+    mut permit: BytesPermit,
+) -> Result<Chunk, NamespaceError> {
+    let (topics, filter) =
+        interest.map(|interest| (interest.topics.clone(), interest.filter.clone())).unwrap_or_default();
+    let query = PageQuery {
+        topics,
+        after: Some(after),
+        limit: READ_EVENTS,
+        bytes_max: READ_BYTES,
+        ..PageQuery::default()
+    };
+    let page = ledger.page(query, filter).await?.into_value();
+    permit.settle(Chunk::memory(&page.events));
+    let through = page.next.unwrap_or(page.head).max(after);
+    Ok(Chunk::new(through, page.head, page.events, interest.is_some(), permit))
 }

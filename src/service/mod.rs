@@ -5,6 +5,7 @@ mod namespaces;
 mod ledger;
 mod waiting;
 mod following;
+mod tail;
 mod shared_reads;
 mod reader_places;
 mod subscriptions;
