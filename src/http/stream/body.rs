@@ -27,6 +27,9 @@ use crate::{
 const SIGN_OF_LIFE_INTERVAL: Duration = Duration::from_secs(10);
 /// What a connection gets at once.
 const PIECE_BYTES: usize = 16 * 1024;
+/// What a stream sends before the other requests of its thread have their turn. A reader that lags could otherwise go on
+/// until its client's buffers are full, which is megabytes.
+const TURN_BYTES: usize = 2 * PIECE_BYTES;
 
 type Found = (Follower, Step);
 type Next = Pin<Box<dyn Future<Output = Found>>>;
@@ -47,6 +50,8 @@ pub(super) struct StreamBody {
     key_held_at: Instant,
     /// What is to be sent.
     rest: Bytes,
+    /// Bytes that were sent in this turn.
+    sent_in_turn: usize,
     /// Holds the memory of `rest`.
     _chunk: Option<Arc<Chunk>>,
     /// The last `seq` that the client was told as an id.
@@ -74,6 +79,7 @@ impl StreamBody {
             key: Some(key),
             key_held_at,
             rest: Bytes::new(),
+            sent_in_turn: 0,
             _chunk: None,
             told: place,
             place,
@@ -93,6 +99,7 @@ impl StreamBody {
             key: None,
             key_held_at: Instant::now(),
             rest: Bytes::new(),
+            sent_in_turn: 0,
             _chunk: None,
             told: 0,
             place: 0,
@@ -109,6 +116,18 @@ impl StreamBody {
         {
             self.ahead = Some(found);
         }
+    }
+
+    /// The next piece of what is to be sent, in its turn.
+    fn piece(&mut self, cx: &mut Context<'_>) -> Poll<Bytes> {
+        if self.sent_in_turn >= TURN_BYTES {
+            self.sent_in_turn = 0;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let length = self.rest.len().min(PIECE_BYTES);
+        self.sent_in_turn += length;
+        Poll::Ready(self.rest.split_to(length))
     }
 
     /// Takes what the reader found, and has it look for more.
@@ -201,8 +220,7 @@ impl MessageBody for StreamBody {
         loop {
             if !body.rest.is_empty() {
                 body.read_ahead(cx);
-                let length = body.rest.len().min(PIECE_BYTES);
-                return Poll::Ready(Some(Ok(body.rest.split_to(length))));
+                return body.piece(cx).map(|piece| Some(Ok(piece)));
             }
             body._chunk = None;
             if body.next.is_none() {
@@ -229,6 +247,7 @@ impl MessageBody for StreamBody {
                 body.told = body.place;
                 continue;
             }
+            body.sent_in_turn = 0;
             return Poll::Pending;
         }
     }
