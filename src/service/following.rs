@@ -154,7 +154,14 @@ impl Follower {
     }
 
     async fn wait(&mut self) {
+        let tail = &self.ledger.open.tail;
+        // A reader may wait for a `seq` that is far ahead, and has not everything then.
+        if self.place <= self.told {
+            tail.note_place(self.place);
+        }
+        let waiting = tail.wait();
         let told = self.news.told().await;
+        drop(waiting);
         // A look from before the last read, or a database that was restored: the store knows.
         self.looks = told < self.place && self.is_served;
         self.told = told;

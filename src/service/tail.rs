@@ -67,6 +67,9 @@ impl Tail {
         if told <= after {
             return tail.go_back_to(told);
         }
+        if !tail.has_waiting() {
+            return;
+        }
         let Ok(permit) = self.ledger.service.admit_answer(OWN.into(), READ_MEMORY) else { return };
         let (epoch, _) = self.ledger.open.position.epoch_begun_at();
         let key = ReadKey { ledger: self.ledger.open.key(), epoch, after, interest: None };
