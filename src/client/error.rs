@@ -45,6 +45,9 @@ pub enum ClientError {
     /// The answer is larger than any answer of the service.
     #[error("the answer of {url} is larger than {bytes_max} bytes")]
     TooLarge { url: String, bytes_max: usize },
+    /// The log cannot be followed beyond an event that is damaged.
+    #[error("the log cannot be followed any further: {0}")]
+    Damaged(String),
     /// The answer is not one that the service gives.
     #[error("the answer of {url} is not what sekali answers")]
     Unreadable { url: String, source: serde_json::Error },

@@ -115,7 +115,7 @@ impl LogReader {
     pub async fn next(&mut self) -> Result<LogMessage, ClientError> {
         loop {
             while let Some(line) = self.line() {
-                if let Some(message) = self.take_line(&line) {
+                if let Some(message) = self.take_line(&line)? {
                     return Ok(message);
                 }
             }
@@ -165,7 +165,7 @@ impl LogReader {
     }
 
     /// Takes a line of the stream; an empty one ends a block.
-    fn take_line(&mut self, line: &str) -> Option<LogMessage> {
+    fn take_line(&mut self, line: &str) -> Result<Option<LogMessage>, ClientError> {
         if line.is_empty() {
             let block = std::mem::take(&mut self.block);
             self.place = block.id.or(self.place);
@@ -180,19 +180,20 @@ impl LogReader {
             "retry" => self.retry_pause = value.parse().map_or(RETRY_PAUSE, Duration::from_millis),
             _ => {}
         }
-        None
+        Ok(None)
     }
 
-    fn take_block(&mut self, block: Block) -> Option<LogMessage> {
+    fn take_block(&mut self, block: Block) -> Result<Option<LogMessage>, ClientError> {
         if block.name.is_empty() {
-            return RawValue::from_string(block.data).ok().map(LogMessage::Event);
+            return Ok(RawValue::from_string(block.data).ok().map(LogMessage::Event));
         }
         let notice = serde_json::from_str(&block.data).unwrap_or(Notice { head: 0, detail: String::new() });
-        match block.name.as_str() {
+        Ok(match block.name.as_str() {
             "caught-up" => Some(LogMessage::CaughtUp { head: notice.head }),
             "restored" => Some(LogMessage::Restored { head: notice.head }),
             "unavailable" => Some(self.lose(notice.detail)),
+            "damaged" => return Err(ClientError::Damaged(notice.detail)),
             _ => None,
-        }
+        })
     }
 }

@@ -20,7 +20,7 @@ impl Default for Gate {
 }
 
 impl Gate {
-    /// Lets requests pass to these service; the first call counts.
+    /// Lets requests pass to this service; the first call counts.
     pub fn open(&self, service: Service) {
         let _ = self.service.set(service);
     }
@@ -39,7 +39,7 @@ impl Gate {
             .ok_or_else(|| Problem::unavailable("the service is starting: its database is not there yet"))
     }
 
-    /// The service, if they are there, stopping or not.
+    /// The service, if it is there, stopping or not.
     pub(super) fn service(&self) -> Option<&Service> {
         self.service.get()
     }

@@ -112,6 +112,9 @@ impl Server {
             .max_concurrent_connections(sockets_max.div_ceil(config.workers))
             .shutdown_timeout((config.drain_timeout + SERVER_STOP_MARGIN).as_secs())
             .disable_signals();
+        let service = gate.clone();
+        let are_streams_scarce =
+            move || service.service().is_some_and(|service| service.are_stream_pieces_scarce());
         let routes = Routes::new(config, gate, Arc::clone(&connections));
         let (builder, addresses) = listen(builder, "http", listeners, &routes)?;
         let metrics = Routes { configure: metrics_routes, certificates: None, ..routes };
@@ -123,7 +126,7 @@ impl Server {
             // Nobody waits for it only when the process is ending.
             let _ = end.send(server.await);
         });
-        let sweep = tokio::spawn(Arc::clone(&connections).sweep());
+        let sweep = tokio::spawn(Arc::clone(&connections).sweep(are_streams_scarce));
         Ok(Self { addresses, metrics_addresses, connections, handle, ended, sweep })
     }
 

@@ -43,6 +43,8 @@ const SPARED_FOR_SMALL_BODIES: usize = 32;
 
 /// Bytes of answers that are being built, or that clients have asked for and not yet read.
 const ANSWERS_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Bytes of what was read for streams, and is not yet sent.
+const PIECES_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Answers up to this size need no capacity: a connection's buffers hold more than that anyway.
 pub const SMALL_ANSWER_BYTES: usize = 4 * 1024;
 
@@ -70,6 +72,9 @@ pub struct Admission {
     bodies: Arc<Budget>,
     answers: Arc<Budget>,
     answer_bytes_max: usize,
+    /// Apart from `answers`: a stream that waits for its client, or reads on as fast as that takes it, keeps nobody from
+    /// being answered.
+    pieces: Arc<Budget>,
 }
 
 impl Admission {
@@ -92,9 +97,16 @@ impl Admission {
             answers: Budget::new(BudgetLimits {
                 bytes_max: ANSWERS_BYTES_MAX,
                 peer_bytes_max: answer_bytes_max,
-                exempt,
+                exempt: Arc::clone(&exempt),
                 full: Overloaded("too many bytes of answers wait for their clients"),
                 peer_full: Overloaded("too many bytes of answers wait for this client's address"),
+            }),
+            pieces: Budget::new(BudgetLimits {
+                bytes_max: PIECES_BYTES_MAX,
+                peer_bytes_max: PIECES_BYTES_MAX / 2,
+                exempt,
+                full: Overloaded("too many bytes wait for the readers of streams"),
+                peer_full: Overloaded("too many bytes wait for the streams of this client's address"),
             }),
             answer_bytes_max,
         }
@@ -129,6 +141,16 @@ impl Admission {
         self.answers.take(peer, counted)
     }
 
+    /// Takes capacity for a piece that is to be read for streams, or says at once that there is none.
+    pub fn admit_piece(&self, peer: Peer, bytes: usize) -> Result<BytesPermit, Overloaded> {
+        self.pieces.take(peer, bytes)
+    }
+
+    /// Whether so much is held by streams that one peer's share may be full.
+    pub fn are_pieces_scarce(&self) -> bool {
+        self.pieces.held() >= PIECES_BYTES_MAX / 2
+    }
+
     /// Takes capacity for `events` of a ledger, or returns at once that there is none.
     pub fn admit_events(
         &self,
@@ -155,17 +177,18 @@ impl Admission {
         self.events_max - self.events.available_permits()
     }
 
-    /// The most of the events, of the bytes of bodies and of those of answers.
+    /// The most of the events, of the bytes of bodies, and of those of answers and streams.
     pub fn most(&self) -> [usize; 3] {
-        [self.events_max, self.bodies.most(), self.answers.most()]
+        [self.events_max, self.bodies.most(), self.answers.most() + self.pieces.most()]
     }
 
     pub fn bytes_in_flight(&self) -> usize {
         self.bodies.held()
     }
 
+    /// Bytes of answers, and of what streams have to send.
     pub fn answer_bytes_in_flight(&self) -> usize {
-        self.answers.held()
+        self.answers.held() + self.pieces.held()
     }
 }
 

@@ -1,6 +1,6 @@
 //! A piece of a ledger, as it was read for readers that follow it, and shared by all that are at its beginning.
 
-use std::sync::OnceLock;
+use std::{ops::Range, sync::OnceLock};
 
 use bytes::Bytes;
 
@@ -64,9 +64,9 @@ impl Chunk {
 }
 
 impl Frames {
-    /// The frame of the event at this place.
-    pub fn of(&self, place: usize) -> &[u8] {
-        let begin = place.checked_sub(1).map_or(0, |before| self.ends[before]);
-        &self.bytes[begin..self.ends[place]]
+    /// The frames of the events at these places, which may not be empty. Nothing is copied.
+    pub fn of(&self, places: Range<usize>) -> Bytes {
+        let begin = places.start.checked_sub(1).map_or(0, |before| self.ends[before]);
+        self.bytes.slice(begin..self.ends[places.end - 1])
     }
 }

@@ -43,17 +43,29 @@ impl LedgerNews {
         }
     }
 
-    /// Wakes all readers if they were told of another end.
-    pub fn tell_if_other(&self, last_seq: u64) {
+    /// The newest `seq` that readers were told of.
+    pub fn newest(&self) -> u64 {
+        *self.0.borrow()
+    }
+
+    /// Wakes all readers if they were told of another end than was found by a look, which began when they were told of
+    /// `told_before`. A look is older than what was told since: then it counts only if the ledger is longer.
+    pub fn tell_found(&self, last_seq: u64, told_before: u64) {
         if self.has_readers() {
-            self.0.send_if_modified(|told| std::mem::replace(told, last_seq) != last_seq);
+            self.0.send_if_modified(|told| {
+                let is_news = last_seq > *told || (last_seq < *told && *told == told_before);
+                if is_news {
+                    *told = last_seq;
+                }
+                is_news
+            });
         }
     }
 
     /// Notes without waking anybody that a reader who waits has seen the ledger up to here.
     pub fn note_seen(&self, last_seq: u64) {
         self.0.send_if_modified(|told| {
-            *told = last_seq;
+            *told = last_seq.max(*told);
             false
         });
     }
@@ -92,11 +104,28 @@ mod tests {
         let news = LedgerNews::default();
         let mut reader = news.subscribe();
         news.note_seen(5);
-        news.tell_if_other(5);
+        news.tell_found(5, 5);
         assert!(reader.told().now_or_never().is_none());
-        news.tell_if_other(6);
-        assert!(reader.told().now_or_never().is_some());
+        news.tell_found(6, 5);
+        assert_eq!(reader.told().now_or_never(), Some(6));
         drop(reader);
         assert!(!news.has_readers());
+    }
+
+    #[test]
+    fn a_look_takes_nothing_back_that_was_told_after_it_began() {
+        let news = LedgerNews::default();
+        let mut reader = news.subscribe();
+        news.tell(7);
+        let told_before = news.newest();
+        news.tell(8);
+        assert_eq!(reader.told().now_or_never(), Some(8));
+        news.tell_found(7, told_before);
+        news.note_seen(6);
+        assert!(reader.told().now_or_never().is_none());
+        assert_eq!(news.newest(), 8);
+        // Nothing was told since: the database was restored.
+        news.tell_found(5, news.newest());
+        assert_eq!(reader.told().now_or_never(), Some(5));
     }
 }

@@ -7,14 +7,16 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::{sync::OwnedSemaphorePermit, time::sleep};
 
-use super::{Interest, Ledger, NamespaceError, STATS_TIMEOUT, shared_reads::ReadKey};
+use super::{Interest, Ledger, NamespaceError, PageError, STATS_TIMEOUT, shared_reads::ReadKey};
 use crate::{
     ledger::{BytesPermit, Chunk, Epoch, NewsReader, Peer},
     store::{LedgerRecord, PageQuery, Store, StoreError},
 };
 
 /// Events of one read.
-const READ_EVENTS: usize = 1_000;
+pub(super) const READ_EVENTS: usize = 1_000;
+/// A read that finds damage is repeated with so many times less events, until the damaged one stands alone.
+const DAMAGE_DIVISOR: usize = 10;
 /// Bytes of one read, or a single event.
 const READ_BYTES: usize = 256 * 1024;
 /// Memory that a read takes at most while it is under way.
@@ -46,7 +48,9 @@ pub enum Step {
     Restored { head: u64 },
     /// The namespace was deleted.
     Gone,
-    /// An event cannot be read, and none behind it.
+    /// The event behind its place is damaged: neither that one nor one behind it can be sent.
+    Damaged(String),
+    /// The store cannot be read as it is.
     Unreadable(String),
 }
 
@@ -59,10 +63,14 @@ pub struct Follower {
     epoch: Epoch,
     /// The reader has everything up to here.
     place: u64,
+    /// Events of its next read at most. Less than usual on the way to a damaged one.
+    read_events: usize,
     /// The newest `seq` that it was told of.
     told: u64,
     /// Whether the store has to be asked although nothing behind the place was told.
     looks: bool,
+    /// What was told last stands in reads that were begun after this one.
+    told_at_read: u64,
     /// Where the ledger ended when the reader came, if that is before what it was served.
     ended_at: Option<u64>,
     /// Whether it was served what stands before its place, so that a ledger which ends earlier is another one.
@@ -73,12 +81,7 @@ pub struct Follower {
 
 impl Ledger {
     /// Begins to follow the ledger.
-    pub async fn follow(
-        &self,
-        begin: Begin,
-        interest: Interest,
-        peer: Peer,
-    ) -> Result<Follower, super::PageError> {
+    pub async fn follow(&self, begin: Begin, interest: Interest, peer: Peer) -> Result<Follower, PageError> {
         let place = self.service.0.streams.take()?;
         // Before the look at the head: what is committed after it is told.
         let news = self.followers_news();
@@ -99,8 +102,10 @@ impl Ledger {
             news,
             epoch,
             place: after,
+            read_events: READ_EVENTS,
             told: head,
             looks: false,
+            told_at_read: self.service.0.shared_reads.begun(),
             ended_at: Some(head).filter(|head| is_served && after > *head),
             is_served,
             is_caught_up: false,
@@ -140,16 +145,33 @@ impl Follower {
                 self.wait().await;
                 continue;
             }
-            match self.read_on().await {
-                Ok(Some(step)) => return step,
-                Ok(None) => {}
-                Err(NamespaceError::Absent(_)) => return Step::Gone,
-                Err(NamespaceError::Store(
-                    error @ (StoreError::Damaged(_) | StoreError::Broken(_) | StoreError::Rejected(_)),
-                )) => return Step::Unreadable(error.to_string()),
-                // It comes back, and then nothing is missed.
-                Err(_) => sleep(RETRY_PAUSE).await,
+            let found = match self.read_on().await {
+                Ok(step) => step,
+                Err(error) => self.note_failure(error).await,
+            };
+            if let Some(step) = found {
+                return step;
             }
+        }
+    }
+
+    /// What the reader gets where it could not read on; otherwise it is to try again.
+    async fn note_failure(&mut self, error: PageError) -> Option<Step> {
+        let error = match error {
+            PageError::Namespace(NamespaceError::Absent(_)) => return Some(Step::Gone),
+            PageError::Namespace(NamespaceError::Store(error)) => error,
+            PageError::Namespace(_) | PageError::Overloaded(_) => return retry_later().await,
+        };
+        match error {
+            // What stands before the damaged one can be read.
+            StoreError::Damaged(_) if self.read_events > 1 => {
+                self.read_events = (self.read_events / DAMAGE_DIVISOR).max(1);
+                None
+            }
+            StoreError::Damaged(damage) => Some(Step::Damaged(damage.to_string())),
+            StoreError::Broken(_) | StoreError::Rejected(_) => Some(Step::Unreadable(error.to_string())),
+            // It comes back, and then nothing is missed.
+            _ => retry_later().await,
         }
     }
 
@@ -165,6 +187,7 @@ impl Follower {
         // A look from before the last read, or a database that was restored: the store knows.
         self.looks = told < self.place && self.is_served;
         self.told = told;
+        self.told_at_read = self.ledger.service.0.shared_reads.begun();
     }
 
     /// Whether this node found that the database was restored.
@@ -178,7 +201,9 @@ impl Follower {
     }
 
     fn go_back_to(&mut self, head: u64) -> Step {
-        self.ledger.service.0.shared_reads.forget(self.ledger.open.key());
+        let reads = &self.ledger.service.0.shared_reads;
+        reads.forget(self.ledger.open.key());
+        self.told_at_read = reads.begun();
         self.place = head;
         self.told = self.told.max(head);
         self.looks = true;
@@ -186,7 +211,7 @@ impl Follower {
         Step::Restored { head }
     }
 
-    async fn read_on(&mut self) -> Result<Option<Step>, NamespaceError> {
+    async fn read_on(&mut self) -> Result<Option<Step>, PageError> {
         let is_near = self.told.saturating_sub(self.place) <= NEAR_EVENTS;
         let is_selected = !is_near && self.interest.can_be_read_alone();
         let key = ReadKey {
@@ -196,19 +221,20 @@ impl Follower {
             interest: is_selected.then(|| Arc::clone(&self.interest)),
         };
         let reads = &self.ledger.service.0.shared_reads;
-        let (chunk, is_own) = match reads.at_hand(&key) {
-            Some(chunk) => (chunk, false),
+        let (chunk, number) = match reads.at_hand(&key) {
+            Some(chunk) => (chunk, 0),
             None => self.shared_read(key).await?,
         };
         self.looks = false;
         if chunk.through > self.place {
+            self.read_events = READ_EVENTS.min(self.read_events * DAMAGE_DIVISOR);
             self.place = chunk.through;
             self.is_served = true;
             self.told = self.told.max(chunk.head);
             return Ok(Some(Step::Events(chunk)));
         }
-        if !is_own {
-            // Another reader may have begun that read before this one was told of something.
+        if number <= self.told_at_read {
+            // Another reader began that read before this one was told of something.
             self.looks = true;
             return Ok(None);
         }
@@ -219,27 +245,29 @@ impl Follower {
         Ok(None)
     }
 
-    async fn shared_read(&self, key: ReadKey) -> Result<(Arc<Chunk>, bool), NamespaceError> {
+    async fn shared_read(&self, key: ReadKey) -> Result<(Arc<Chunk>, u64), PageError> {
         let reads = &self.ledger.service.0.shared_reads;
-        // Who needs memory of its own waits for that before others can come to wait for it.
+        // Who needs memory of its own waits for that before others can come to wait for its read.
         let permit = if reads.has(&key) { None } else { Some(self.permit().await) };
         let is_selected = key.interest.is_some();
         // Most readers wait for what another one reads: they are not to carry what a read needs.
         reads.get(key, || Box::pin(self.read(permit, is_selected))).await
     }
 
-    async fn read(&self, permit: Option<BytesPermit>, is_selected: bool) -> Result<Chunk, NamespaceError> {
+    async fn read(&self, permit: Option<BytesPermit>, is_selected: bool) -> Result<Chunk, PageError> {
         let permit = match permit {
             Some(permit) => permit,
-            None => self.permit().await,
+            // The read that this one waited for came to nothing, and others wait for this one.
+            None => self.ledger.service.admit_piece(self.peer, READ_MEMORY)?,
         };
-        read_chunk(&self.ledger, self.place, is_selected.then_some(&*self.interest), permit).await
+        let interest = is_selected.then_some(&*self.interest);
+        Ok(read_chunk(&self.ledger, self.place, self.read_events, interest, permit).await?)
     }
 
     /// Memory for one read, as soon as there is some.
     async fn permit(&self) -> BytesPermit {
         loop {
-            match self.ledger.service.admit_answer(self.peer, READ_MEMORY) {
+            match self.ledger.service.admit_piece(self.peer, READ_MEMORY) {
                 Ok(permit) => return permit,
                 Err(_) => sleep(RETRY_PAUSE).await,
             }
@@ -247,22 +275,23 @@ impl Follower {
     }
 }
 
-/// Reads what comes behind `after`: all of it, or only what is wanted.
+async fn retry_later() -> Option<Step> {
+    sleep(RETRY_PAUSE).await;
+    None
+}
+
+/// Reads what comes behind `after`, `limit` events at most: all of it, or only what is wanted.
 pub(super) async fn read_chunk(
     ledger: &Ledger,
     after: u64,
+    limit: usize,
     interest: Option<&Interest>,
     mut permit: BytesPermit,
 ) -> Result<Chunk, NamespaceError> {
     let (topics, filter) =
         interest.map(|interest| (interest.topics.clone(), interest.filter.clone())).unwrap_or_default();
-    let query = PageQuery {
-        topics,
-        after: Some(after),
-        limit: READ_EVENTS,
-        bytes_max: READ_BYTES,
-        ..PageQuery::default()
-    };
+    let query =
+        PageQuery { topics, after: Some(after), limit, bytes_max: READ_BYTES, ..PageQuery::default() };
     let page = ledger.page(query, filter).await?.into_value();
     permit.settle(Chunk::memory(&page.events));
     let through = page.next.unwrap_or(page.head).max(after);

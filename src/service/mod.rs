@@ -243,6 +243,21 @@ impl Service {
         self.0.admission.admit_answer(peer, bytes)
     }
 
+    /// Takes capacity for what is to be read for the streams of `peer`, or refuses at once.
+    fn admit_piece(&self, peer: Peer, bytes: usize) -> Result<BytesPermit, Overloaded> {
+        self.0.admission.admit_piece(peer, bytes)
+    }
+
+    /// Whether events are being published.
+    pub fn is_publishing(&self) -> bool {
+        self.0.admission.events_in_flight() > 0
+    }
+
+    /// Whether streams hold so much of what was read for them that others may have to wait.
+    pub fn are_stream_pieces_scarce(&self) -> bool {
+        self.0.admission.are_pieces_scarce()
+    }
+
     /// Does `work` on so many bytes, which must be pure computation: where it is called, or on another thread where
     /// it would hold up others.
     pub async fn work<T: Send + 'static>(

@@ -18,8 +18,8 @@ use crate::{
 
 /// Bytes of pieces that are kept although no reader has them.
 const KEPT_BYTES_MAX: usize = 8 * 1024 * 1024;
-/// Places of pieces that nobody has any more are cleared when there are so many.
-const SWEEP_CELLS_MIN: usize = 256;
+/// Entries that nobody uses any more are cleared when there are so many.
+const SWEEP_ENTRIES_MIN: usize = 256;
 
 /// Which events a reader wants.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -42,17 +42,33 @@ pub(super) struct ReadKey {
     pub(super) interest: Option<Arc<Interest>>,
 }
 
-/// A piece that is read, or about to be.
-type Cell = OnceCell<Arc<Chunk>>;
+/// A read that is under way, for all that wait for it.
+type Cell = OnceCell<Read>;
+
+/// A piece, and the number of the read that it is from.
+#[derive(Clone)]
+struct Read {
+    chunk: Arc<Chunk>,
+    number: u64,
+}
+
+/// What is being read for one key, or was read and is still held by somebody.
+#[derive(Default)]
+struct Entry {
+    reading: Weak<Cell>,
+    read: Weak<Chunk>,
+}
 
 #[derive(Default)]
 pub(super) struct SharedReads(Mutex<State>);
 
 #[derive(Default)]
 struct State {
-    cells: HashMap<ReadKey, Weak<Cell>>,
+    /// Reads that were begun.
+    begun: u64,
+    entries: HashMap<ReadKey, Entry>,
     sweep_at: usize,
-    kept: VecDeque<(Arc<Cell>, usize)>,
+    kept: VecDeque<(Arc<Chunk>, usize)>,
     kept_bytes: usize,
 }
 
@@ -75,72 +91,151 @@ impl Interest {
     }
 }
 
+impl Entry {
+    fn is_in_use(&self) -> bool {
+        self.reading.strong_count() > 0 || self.read.strong_count() > 0
+    }
+}
+
 impl SharedReads {
     /// Whether a piece for `key` is there, or being read.
     pub(super) fn has(&self, key: &ReadKey) -> bool {
-        self.0.lock().cells.get(key).is_some_and(|cell| cell.strong_count() > 0)
+        self.0.lock().entries.get(key).is_some_and(Entry::is_in_use)
     }
 
-    /// The piece for `key`, where it was read already.
+    /// The piece for `key`, where somebody has it.
     pub(super) fn at_hand(&self, key: &ReadKey) -> Option<Arc<Chunk>> {
-        let cell = self.0.lock().cells.get(key)?.upgrade()?;
-        cell.get().cloned()
+        self.0.lock().entries.get(key)?.read.upgrade()
     }
 
-    /// The piece for `key`, read by `read` where no other reader has begun to. Also whether this call has read it: what
-    /// another one has read may be older than this call.
+    /// The number of the last read that was begun. Those with a higher one find all that is committed by now.
+    pub(super) fn begun(&self) -> u64 {
+        self.0.lock().begun
+    }
+
+    /// The piece for `key`, read by `read` where no other reader has begun to, and the number of that read.
     pub(super) async fn get<'a, E>(
         &self,
         key: ReadKey,
         read: impl FnOnce() -> BoxFuture<'a, Result<Chunk, E>>,
-    ) -> Result<(Arc<Chunk>, bool), E> {
-        let cell = self.0.lock().cell(&key);
-        let mut is_own = false;
+    ) -> Result<(Arc<Chunk>, u64), E> {
+        let cell = self.0.lock().reading(&key);
         let init = async || {
-            let chunk = read().await?;
-            is_own = true;
-            let mut state = self.0.lock();
-            if chunk.through > key.after {
-                state.keep(&cell, Chunk::memory(&chunk.events));
-            } else {
-                // There was nothing, which soon is not true any more.
-                state.cells.remove(&key);
-            }
-            Ok(Arc::new(chunk))
+            let number = self.0.lock().next_number();
+            let chunk = Arc::new(read().await?);
+            self.0.lock().note_read(&key, &chunk);
+            Ok(Read { chunk, number })
         };
-        let chunk = cell.get_or_try_init(init).await.cloned()?;
-        Ok((chunk, is_own))
+        let Read { chunk, number } = cell.get_or_try_init(init).await.cloned()?;
+        Ok((chunk, number))
     }
 
     /// Forgets what was read of a ledger: the database was restored.
     pub(super) fn forget(&self, ledger: LedgerKey) {
-        self.0.lock().cells.retain(|key, _| key.ledger != ledger);
+        self.0.lock().entries.retain(|key, _| key.ledger != ledger);
     }
 }
 
 impl State {
-    fn cell(&mut self, key: &ReadKey) -> Arc<Cell> {
-        if let Some(cell) = self.cells.get(key).and_then(Weak::upgrade) {
-            return cell;
-        }
-        if self.cells.len() >= self.sweep_at.max(SWEEP_CELLS_MIN) {
-            self.cells.retain(|_, cell| cell.strong_count() > 0);
-            self.sweep_at = 2 * self.cells.len();
-        }
-        let cell = Arc::new(Cell::new());
-        self.cells.insert(key.clone(), Arc::downgrade(&cell));
-        cell
+    fn next_number(&mut self) -> u64 {
+        self.begun += 1;
+        self.begun
     }
 
-    fn keep(&mut self, cell: &Arc<Cell>, bytes: usize) {
+    fn reading(&mut self, key: &ReadKey) -> Arc<Cell> {
+        if self.entries.len() >= self.sweep_at.max(SWEEP_ENTRIES_MIN) {
+            self.entries.retain(|_, entry| entry.is_in_use());
+            self.sweep_at = 2 * self.entries.len();
+        }
+        let entry = self.entries.entry(key.clone()).or_default();
+        entry.reading.upgrade().unwrap_or_else(|| {
+            let cell = Arc::new(Cell::new());
+            entry.reading = Arc::downgrade(&cell);
+            cell
+        })
+    }
+
+    fn note_read(&mut self, key: &ReadKey, chunk: &Arc<Chunk>) {
+        if chunk.through <= key.after {
+            // There was nothing, which soon is not true any more.
+            self.entries.remove(key);
+            return;
+        }
+        // Absent where the ledger was forgotten meanwhile.
+        if let Some(entry) = self.entries.get_mut(key) {
+            entry.read = Arc::downgrade(chunk);
+            self.keep(chunk);
+        }
+    }
+
+    fn keep(&mut self, chunk: &Arc<Chunk>) {
+        let bytes = Chunk::memory(&chunk.events);
         if bytes > KEPT_BYTES_MAX {
             return;
         }
         self.kept_bytes += bytes;
-        self.kept.push_back((Arc::clone(cell), bytes));
+        self.kept.push_back((Arc::clone(chunk), bytes));
         while self.kept_bytes > KEPT_BYTES_MAX {
             let Some((_, bytes)) = self.kept.pop_front() else { return };
             self.kept_bytes -= bytes;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use futures::FutureExt;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::{
+        ledger::{Admission, AdmissionLimits, LedgerPosition},
+        store::Head,
+    };
+
+    fn chunk(through: u64) -> Chunk {
+        let limits = AdmissionLimits {
+            events_max: 1,
+            batch_events_max: 1,
+            bytes_max: 1,
+            body_bytes_max: 1,
+            share_exempt: Vec::new(),
+        };
+        let permit = Admission::new(limits).body_permit(IpAddr::from(Ipv4Addr::LOCALHOST).into());
+        Chunk::new(through, through, Vec::new(), false, permit)
+    }
+
+    fn key(after: u64) -> ReadKey {
+        let ledger = LedgerKey { namespace_no: 1, ledger_id: Uuid::nil() };
+        ReadKey { ledger, epoch: LedgerPosition::new(Head::default()).epoch(), after, interest: None }
+    }
+
+    fn read(reads: &SharedReads, key: &ReadKey, through: u64) -> (Arc<Chunk>, u64) {
+        let found = async move { Ok::<_, ()>(chunk(through)) }.boxed();
+        reads.get(key.clone(), || found).now_or_never().unwrap().unwrap()
+    }
+
+    #[test]
+    fn a_piece_is_shared_for_as_long_as_somebody_has_it() {
+        let reads = SharedReads::default();
+        let key = key(0);
+        let (piece, number) = read(&reads, &key, 5);
+        assert!(number > 0 && number == reads.begun());
+        reads.0.lock().kept.clear();
+        assert!(Arc::ptr_eq(&piece, &reads.at_hand(&key).unwrap()) && reads.has(&key));
+        drop(piece);
+        assert!(reads.at_hand(&key).is_none() && !reads.has(&key));
+    }
+
+    #[test]
+    fn what_was_not_there_is_looked_for_again() {
+        let reads = SharedReads::default();
+        let key = key(5);
+        let (_nothing, first) = read(&reads, &key, 5);
+        assert!(reads.at_hand(&key).is_none());
+        let (_piece, second) = read(&reads, &key, 6);
+        assert!(second > first);
     }
 }

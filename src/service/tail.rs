@@ -3,17 +3,25 @@
 //! If the news of a commit went to the readers themselves, each would be woken twice: by the news, and when the read is
 //! there that the first of them began.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    time::Duration,
+};
+
+use tokio::time::timeout;
 
 use super::{
     Ledger,
-    following::{READ_MEMORY, read_chunk},
+    following::{READ_EVENTS, READ_MEMORY, read_chunk},
     shared_reads::ReadKey,
 };
 use crate::ledger::NewsReader;
 
 /// Whose share of memory such a read takes: the service's own.
 const OWN: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+
+/// How long those that wait are not told because the store is slow to give what they are to be told of.
+const READ_TIMEOUT: Duration = Duration::from_secs(1);
 
 struct Tail {
     ledger: Ledger,
@@ -70,12 +78,13 @@ impl Tail {
         if !tail.has_waiting() {
             return;
         }
-        let Ok(permit) = self.ledger.service.admit_answer(OWN.into(), READ_MEMORY) else { return };
+        let Ok(permit) = self.ledger.service.admit_piece(OWN.into(), READ_MEMORY) else { return };
         let (epoch, _) = self.ledger.open.position.epoch_begun_at();
         let key = ReadKey { ledger: self.ledger.open.key(), epoch, after, interest: None };
         let reads = &self.ledger.service.0.shared_reads;
-        let read = reads.get(key, || Box::pin(read_chunk(&self.ledger, after, None, permit))).await;
-        if let Ok((chunk, _)) = read {
+        // Another reader's may have been begun before.
+        let read = reads.get(key, || Box::pin(read_chunk(&self.ledger, after, READ_EVENTS, None, permit)));
+        if let Ok(Ok((chunk, _))) = timeout(READ_TIMEOUT, read).await {
             tail.note_place(chunk.through);
         }
     }

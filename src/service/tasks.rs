@@ -77,13 +77,14 @@ impl Service {
             nodes::tell_of_readers(&**news).await;
         }
         let keys: Vec<LedgerKey> = followed.iter().map(|ledger| ledger.key()).collect();
+        let told: Vec<u64> = followed.iter().map(|ledger| ledger.position.news.newest()).collect();
         let last_seqs =
             self.ask_store(FOLLOW_TIMEOUT, async move |store| store.reads.last_seqs(&keys).await).await;
         // The writer and readiness report a store that is unavailable.
         let Ok(last_seqs) = last_seqs else { return };
-        for ledger in followed {
+        for (ledger, told) in followed.into_iter().zip(told) {
             match last_seqs.get(&ledger.key()) {
-                Some(Some(last_seq)) => ledger.position.news.tell_if_other(*last_seq),
+                Some(Some(last_seq)) => ledger.position.news.tell_found(*last_seq, told),
                 Some(None) => {}
                 None => self.note_gone(&ledger),
             }

@@ -7,7 +7,8 @@ use serde_json::Value;
 
 use crate::harness::{
     Database, Engine, RunningService, Settings, block_on, event, events, eventually, on_both_stores,
-    process::Process,
+    process::{Process, failure, sekali},
+    stream::{Stream, assert_ends_at_damage},
 };
 
 async fn start_on_sqlite() -> RunningService {
@@ -145,7 +146,27 @@ fn a_damaged_payload_is_named_and_never_sent_as_json() {
             }
             assert_eq!(service.client.events("?after=2").await[0]["event_id"], "c");
             assert_eq!(service.client.get("/events/a").await.status, 200);
+            assert_ends_at_damage(&service.client, 2, reason).await;
         }
+    });
+}
+
+#[test]
+fn a_reader_of_a_stream_gets_all_that_stands_before_a_damaged_event() {
+    block_on(async {
+        let service = start_on_sqlite().await;
+        let ids: Vec<String> = (1..=500).map(|id| id.to_string()).collect();
+        service.client.publish_ok(events("t", ids.iter().map(String::as_str))).await;
+        service.database().execute("UPDATE stored_events SET payload = '' WHERE seq IN (377, 400)").await;
+        assert_ends_at_damage(&service.client, 377, "is not JSON").await;
+        let mut behind = Stream::open(&service.client, "/stream?after=377&where=/event_id=378").await;
+        assert_eq!(behind.seqs(1).await, [378]);
+        assert_eq!(behind.notice("damaged").await.data["after"], 399);
+
+        let url = format!("http://{}", service.address);
+        let tail = move || failure(&mut sekali(&["tail", "--after", "370", "--url", &url]), 1);
+        let said = tokio::task::spawn_blocking(tail).await.unwrap();
+        assert!(said.contains("the event with seq 377 cannot be read"), "{said}");
     });
 }
 

@@ -56,5 +56,6 @@ mod statistics;
 mod store_contract;
 mod stream;
 mod stream_faults;
+mod stream_limits;
 mod subscriptions;
 mod tls;

@@ -8,7 +8,10 @@ use sekali::{
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::harness::{Database, Engine, RunningService, Settings, block_on, event, events, eventually};
+use crate::harness::{
+    Database, Engine, RunningService, Settings, block_on, event, events, eventually,
+    stream::assert_ends_at_damage,
+};
 
 async fn start() -> RunningService {
     RunningService::start(Settings::new(Database::create(Engine::Postgres).await)).await
@@ -128,6 +131,7 @@ fn a_damaged_payload_is_named_and_never_sent_as_json() {
                 assert!(detail.contains(reason), "{detail}");
             }
             assert_eq!(service.client.events("?after=2").await[0]["event_id"], "c");
+            assert_ends_at_damage(&service.client, 2, reason).await;
         }
     });
 }

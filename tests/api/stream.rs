@@ -99,6 +99,19 @@ fn a_filtered_reader_that_waits_is_told_how_far_it_was_served() {
 }
 
 #[test]
+fn who_waits_for_events_yet_to_come_was_not_served_up_to_there() {
+    on_both_stores(async |service| {
+        let client = &service.client;
+        publish(client, "t", 0..2).await;
+        let mut reader = Stream::open(client, "/stream?after=5").await;
+        let caught_up = reader.notice("caught-up").await;
+        assert_eq!((caught_up.id, caught_up.data), (None, json!({"head": 2})));
+        publish(client, "t", 2..7).await;
+        assert_eq!(reader.seqs(2).await, [6, 7]);
+    });
+}
+
+#[test]
 fn lines_of_json_are_events_alone() {
     on_both_stores(async |service| {
         let client = &service.client;

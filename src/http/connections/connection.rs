@@ -55,6 +55,17 @@ pub(super) enum Cut {
     MadeWay = 4,
 }
 
+/// What the deadlines depend on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Patience {
+    /// How long an idle connection is kept.
+    pub(super) idle_timeout: Duration,
+    /// Whether the service stops.
+    pub(super) draining: bool,
+    /// Whether streams must be taken at the pace of an answer, since others wait for the memory that they hold.
+    pub(super) streams_keep_pace: bool,
+}
+
 /// The time of the connections, in milliseconds since the start of the server.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Clock(Instant);
@@ -88,6 +99,8 @@ pub(crate) struct Connection {
     taken_ms: AtomicU64,
     /// Whether the client had not taken all when something was last written.
     blocked: AtomicBool,
+    /// Whether the stream has nothing to send. Then it holds nothing of what was read for streams.
+    rests: AtomicBool,
     /// Whether all of the answer is in the buffer to be written.
     produced: AtomicBool,
     /// Whether no further request is read on it.
@@ -111,6 +124,7 @@ impl Connection {
             answer_deadline_ms: AtomicU64::new(0),
             taken_ms: AtomicU64::new(0),
             blocked: AtomicBool::new(false),
+            rests: AtomicBool::new(false),
             produced: AtomicBool::new(false),
             closing: AtomicBool::new(false),
             ended: AtomicBool::new(false),
@@ -179,7 +193,21 @@ impl Connection {
 
     /// The answer has no end of its own.
     pub(crate) fn stream_begins(&self) {
+        self.rests.store(true, Relaxed);
         self.enter(Phase::Stream);
+    }
+
+    /// The stream has nothing to send.
+    pub(crate) fn stream_rests(&self) {
+        self.rests.store(true, Relaxed);
+    }
+
+    /// The stream has something to send. From now on it is known whether its client keeps the pace of an answer.
+    pub(crate) fn stream_sends(&self) {
+        if self.rests.swap(false, Relaxed) {
+            let deadline_ms = self.clock.now_ms() + ANSWER_CREDIT.as_millis() as u64;
+            self.answer_deadline_ms.store(deadline_ms, Relaxed);
+        }
     }
 
     /// All of the answer is in the buffer to be written.
@@ -255,7 +283,8 @@ impl Connection {
     }
 
     /// Closes it if its time is over.
-    pub(super) fn cut_overdue(&self, now_ms: u64, idle_timeout: Duration, draining: bool) -> Option<Cut> {
+    pub(super) fn cut_overdue(&self, now_ms: u64, rules: Patience) -> Option<Cut> {
+        let Patience { idle_timeout, draining, streams_keep_pace } = rules;
         let state = self.state.load(Acquire);
         let (phase, since_ms) = unpack(state);
         let is_over =
@@ -272,8 +301,10 @@ impl Connection {
             }
             Phase::Stream => {
                 let patience = if draining { DRAIN_PATIENCE } else { STREAM_PATIENCE };
-                let blocked = self.blocked.load(Relaxed);
-                (blocked && is_over(self.taken_ms.load(Relaxed), patience), Cut::UnreadAnswer)
+                let stands = is_over(self.taken_ms.load(Relaxed), patience);
+                let lags = now_ms > self.answer_deadline_ms.load(Relaxed) && !self.rests.load(Relaxed);
+                let is_due = stands || (streams_keep_pace && lags);
+                (self.blocked.load(Relaxed) && is_due, Cut::UnreadAnswer)
             }
             Phase::Request | Phase::Cut => return None,
         };

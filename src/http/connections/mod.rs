@@ -30,7 +30,7 @@ use tracing::info;
 
 pub(super) use self::{connection::Connection, stream::ClientStream};
 use self::{
-    connection::{Clock, Cut},
+    connection::{Clock, Cut, Patience},
     table::Table,
 };
 use super::Certificates;
@@ -136,8 +136,9 @@ impl Connections {
         }
     }
 
-    /// Closes connections whose time is over; never ends.
-    pub(super) async fn sweep(self: Arc<Self>) {
+    /// Closes connections whose time is over; never ends. While `are_streams_scarce`, others wait for memory that streams
+    /// hold.
+    pub(super) async fn sweep(self: Arc<Self>, are_streams_scarce: impl Fn() -> bool) {
         let mut logged = Instant::now();
         let mut told = [0; 5];
         loop {
@@ -146,7 +147,7 @@ impl Connections {
                 () = sleep(interval) => {}
                 () = self.drain.notified() => {}
             }
-            self.cut_overdue();
+            self.cut_overdue(are_streams_scarce());
             if logged.elapsed() >= LOG_INTERVAL {
                 self.closed.log_since(&mut told);
                 logged = Instant::now();
@@ -154,10 +155,12 @@ impl Connections {
         }
     }
 
-    fn cut_overdue(&self) {
-        let (now_ms, draining) = (self.clock.now_ms(), self.is_draining());
+    fn cut_overdue(&self, streams_keep_pace: bool) {
+        let (idle_timeout, draining) = (self.idle_timeout, self.is_draining());
+        let (now_ms, patience) =
+            (self.clock.now_ms(), Patience { idle_timeout, draining, streams_keep_pace });
         for connection in self.table.lock().all() {
-            match connection.cut_overdue(now_ms, self.idle_timeout, draining) {
+            match connection.cut_overdue(now_ms, patience) {
                 Some(Cut::SlowHead) => self.closed.slow_heads.fetch_add(1, Relaxed),
                 Some(Cut::UnreadAnswer) => self.closed.unread_answers.fetch_add(1, Relaxed),
                 _ => continue,

@@ -75,13 +75,23 @@ impl Format {
         }
     }
 
-    /// `id` is the place that the client comes back to. A line of JSON is always an event, but for a database that was
-    /// restored: who misses that would wait in vain.
-    pub(super) fn notice(self, notice: Notice, id: u64, head: u64) -> Bytes {
+    /// The rest of a frame, or the first one of several.
+    pub(super) fn first_frame(self, bytes: &[u8]) -> &[u8] {
+        let end: &[u8] = match self {
+            Self::Events => b"\n\n",
+            Self::Lines(_) => b"\n",
+        };
+        let found = bytes.windows(end.len()).position(|part| part == end);
+        &bytes[..found.map_or(bytes.len(), |place| place + end.len())]
+    }
+
+    /// `id` is the place that the client comes back to, where it is not the one that it asked for. A line of JSON is always an event, but for a database that was
+    /// restored or is damaged: who misses that would wait in vain.
+    pub(super) fn notice(self, notice: Notice, id: Option<u64>, head: u64) -> Bytes {
         match (self, notice) {
-            (Self::Events, Notice::CaughtUp) => block("caught-up", Some(id), true, &json!({"head": head})),
-            (Self::Events, Notice::Place) => block("place", Some(id), false, &json!({"head": head})),
-            (Self::Events, Notice::Restored) => block("restored", Some(id), false, &json!({"head": head})),
+            (Self::Events, Notice::CaughtUp) => block("caught-up", id, true, &json!({"head": head})),
+            (Self::Events, Notice::Place) => block("place", id, false, &json!({"head": head})),
+            (Self::Events, Notice::Restored) => block("restored", id, false, &json!({"head": head})),
             (Self::Lines(_), Notice::Restored) => format!("{{\"restored\":{{\"head\":{head}}}}}\n").into(),
             (Self::Lines(_), Notice::CaughtUp | Notice::Place) => Bytes::new(),
         }
@@ -93,6 +103,15 @@ impl Format {
         match self {
             Self::Events => Bytes::from_static(b":\n"),
             Self::Lines(_) => Bytes::from_static(b"\n"),
+        }
+    }
+
+    /// Why a stream ends and would end again: the event behind `after` is damaged.
+    pub(super) fn damaged(self, detail: &str, after: u64) -> Bytes {
+        let data = json!({"detail": detail, "after": after});
+        match self {
+            Self::Events => block("damaged", Some(after), false, &data),
+            Self::Lines(_) => format!("{}\n", json!({"damaged": data})).into(),
         }
     }
 

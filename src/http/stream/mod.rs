@@ -6,6 +6,9 @@
 mod body;
 mod format;
 mod question;
+mod turns;
+
+use std::sync::Arc;
 
 use actix_web::{
     HttpRequest, HttpResponse,
@@ -14,7 +17,7 @@ use actix_web::{
 };
 
 use self::{body::StreamBody, format::Format, question::Question};
-use super::{gate::Gate, namespace, peer::peer, problem::Problem, rights::HeldKey};
+use super::{connections::Connection, gate::Gate, namespace, peer::peer, problem::Problem, rights::HeldKey};
 
 /// A proxy that buffers answers would hold a stream back.
 const NO_BUFFERING: (&str, &str) = ("x-accel-buffering", "no");
@@ -40,7 +43,8 @@ async fn open(request: &HttpRequest, gate: web::Data<Gate>, format: Format) -> R
     }
     let (begin, interest) = question.resolved(&ledger).await?;
     let follower = ledger.follow(begin, interest, peer(request)).await?;
-    Ok(StreamBody::new(follower, format, gate, HeldKey::of(request)))
+    let connection = request.conn_data::<Arc<Connection>>().cloned();
+    Ok(StreamBody::new(follower, format, gate, HeldKey::of(request), connection))
 }
 
 /// A client of HTTP/1.0 does not know chunks: its stream ends where the connection ends.

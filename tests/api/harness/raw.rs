@@ -62,6 +62,14 @@ impl Raw {
         piece
     }
 
+    /// So many bytes that come next, or less; nothing at the end, in whatever way.
+    pub async fn read_at_most(&mut self, bytes: usize) -> Vec<u8> {
+        let mut piece = vec![0; bytes];
+        let read = timeout(PATIENCE, self.stream.read(&mut piece)).await.expect("something comes");
+        piece.truncate(read.unwrap_or(0));
+        piece
+    }
+
     /// The next answer.
     pub async fn answer(&mut self) -> Answer {
         self.read_answer(true).await

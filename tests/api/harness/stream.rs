@@ -108,6 +108,31 @@ impl Stream {
     }
 }
 
+/// Both formats of a stream bring the events before this damaged one, and end with what is wrong with it.
+pub async fn assert_ends_at_damage(client: &Client, seq: u64, reason: &str) {
+    let is_named = |damage: &Value| {
+        assert_eq!(damage["after"], seq - 1, "{damage}");
+        let detail = damage["detail"].as_str().unwrap();
+        assert!(detail.contains(&format!("the event with seq {seq} cannot be read")), "{detail}");
+        assert!(detail.contains(reason), "{detail}");
+    };
+    let before: Vec<u64> = (1..seq).collect();
+    let mut stream = Stream::open(client, "/stream?after=0").await;
+    assert_eq!(stream.seqs(before.len()).await, before);
+    let notice = stream.notice("damaged").await;
+    assert_eq!((notice.id, notice.retry), (Some(seq - 1), None));
+    is_named(&notice.data);
+    assert!(stream.next().await.is_none());
+
+    let lines = client.request("GET", "/stream?after=0").header("accept", "application/x-ndjson");
+    let answer = timeout(AT_MOST, lines.send()).await.expect("the stream ends").unwrap();
+    let text = timeout(AT_MOST, answer.text()).await.expect("the stream ends").unwrap();
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let (last, events) = lines.split_last().unwrap();
+    assert_eq!(events.iter().map(|event| event["seq"].as_u64().unwrap()).collect::<Vec<_>>(), before);
+    is_named(&last["damaged"]);
+}
+
 fn message(block: &str) -> Message {
     let field = |name: &str| {
         let mut lines = block.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
