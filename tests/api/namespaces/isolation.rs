@@ -3,9 +3,10 @@
 use futures::future::join_all;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::json;
+use tokio::task::JoinSet;
 
 use super::{counts, create, detail, get, publish_ok};
-use crate::harness::{event, events, on_both_stores};
+use crate::harness::{Settings, event, events, eventually, on_both_stores, on_both_stores_with};
 
 fn stored(seq: u64) -> (String, u64) {
     ("stored".to_owned(), seq)
@@ -144,5 +145,42 @@ fn many_namespaces_are_published_to_at_once() {
             assert_eq!(seqs, (1..=unique).collect::<Vec<_>>());
             assert!(page.iter().all(|event| event["topic"] == name.as_str()), "{page:?}");
         }
+    });
+}
+
+#[test]
+fn a_namespace_with_little_to_commit_has_its_turn_beside_one_with_much() {
+    const GROUP: u64 = 500;
+    const TURNS: u64 = 20;
+    let small_groups = |settings: &mut Settings| {
+        settings.config.group_events_max = GROUP as usize;
+        // All of its producers are admitted.
+        settings.config.events_in_flight_max = 40 * GROUP as usize;
+    };
+    on_both_stores_with(small_groups, async |service| {
+        let client = &service.client;
+        create(client, "busy", json!({})).await;
+        create(client, "quiet", json!({})).await;
+        let mut producers = JoinSet::new();
+        for producer in 0..16 {
+            let client = client.clone();
+            producers.spawn(async move {
+                for batch in 0.. {
+                    let ids: Vec<String> = (0..GROUP).map(|id| format!("{producer} {batch} {id}")).collect();
+                    publish_ok(&client, "busy", events("t", ids.iter().map(String::as_str))).await;
+                }
+            });
+        }
+        eventually("it is busy", async || counts(client, "busy").await.1 > 4 * GROUP).await;
+        let mut passed = 0;
+        for turn in 0..TURNS {
+            let before = counts(client, "busy").await.1;
+            publish_ok(client, "quiet", event("t", &turn.to_string())).await;
+            passed += counts(client, "busy").await.1 - before;
+        }
+        producers.abort_all();
+        // The transaction under way, its own, and as many again for the two looks; sixteen groups wait all the time.
+        let groups = passed / (TURNS * GROUP);
+        assert!(groups <= 8, "{groups} groups of the other namespace for each event");
     });
 }
