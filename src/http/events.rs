@@ -8,7 +8,7 @@ use percent_encoding::percent_decode_str;
 
 use self::query::{Wait, next_link, page_parameters, page_query, topic_of, wait};
 pub(super) use self::{
-    json::{json_bytes, page_json, write_event},
+    json::{event_bytes, event_json, json_bytes, page_json, write_event},
     query::{SEQ_MAX, TOPICS_MAX, filter, topics},
 };
 use super::{
@@ -67,13 +67,11 @@ async fn event_as_page(
     }
     check_name(event_id).map_err(|fault| Problem::invalid_parameter(format!("`event_id` {fault}")))?;
     let found = find(ledger, Some(event_id.to_owned()), topic_of(parameters)?).await?;
-    let permit = service.admit_answer(peer(request), json_bytes(one_or_none(&found)))?;
-    let body = MeteredBody::build(service, permit, move || page_json(one_or_none(&found))).await?;
+    let permit = service.admit_answer(peer(request), found.as_deref().map_or(0, event_bytes))?;
+    let found = found.map(Loaded::into_value);
+    let write = move || found.map_or_else(|| b"[]".to_vec(), |event| event_json("[", event, "]"));
+    let body = MeteredBody::build(service, permit, write).await?;
     Ok(HttpResponse::Ok().content_type("application/json").body(body))
-}
-
-fn one_or_none(found: &Option<Loaded<StoredEvent>>) -> &[StoredEvent] {
-    found.as_deref().map_or(&[], std::slice::from_ref)
 }
 
 /// The event with one id.
@@ -84,14 +82,9 @@ pub(super) async fn event(request: HttpRequest, gate: web::Data<Gate>) -> Result
     let topic = topic_of(&parameters)?;
     let found = find(&ledger, event_id_in(namespace::path_within(&request)), topic).await?;
     let Some(event) = found else { return Err(Problem::not_found("no event with this id is stored")) };
-    let bytes = json_bytes(std::slice::from_ref(&*event));
-    let permit = service.admit_answer(peer(&request), bytes)?;
-    let write = move || {
-        let mut json = Vec::with_capacity(bytes);
-        write_event(&mut json, &event);
-        json
-    };
-    let body = MeteredBody::build(service, permit, write).await?;
+    let permit = service.admit_answer(peer(&request), event_bytes(&event))?;
+    let event = event.into_value();
+    let body = MeteredBody::build(service, permit, move || event_json("", event, "")).await?;
     Ok(HttpResponse::Ok().content_type("application/json").body(body))
 }
 

@@ -49,7 +49,7 @@ impl<T> Loaded<T> {
 
 impl<T> Loaded<T> {
     /// What was read, without its place: for what is counted in another way from now on.
-    pub(super) fn into_value(self) -> T {
+    pub fn into_value(self) -> T {
         self.value
     }
 }

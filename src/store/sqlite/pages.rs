@@ -1,6 +1,8 @@
 //! Pages of events.
 
-use sqlx::{AssertSqlSafe, Row, SqlitePool};
+use std::cmp::Reverse;
+
+use sqlx::{AssertSqlSafe, Row, SqlitePool, sqlite::SqliteRow};
 
 use super::{
     json::{from_json, to_json},
@@ -37,27 +39,33 @@ pub(super) async fn page(
         TopicPlan::One(topic) => statement = statement.bind(topic),
         TopicPlan::Each(topics) | TopicPlan::Scan(topics) => statement = statement.bind(to_json(&topics)?),
     }
-    let rows = statement.fetch_all(pool).await?;
+    let mut rows = statement.fetch_all(pool).await?;
+    // They come in order, which is nothing that SQL promises. For an ORDER BY, SQLite would copy each payload.
+    let place_of = |row: &SqliteRow| row.get::<Option<i64>, _>("place");
+    match plan.oldest_first {
+        true => rows.sort_by_key(place_of),
+        false => rows.sort_by_key(|row| Reverse(place_of(row))),
+    }
     rows::page(&plan, query.bytes_max, &rows)
 }
 
-/// With the first event that would exceed the limit of sizes the rows end.
+/// With the first event that would exceed the limit of sizes the rows end. No row of a sub-select holds a payload, or SQLite
+/// would copy it.
 fn page_sql(plan: &PagePlan<'_>) -> String {
     let direction = plan.direction();
     let candidates = candidates_sql(plan);
     format!(
-        "SELECT page.*, last_seq AS head FROM ledgers LEFT JOIN (
-             SELECT events.*, topic FROM (
+        "SELECT events.*, topic, last_seq AS head FROM ledgers
+         LEFT JOIN (
+             SELECT place FROM (
                  SELECT place, bytes, sum(bytes) OVER (ORDER BY place {direction} ROWS UNBOUNDED PRECEDING)
                      AS bytes_so_far
                  FROM ({candidates})
-             ) AS sized
-             CROSS JOIN stored_events AS events USING (place)
-             CROSS JOIN topics ON topics.namespace_no = $1 AND topics.topic_no = events.topic_no
-             WHERE bytes_so_far - bytes <= $6
-         ) AS page ON true
-         WHERE ledgers.namespace_no = $1 AND ledgers.ledger_id = $2
-         ORDER BY page.place {direction}"
+             ) WHERE bytes_so_far - bytes <= $6
+         ) AS chosen ON true
+         LEFT JOIN stored_events AS events ON events.place = chosen.place
+         LEFT JOIN topics ON topics.namespace_no = $1 AND topics.topic_no = events.topic_no
+         WHERE ledgers.namespace_no = $1 AND ledgers.ledger_id = $2"
     )
 }
 

@@ -17,13 +17,12 @@ pub(super) async fn event(
     topic: Option<&str>,
 ) -> sqlx::Result<Option<Option<StoredEvent>>> {
     let row = sqlx::query(
-        "SELECT found.* FROM ledgers LEFT JOIN (
-             SELECT events.*, topics.topic FROM identities
-             CROSS JOIN stored_events AS events ON events.place = $6 + identities.seq
-             CROSS JOIN topics ON topics.namespace_no = $1 AND topics.topic_no = events.topic_no
-             WHERE identities.namespace_no = $1 AND identities.digest = $3 AND events.event_id = $4
-                 AND ($5 IS NULL OR topics.topic = $5)
-         ) AS found ON true
+        "SELECT events.*, topics.topic FROM ledgers
+         LEFT JOIN stored_events AS events ON events.event_id = $4
+             AND events.place = $6 + (SELECT seq FROM identities WHERE namespace_no = $1 AND digest = $3)
+             AND ($5 IS NULL
+                 OR events.topic_no = (SELECT topic_no FROM topics WHERE namespace_no = $1 AND topic = $5))
+         LEFT JOIN topics ON topics.namespace_no = $1 AND topics.topic_no = events.topic_no
          WHERE ledgers.namespace_no = $1 AND ledgers.ledger_id = $2",
     )
     .bind(ledger.key.namespace_no)
@@ -97,7 +96,7 @@ pub(super) async fn newest_ids(
     let namespace_no = ledger.key.namespace_no;
     sqlx::query_as(
         "SELECT seq, topic, event_id
-         FROM (SELECT * FROM stored_events WHERE place > $3 AND place < $4 ORDER BY place DESC LIMIT $5) AS newest
+         FROM (SELECT place, seq, topic_no, event_id FROM stored_events WHERE place > $3 AND place < $4 ORDER BY place DESC LIMIT $5) AS newest
          CROSS JOIN topics ON topics.namespace_no = $1 AND topics.topic_no = newest.topic_no
          WHERE EXISTS (SELECT 1 FROM ledgers WHERE namespace_no = $1 AND ledger_id = $2)
          ORDER BY newest.place DESC",

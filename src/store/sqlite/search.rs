@@ -34,6 +34,10 @@ pub(super) async fn search(
     Ok(rows.into_iter().map(|(seq, bytes, key)| Found { seq, bytes, key }).collect())
 }
 
+/// What a search needs to know of an event. A payload among it would be read and copied.
+const COLUMNS: &str = "place, seq, stored_events.topic_no AS topic_no, source, \
+                       octet_length(payload) + octet_length(event_id || source) AS bytes";
+
 fn search_sql(search: &Search<'_>) -> String {
     let key = match search.key {
         None => "NULL",
@@ -43,10 +47,10 @@ fn search_sql(search: &Search<'_>) -> String {
         }
     };
     let found = if search.topics.is_all() {
-        "SELECT * FROM stored_events WHERE place > $2 AND place <= $3 ORDER BY place LIMIT $4"
+        "SELECT {COLUMNS} FROM stored_events WHERE place > $2 AND place <= $3 ORDER BY place LIMIT $4"
     } else if search.topics.are_looked_up() {
         // A sub-select for each topic, whose places json_each takes apart, stands for a lateral join.
-        "SELECT stored_events.* FROM (
+        "SELECT {COLUMNS} FROM (
              SELECT chosen.value AS chosen_place
              FROM json_each($5) AS given CROSS JOIN topics CROSS JOIN json_each((
                  SELECT json_group_array(place) FROM (
@@ -59,15 +63,16 @@ fn search_sql(search: &Search<'_>) -> String {
              ORDER BY chosen.value LIMIT $4
          ) CROSS JOIN stored_events ON place = chosen_place"
     } else {
-        "SELECT stored_events.* FROM stored_events
+        "SELECT {COLUMNS} FROM stored_events
          CROSS JOIN topics ON topics.namespace_no = $1 AND topics.topic_no = stored_events.topic_no
          WHERE place > $2 AND place <= $3 AND (
              topic IN (SELECT value FROM json_each($5))
              OR EXISTS (SELECT 1 FROM json_each($6) WHERE substr(topic, 1, length(value)) = value))
          ORDER BY place LIMIT $4"
     };
+    let found = found.replace("{COLUMNS}", COLUMNS);
     format!(
-        "SELECT json_group_array(json_array(seq, octet_length(payload) + octet_length(event_id || source), {key}))
+        "SELECT json_group_array(json_array(seq, bytes, {key}))
          FROM (SELECT * FROM ({found}) ORDER BY place) AS found"
     )
 }
@@ -82,12 +87,11 @@ pub(super) async fn events(
         return Ok(Vec::new());
     }
     let places: Vec<i64> = seqs.iter().map(|seq| place(ledger.key.namespace_no, to_sql(*seq))).collect();
-    let events: Vec<StoredEvent> = sqlx::query_as(
+    let mut events: Vec<StoredEvent> = sqlx::query_as(
         "SELECT stored_events.*, topic FROM json_each($3) AS given
          CROSS JOIN stored_events ON place = given.value
          CROSS JOIN topics ON topics.namespace_no = $1 AND topics.topic_no = stored_events.topic_no
-         WHERE EXISTS (SELECT 1 FROM ledgers WHERE namespace_no = $1 AND ledger_id = $2)
-         ORDER BY place",
+         WHERE EXISTS (SELECT 1 FROM ledgers WHERE namespace_no = $1 AND ledger_id = $2)",
     )
     .bind(ledger.key.namespace_no)
     .bind(ledger.key.ledger_id)
@@ -95,6 +99,8 @@ pub(super) async fn events(
     .fetch_all(pool)
     .await
     .map_err(store_error)?;
+    // For an ORDER BY, SQLite would copy each payload.
+    events.sort_unstable_by_key(|event| event.seq);
     match missing_event(&events, seqs) {
         _ if events.is_empty() => Err(StoreError::Gone),
         Some(seq) => Err(StoreError::Damaged(Damage::new(format!("the event with seq {seq} is missing")))),

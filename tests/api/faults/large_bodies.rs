@@ -10,7 +10,7 @@ use crate::harness::{
 
 const BODY_BYTES: usize = 15 * 1024 * 1024;
 /// Bodies in flight, answers, what the store and the reads copy, and the service itself.
-const PEAK_BYTES_MAX: u64 = 300 << 20;
+const PEAK_BYTES_MAX: u64 = 240 << 20;
 const AFTER_BYTES_MAX: u64 = 150 << 20;
 
 /// An event with as many members as fit, which is the most work and copies that a body can ask for.
