@@ -4,7 +4,7 @@
 use uuid::Uuid;
 
 use super::{
-    SubscriptionSettings,
+    LEASE_SECONDS, SubscriptionSettings,
     track::{Holder, ParkedEvent, Parking, Piece, Track},
 };
 use crate::store::PAGE_BYTES_MAX;
@@ -149,12 +149,15 @@ impl Progress {
         &self.parking.new
     }
 
-    /// Takes back what nobody acked in time.
+    /// Takes back what nobody acked in time. No lease is as long as to end after `latest`: one that does was given out by
+    /// a clock that was ahead, and would block its events until the right clock is there.
     pub(super) fn expire(&mut self, now: i64) {
         let max_deliveries = self.limits.max_deliveries;
+        let latest = now.saturating_add(i64::from(*LEASE_SECONDS.1.end()) * 1_000_000);
         for (partition, track) in self.tracks.iter_mut().enumerate() {
-            let is_over =
-                |piece: &Piece| piece.holder.as_ref().is_some_and(|holder| holder.expires_at <= now);
+            let is_over = |piece: &Piece| {
+                piece.holder.as_ref().is_some_and(|holder| !(now + 1..=latest).contains(&holder.expires_at))
+            };
             while let Some(place) = track.pieces().iter().position(is_over) {
                 let is_final = track.pieces()[place].deliveries >= max_deliveries;
                 track.fail(place, partition, is_final, &mut self.parking);
