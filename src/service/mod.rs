@@ -39,7 +39,7 @@ use self::{
 pub use self::{
     following::{Begin, Follower, Step},
     large_work::{Loaded, WorkInterrupted},
-    leasing::{Lease, LeaseAnswer},
+    leasing::{Lease, LeaseAnswer, Offered},
     ledger::{Ledger, LedgerReport, TopicPage},
     metrics::{InFlight, ServiceMetrics},
     namespaces::{Created, NamespaceError, NamespacePage},

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
 use super::{Ledger, Loaded, NamespaceError, READ_TIMEOUT};
@@ -194,7 +195,8 @@ impl Ledger {
     }
 
     /// Does a transaction on a subscription. One ledger has a few at a time, so that a subscription which another node holds
-    /// does not keep the connections from other ledgers.
+    /// does not keep the connections from other ledgers. A request that is dropped while it waits for its turn changes
+    /// nothing; a transaction that has begun comes to its end.
     pub(super) async fn transact<T, F>(
         &self,
         name: &str,
@@ -204,15 +206,18 @@ impl Ledger {
         T: Send + 'static,
         F: Future<Output = Result<T, StoreError>> + Send + 'static,
     {
+        let deadline = Instant::now() + PROGRESS_TIMEOUT;
         let turns = Arc::clone(&self.open.lease_turns);
+        let turn = timeout_at(deadline, turns.acquire_owned()).await.map_err(|_| timed_out())?;
         let in_turn = |store, ledger| {
             let transaction = question(store, ledger);
             async move {
-                let _turn = turns.acquire_owned().await.expect("these turns are never closed");
+                let _turn = turn.expect("these turns are never closed");
                 transaction.await
             }
         };
-        self.read(PROGRESS_TIMEOUT, in_turn).await.map_err(|error| match error {
+        self.read(deadline - Instant::now(), in_turn).await.map_err(|error| match error {
+            NamespaceError::Store(StoreError::TimedOut(_)) => timed_out(),
             // Its row is all that is locked here: publishers and other subscriptions go on.
             NamespaceError::Store(StoreError::Locked(_)) => SubscriptionError::Locked(name.to_owned()),
             error => error.into(),
@@ -231,4 +236,9 @@ impl Ledger {
             || SubscriptionError::Absent { namespace: self.namespace().to_owned(), name: name.to_owned() };
         answer.ok_or_else(absent)
     }
+}
+
+/// A transaction took too long, with the wait for its turn.
+fn timed_out() -> SubscriptionError {
+    NamespaceError::from(StoreError::TimedOut(PROGRESS_TIMEOUT)).into()
 }

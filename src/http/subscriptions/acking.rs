@@ -5,7 +5,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::{
-    name,
+    fully_leased, name,
     settings::{SEQ_MAX, place},
     with_fields,
 };
@@ -175,9 +175,10 @@ fn acked(outcome: AckOutcome) -> Result<HttpResponse, Problem> {
             "/through",
             format!("must be at most {through}: there is nothing behind it to ack"),
         )),
-        AckOutcome::Leased => Err(Problem::fully_leased(
-            "leases are held: ack them by their ids, or seek",
-            serde_json::json!([]),
-        )),
+        AckOutcome::Leased(leases) => {
+            Err(fully_leased(&leases, |held, by| {
+                format!("{held} leases are held{by}: ack them by their ids, or seek")
+            }))
+        }
     }
 }

@@ -155,7 +155,7 @@ pub enum LeaseOutcome {
 }
 
 /// What an ack came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AckOutcome {
     Done {
         acked: u64,
@@ -171,8 +171,8 @@ pub enum AckOutcome {
     Beyond {
         through: u64,
     },
-    /// Leases are held, and the ack names none.
-    Leased,
+    /// These leases are held, and the ack names none.
+    Leased(Vec<LeaseInfo>),
 }
 
 /// Which subscriptions to list: those whose names begin with `prefix` and are behind `after`.

@@ -6,13 +6,12 @@ use async_trait::async_trait;
 use uuid::Uuid;
 
 use super::{
-    AckOutcome, ChangeOutcome, LeaseOutcome, Leased, NewSubscription, ParkedEvent, ParkedInfo, Progress,
-    ProgressEngine, ProgressSession, ProgressStore, RETRIES_MAX, Record, Retried, SUBSCRIPTIONS_MAX,
+    AckOutcome, ChangeOutcome, LeaseOutcome, Leased, NewSubscription, ParkedEvent, ParkedInfo, ProgressEngine, ProgressSession, ProgressStore, RETRIES_MAX, Record, Retried, SUBSCRIPTIONS_MAX,
     SettingsChange, Start, SubscribeOutcome, SubscriptionInfo, SubscriptionQuery, SubscriptionSettings,
     Verdict,
     handing_out::{hand_out, skip_others},
     saving::save,
-    shown::{leased, moment, nothing, shown},
+    shown::{leased, leases, moment, nothing, shown},
     state::{LeaseWanted, NoVerdict},
 };
 use crate::{
@@ -162,7 +161,8 @@ impl<E: ProgressEngine> ProgressStore for E {
         lease: Uuid,
         verdict: Verdict,
     ) -> Result<Option<AckOutcome>, StoreError> {
-        change_state(self, ledger, name, |progress, head, now| {
+        change_state(self, ledger, name, |record, head, now| {
+            let progress = &mut record.progress;
             let settled = progress.settle(lease, verdict, now);
             let acked = progress.acked();
             Ok(match settled {
@@ -182,12 +182,13 @@ impl<E: ProgressEngine> ProgressStore for E {
         name: &str,
         through: u64,
     ) -> Result<Option<AckOutcome>, StoreError> {
-        change_state(self, ledger, name, |progress, head, _| {
+        change_state(self, ledger, name, |record, head, _| {
+            let progress = &mut record.progress;
             if through > head.max(progress.acked()) {
                 return Ok(AckOutcome::Beyond { through: head });
             }
             if progress.leases().next().is_some() {
-                return Ok(AckOutcome::Leased);
+                return Ok(AckOutcome::Leased(leases(record)?));
             }
             progress.move_on_to(through);
             Ok(AckOutcome::Done { acked: progress.acked(), head, expires_at: None })
@@ -300,13 +301,13 @@ async fn change_state(
     engine: &dyn ProgressEngine,
     ledger: &LedgerRecord,
     name: &str,
-    change: impl FnOnce(&mut Progress, u64, i64) -> Result<AckOutcome, StoreError> + Send,
+    change: impl FnOnce(&mut Record, u64, i64) -> Result<AckOutcome, StoreError> + Send,
 ) -> Result<Option<AckOutcome>, StoreError> {
     let Some(opened) = open(engine, ledger, name).await? else { return Ok(None) };
     let Opened { mut session, mut record, head, now } = opened;
     let before = record.progress.clone();
     record.progress.expire(now);
-    let outcome = change(&mut record.progress, head, now)?;
+    let outcome = change(&mut record, head, now)?;
     save(&mut *session, &before, &record, now).await?;
     session.commit().await?;
     Ok(Some(outcome))

@@ -60,7 +60,8 @@ pub(super) fn shown(record: &Record, head: u64, now: i64) -> Result<Subscription
     Ok(SubscriptionInfo { name, settings, created_at, acked, head, leases, parked, status })
 }
 
-fn leases(record: &Record) -> Result<Vec<LeaseInfo>, StoreError> {
+/// The leases that are held.
+pub(super) fn leases(record: &Record) -> Result<Vec<LeaseInfo>, StoreError> {
     let lease = |(partition, piece, holder): (usize, &Piece, &Holder)| {
         Ok(LeaseInfo {
             partition: record.settings.partitions.map(|_| partition),
