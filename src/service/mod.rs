@@ -45,7 +45,7 @@ pub use self::{
     namespaces::{Created, NamespaceError, NamespacePage},
     seen_subscriptions::SeenSubscription,
     shared_reads::Interest,
-    subscriptions::{Subscribed, SubscriptionError, SubscriptionPage},
+    subscriptions::{Subscribed, SubscriptionError},
     waiting::PageError,
 };
 use crate::{

@@ -9,8 +9,8 @@ use super::{Ledger, Loaded, NamespaceError, READ_TIMEOUT};
 use crate::{
     ledger::Overloaded,
     store::{
-        AckOutcome, ChangeOutcome, LedgerRecord, ParkedInfo, Retried, SUBSCRIPTIONS_MAX, SettingsChange,
-        Start, Store, StoreError, SubscribeOutcome, SubscriptionInfo, SubscriptionQuery,
+        AckOutcome, ChangeOutcome, LedgerRecord, ParkedPage, Retried, SUBSCRIPTIONS_MAX, SettingsChange,
+        Start, Store, StoreError, SubscribeOutcome, SubscriptionInfo, SubscriptionPage, SubscriptionQuery,
         SubscriptionSettings, Verdict,
     },
 };
@@ -46,13 +46,6 @@ pub struct Subscribed {
     pub is_new: bool,
 }
 
-/// One page of subscriptions.
-pub struct SubscriptionPage {
-    pub subscriptions: Vec<SubscriptionInfo>,
-    /// Whether others follow.
-    pub more: bool,
-}
-
 impl Ledger {
     /// Creates a subscription, where there is none of that name.
     pub async fn subscribe(
@@ -75,12 +68,13 @@ impl Ledger {
     }
 
     /// The subscription of this name: its topics, and up to where it has acked.
-    pub async fn subscription(&self, name: &str) -> Result<SubscriptionInfo, SubscriptionError> {
+    pub async fn subscription(&self, name: &str) -> Result<Loaded<SubscriptionInfo>, SubscriptionError> {
+        let reads = self.service.0.large_work.reads();
         let asked = name.to_owned();
         let question = async move |store: Store, ledger: LedgerRecord| {
-            store.progress.subscription(&ledger, &asked).await
+            reads.load(store.progress.subscription(&ledger, &asked)).await
         };
-        self.found(name, self.read(READ_TIMEOUT, question).await?)
+        self.found(name, self.read(READ_TIMEOUT, question).await?.found())
     }
 
     /// One page of subscriptions, by name.
@@ -89,17 +83,8 @@ impl Ledger {
         query: SubscriptionQuery,
     ) -> Result<Loaded<SubscriptionPage>, SubscriptionError> {
         let reads = self.service.0.large_work.reads();
-        let limit = query.limit;
         let question = async move |store: Store, ledger: LedgerRecord| {
-            // One more shows whether others follow.
-            let query = SubscriptionQuery { limit: limit + 1, ..query };
-            let subscriptions = async {
-                let mut subscriptions = store.progress.subscriptions(&ledger, &query).await?;
-                let more = subscriptions.len() > limit;
-                subscriptions.truncate(limit);
-                Ok::<_, StoreError>(SubscriptionPage { subscriptions, more })
-            };
-            reads.load(subscriptions).await
+            reads.load(store.progress.subscriptions(&ledger, &query)).await
         };
         Ok(self.read(READ_TIMEOUT, question).await?)
     }
@@ -169,7 +154,7 @@ impl Ledger {
         name: &str,
         after: u64,
         limit: usize,
-    ) -> Result<Loaded<Vec<ParkedInfo>>, SubscriptionError> {
+    ) -> Result<Loaded<ParkedPage>, SubscriptionError> {
         let reads = self.service.0.large_work.reads();
         let asked = name.to_owned();
         let question = async move |store: Store, ledger: LedgerRecord| {

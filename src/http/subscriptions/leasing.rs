@@ -52,13 +52,14 @@ async fn lease_for(request: &HttpRequest, gate: &Gate, limits: &Limits) -> Resul
     let wait = Duration::from_secs(parameters.number("wait", 0..=WAIT_SECONDS_MAX)?.unwrap_or(0));
     let worker = worker(&parameters)?;
     let wait = wait.min(limits.wait_max);
-    let Lease { offered, events } = match ledger.lease_within(name, limit, worker, wait, gate.draining()).await? {
-        LeaseAnswer::Lease(lease) => lease,
-        LeaseAnswer::Nothing => return Ok(problem::done()),
-        LeaseAnswer::FullyLeased(leases) => {
-            return meter(all_leased(&leases).error_response(), service, peer(request));
-        }
-    };
+    let Lease { offered, events } =
+        match ledger.lease_within(name, limit, worker, wait, gate.draining()).await? {
+            LeaseAnswer::Lease(lease) => lease,
+            LeaseAnswer::Nothing => return Ok(problem::done()),
+            LeaseAnswer::FullyLeased(leases) => {
+                return meter(all_leased(&leases).error_response(), service, peer(request));
+            }
+        };
     let bytes = LEASE_BYTES + json_bytes(&events);
     let permit = match service.admit_answer(peer(request), bytes) {
         Ok(permit) => permit,
@@ -83,7 +84,9 @@ fn worker(parameters: &Parameters) -> Result<Option<String>, Problem> {
 
 fn all_leased(leases: &[LeaseInfo]) -> Problem {
     fully_leased(leases, |held, by| {
-        format!("all {held} leases that there may be at once are held{by}: ask with ?wait=, or raise max_leases")
+        format!(
+            "all {held} leases that there may be at once are held{by}: ask with ?wait=, or raise max_leases"
+        )
     })
 }
 

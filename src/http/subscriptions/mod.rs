@@ -6,9 +6,7 @@ mod acking;
 
 use actix_web::{HttpRequest, HttpResponse, http::header, web};
 
-use self::settings::{
-    Shown, ShownLease, change as parse_change, settings as parse_settings, shown_bytes,
-};
+use self::settings::{Shown, ShownLease, change as parse_change, settings as parse_settings, shown_bytes};
 pub(super) use self::{
     acking::{ack, parked, retry, seek},
     leasing::lease,
