@@ -25,8 +25,59 @@ const IDLE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// A lease with its events.
 pub struct Lease {
-    pub leased: Leased,
+    pub offered: Offered,
     pub events: Loaded<Vec<StoredEvent>>,
+}
+
+/// A lease that its worker does not have yet. Dropped before it is [taken](Self::taken), it ends at once: a worker that
+/// hangs up, while the store leases or while the events are read, would else keep them from others until it expires.
+pub struct Offered {
+    ledger: Ledger,
+    name: String,
+    leased: Option<Leased>,
+}
+
+impl Offered {
+    /// What the store did for a worker, which may be nothing.
+    fn of(outcome: &LeaseOutcome, ledger: Ledger, name: String) -> Self {
+        let leased = match outcome {
+            LeaseOutcome::Leased(leased) => Some(leased.clone()),
+            _ => None,
+        };
+        Self { ledger, name, leased }
+    }
+
+    /// What is leased.
+    pub fn leased(&self) -> &Leased {
+        self.leased.as_ref().expect("it is there until the end")
+    }
+
+    /// The answer to the worker is there.
+    pub fn taken(mut self) {
+        self.leased = None;
+    }
+
+    /// Ends the lease, and waits for that.
+    pub async fn give_back(mut self, verdict: Verdict) {
+        give_back(&self.ledger, &self.name, self.leased(), verdict).await;
+        self.leased = None;
+    }
+}
+
+impl Drop for Offered {
+    fn drop(&mut self) {
+        let Some(leased) = self.leased.take() else { return };
+        let (ledger, name) = (self.ledger.clone(), std::mem::take(&mut self.name));
+        let give_back = async move { give_back(&ledger, &name, &leased, Verdict::Withdraw).await };
+        self.ledger.service.0.actors.begin("the end of a lease that nobody took", give_back);
+    }
+}
+
+/// Ends a lease that does not reach its worker. Where that fails, it expires.
+async fn give_back(ledger: &Ledger, name: &str, leased: &Leased, verdict: Verdict) {
+    if let Err(error) = ledger.settle(name, leased.lease, verdict).await {
+        tracing::debug!(error = &error as &dyn std::error::Error, "a lease is left to expire");
+    }
 }
 
 /// What a worker gets.
@@ -56,8 +107,9 @@ impl Ledger {
         let mut lease_news = self.open.lease_news.subscribe();
         let mut place = None;
         loop {
-            let (answer, look_again_at) = match self.try_lease(name, limit, worker.clone()).await? {
-                LeaseOutcome::Leased(leased) => return self.with_events(name, leased).await,
+            let (outcome, offered) = self.try_lease(name, limit, worker.clone()).await?;
+            let (answer, look_again_at) = match outcome {
+                LeaseOutcome::Leased(_) => return self.with_events(offered).await,
                 LeaseOutcome::MovedOn if begun.elapsed() < SEARCH_TIME_MAX => continue,
                 LeaseOutcome::MovedOn => return Ok(LeaseAnswer::Nothing),
                 LeaseOutcome::Nothing { head, expires_in_micros } => {
@@ -94,38 +146,36 @@ impl Ledger {
         name: &str,
         limit: usize,
         worker: Option<String>,
-    ) -> Result<LeaseOutcome, SubscriptionError> {
-        let asked = name.to_owned();
+    ) -> Result<(LeaseOutcome, Offered), SubscriptionError> {
+        let (handle, asked) = (self.clone(), name.to_owned());
         let question = async move |store: Store, ledger: LedgerRecord| {
-            store.progress.lease(&ledger, &asked, limit, worker).await
+            let outcome = store.progress.lease(&ledger, &asked, limit, worker).await?;
+            // Here, since the transaction comes to its end even where nobody waits for it any more.
+            Ok(outcome.map(|outcome| {
+                let offered = Offered::of(&outcome, handle, asked);
+                (outcome, offered)
+            }))
         };
         self.found(name, self.transact(name, question).await?)
     }
 
     /// The lease with its events. Where these cannot be read, it ends at once: else nobody would have them until it
     /// expires.
-    async fn with_events(&self, name: &str, leased: Leased) -> Result<LeaseAnswer, SubscriptionError> {
+    async fn with_events(&self, offered: Offered) -> Result<LeaseAnswer, SubscriptionError> {
         let reads = self.service.0.large_work.reads();
-        let asked = leased.clone();
+        let asked = offered.leased().clone();
         let question = async move |store: Store, ledger: LedgerRecord| {
             reads.load(store.progress.leased_events(&ledger, &asked)).await
         };
         match self.read(READ_TIMEOUT, question).await {
-            Ok(events) => Ok(LeaseAnswer::Lease(Lease { leased, events })),
+            Ok(events) => Ok(LeaseAnswer::Lease(Lease { offered, events })),
             Err(error) => {
                 // A damaged event fails at each delivery, so that it is parked in the end.
                 let is_damaged = matches!(error, NamespaceError::Store(StoreError::Damaged(_)));
                 let verdict = if is_damaged { Verdict::Release } else { Verdict::Withdraw };
-                self.give_back(name, &leased, verdict).await;
+                offered.give_back(verdict).await;
                 Err(error.into())
             }
-        }
-    }
-
-    /// Ends a lease that does not reach its worker. Where that fails, it expires.
-    pub async fn give_back(&self, name: &str, leased: &Leased, verdict: Verdict) {
-        if let Err(error) = self.settle(name, leased.lease, verdict).await {
-            tracing::debug!(error = &error as &dyn std::error::Error, "a lease is left to expire");
         }
     }
 }

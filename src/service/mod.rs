@@ -39,13 +39,13 @@ use self::{
 pub use self::{
     following::{Begin, Follower, Step},
     large_work::{Loaded, WorkInterrupted},
-    leasing::{Lease, LeaseAnswer},
+    leasing::{Lease, LeaseAnswer, Offered},
     ledger::{Ledger, LedgerReport, TopicPage},
     metrics::{InFlight, ServiceMetrics},
     namespaces::{Created, NamespaceError, NamespacePage},
     seen_subscriptions::SeenSubscription,
     shared_reads::Interest,
-    subscriptions::{Subscribed, SubscriptionError, SubscriptionPage},
+    subscriptions::{Subscribed, SubscriptionError},
     waiting::PageError,
 };
 use crate::{

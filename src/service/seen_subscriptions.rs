@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use tokio::{sync::Notify, time::sleep};
 
 use super::{Parts, Service};
-use crate::store::{Store, SubscriptionQuery};
+use crate::store::{LedgerRecord, Store, StoreError, SubscriptionInfo, SubscriptionQuery};
 
 /// Subscriptions that are shown.
 const SUBSCRIPTIONS_MAX: usize = 1_000;
@@ -18,6 +18,8 @@ const SUBSCRIPTIONS_MAX: usize = 1_000;
 const LEDGERS_MAX: usize = 200;
 /// How long the look at one ledger may take.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the looks at all ledgers may take: a further one is not begun.
+const LOOKS_TIME_MAX: Duration = Duration::from_secs(30);
 /// The pause between two looks, however often metrics are read.
 const LOOK_PAUSE: Duration = Duration::from_secs(1);
 /// What was seen longer ago is not shown.
@@ -63,27 +65,49 @@ pub(super) async fn look_at_subscriptions(service: Weak<Parts>, seen: Arc<SeenSu
 
 impl Service {
     async fn see_subscriptions(&self) -> Vec<SeenSubscription> {
-        let mut seen = Vec::new();
+        let (mut seen, begun) = (Vec::new(), Instant::now());
         for ledger in self.0.directory.some(LEDGERS_MAX) {
-            let limit = SUBSCRIPTIONS_MAX - seen.len();
-            if limit == 0 {
+            let subscriptions_max = SUBSCRIPTIONS_MAX - seen.len();
+            if subscriptions_max == 0 || begun.elapsed() >= LOOKS_TIME_MAX {
                 break;
             }
             let record = ledger.record.clone();
-            let question = async move |store: Store| {
-                let query = SubscriptionQuery { prefix: String::new(), after: String::new(), limit };
-                store.progress.subscriptions(&record, &query).await
-            };
-            // The writer and readiness report a store that is unavailable.
-            let Ok(subscriptions) = self.ask_store(LOOK_TIMEOUT, question).await else { break };
-            seen.extend(subscriptions.into_iter().map(|it| SeenSubscription {
-                namespace: ledger.record.namespace.clone(),
-                lag: it.lag(),
-                parked: it.parked,
-                name: it.name,
-            }));
+            let question = async move |store: Store| subscriptions(&store, &record, subscriptions_max).await;
+            match self.ask_store(LOOK_TIMEOUT, question).await {
+                Ok(subscriptions) => seen.extend(subscriptions.into_iter().map(|it| SeenSubscription {
+                    namespace: ledger.record.namespace.clone(),
+                    lag: it.lag(),
+                    parked: it.parked,
+                    name: it.name,
+                })),
+                // Another node has deleted its namespace.
+                Err(StoreError::Gone) => self.note_gone(&ledger),
+                // The others are looked at all the same. The writer and readiness report a store that is unavailable.
+                Err(error) => {
+                    let namespace = &ledger.record.namespace;
+                    tracing::debug!(%namespace, %error, "the subscriptions of a namespace are not seen");
+                }
+            }
         }
         seen.sort_unstable_by(|one, other| (&one.namespace, &one.name).cmp(&(&other.namespace, &other.name)));
         seen
+    }
+}
+
+/// The first subscriptions of a ledger, page by page.
+async fn subscriptions(
+    store: &Store,
+    ledger: &LedgerRecord,
+    subscriptions_max: usize,
+) -> Result<Vec<SubscriptionInfo>, StoreError> {
+    let mut seen: Vec<SubscriptionInfo> = Vec::new();
+    loop {
+        let after = seen.last().map_or_else(String::new, |last| last.name.clone());
+        let query = SubscriptionQuery { prefix: String::new(), after, limit: subscriptions_max - seen.len() };
+        let page = store.progress.subscriptions(ledger, &query).await?;
+        seen.extend(page.subscriptions);
+        if !page.more || seen.len() >= subscriptions_max {
+            return Ok(seen);
+        }
     }
 }

@@ -2,14 +2,15 @@
 
 use std::{sync::Arc, time::Duration};
 
+use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
 use super::{Ledger, Loaded, NamespaceError, READ_TIMEOUT};
 use crate::{
     ledger::Overloaded,
     store::{
-        AckOutcome, ChangeOutcome, LedgerRecord, ParkedInfo, Retried, SUBSCRIPTIONS_MAX, SettingsChange,
-        Start, Store, StoreError, SubscribeOutcome, SubscriptionInfo, SubscriptionQuery,
+        AckOutcome, ChangeOutcome, LedgerRecord, ParkedPage, Retried, SUBSCRIPTIONS_MAX, SettingsChange,
+        Start, Store, StoreError, SubscribeOutcome, SubscriptionInfo, SubscriptionPage, SubscriptionQuery,
         SubscriptionSettings, Verdict,
     },
 };
@@ -45,13 +46,6 @@ pub struct Subscribed {
     pub is_new: bool,
 }
 
-/// One page of subscriptions.
-pub struct SubscriptionPage {
-    pub subscriptions: Vec<SubscriptionInfo>,
-    /// Whether others follow.
-    pub more: bool,
-}
-
 impl Ledger {
     /// Creates a subscription, where there is none of that name.
     pub async fn subscribe(
@@ -74,12 +68,13 @@ impl Ledger {
     }
 
     /// The subscription of this name: its topics, and up to where it has acked.
-    pub async fn subscription(&self, name: &str) -> Result<SubscriptionInfo, SubscriptionError> {
+    pub async fn subscription(&self, name: &str) -> Result<Loaded<SubscriptionInfo>, SubscriptionError> {
+        let reads = self.service.0.large_work.reads();
         let asked = name.to_owned();
         let question = async move |store: Store, ledger: LedgerRecord| {
-            store.progress.subscription(&ledger, &asked).await
+            reads.load(store.progress.subscription(&ledger, &asked)).await
         };
-        self.found(name, self.read(READ_TIMEOUT, question).await?)
+        self.found(name, self.read(READ_TIMEOUT, question).await?.found())
     }
 
     /// One page of subscriptions, by name.
@@ -88,17 +83,8 @@ impl Ledger {
         query: SubscriptionQuery,
     ) -> Result<Loaded<SubscriptionPage>, SubscriptionError> {
         let reads = self.service.0.large_work.reads();
-        let limit = query.limit;
         let question = async move |store: Store, ledger: LedgerRecord| {
-            // One more shows whether others follow.
-            let query = SubscriptionQuery { limit: limit + 1, ..query };
-            let subscriptions = async {
-                let mut subscriptions = store.progress.subscriptions(&ledger, &query).await?;
-                let more = subscriptions.len() > limit;
-                subscriptions.truncate(limit);
-                Ok::<_, StoreError>(SubscriptionPage { subscriptions, more })
-            };
-            reads.load(subscriptions).await
+            reads.load(store.progress.subscriptions(&ledger, &query)).await
         };
         Ok(self.read(READ_TIMEOUT, question).await?)
     }
@@ -168,7 +154,7 @@ impl Ledger {
         name: &str,
         after: u64,
         limit: usize,
-    ) -> Result<Loaded<Vec<ParkedInfo>>, SubscriptionError> {
+    ) -> Result<Loaded<ParkedPage>, SubscriptionError> {
         let reads = self.service.0.large_work.reads();
         let asked = name.to_owned();
         let question = async move |store: Store, ledger: LedgerRecord| {
@@ -194,7 +180,8 @@ impl Ledger {
     }
 
     /// Does a transaction on a subscription. One ledger has a few at a time, so that a subscription which another node holds
-    /// does not keep the connections from other ledgers.
+    /// does not keep the connections from other ledgers. A request that is dropped while it waits for its turn changes
+    /// nothing; a transaction that has begun comes to its end.
     pub(super) async fn transact<T, F>(
         &self,
         name: &str,
@@ -204,15 +191,18 @@ impl Ledger {
         T: Send + 'static,
         F: Future<Output = Result<T, StoreError>> + Send + 'static,
     {
+        let deadline = Instant::now() + PROGRESS_TIMEOUT;
         let turns = Arc::clone(&self.open.lease_turns);
+        let turn = timeout_at(deadline, turns.acquire_owned()).await.map_err(|_| timed_out())?;
         let in_turn = |store, ledger| {
             let transaction = question(store, ledger);
             async move {
-                let _turn = turns.acquire_owned().await.expect("these turns are never closed");
+                let _turn = turn.expect("these turns are never closed");
                 transaction.await
             }
         };
-        self.read(PROGRESS_TIMEOUT, in_turn).await.map_err(|error| match error {
+        self.read(deadline - Instant::now(), in_turn).await.map_err(|error| match error {
+            NamespaceError::Store(StoreError::TimedOut(_)) => timed_out(),
             // Its row is all that is locked here: publishers and other subscriptions go on.
             NamespaceError::Store(StoreError::Locked(_)) => SubscriptionError::Locked(name.to_owned()),
             error => error.into(),
@@ -231,4 +221,9 @@ impl Ledger {
             || SubscriptionError::Absent { namespace: self.namespace().to_owned(), name: name.to_owned() };
         answer.ok_or_else(absent)
     }
+}
+
+/// A transaction took too long, with the wait for its turn.
+fn timed_out() -> SubscriptionError {
+    NamespaceError::from(StoreError::TimedOut(PROGRESS_TIMEOUT)).into()
 }

@@ -49,7 +49,7 @@ impl Question {
     pub(super) async fn resolved(mut self, ledger: &Ledger) -> Result<(Begin, Interest), Problem> {
         if let Some(name) = self.subscription {
             let subscription = ledger.subscription(&name).await?;
-            let patterns = subscription.settings.topics;
+            let patterns = subscription.settings.topics.clone();
             match patterns.is_all() || !patterns.prefixes().is_empty() {
                 true => self.interest.patterns = patterns,
                 false => self.interest.topics = patterns.names().into_iter().map(str::to_owned).collect(),

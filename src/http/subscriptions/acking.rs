@@ -2,10 +2,11 @@
 
 use actix_web::{HttpRequest, HttpResponse, http::header, web};
 use serde::Serialize;
+use serde_json::json;
 use uuid::Uuid;
 
 use super::{
-    name,
+    fully_leased, name,
     settings::{SEQ_MAX, place},
     with_fields,
 };
@@ -26,8 +27,8 @@ use crate::{
 
 const LIMIT_DEFAULT: u64 = 100;
 const LIMIT_MAX: u64 = 1_000;
-/// Bytes of a parked event beside the event, at most.
-const PARKED_BYTES: usize = 96;
+/// About as many bytes as a parked event has beside the event, or in its place.
+const PARKED_BYTES: usize = 192;
 
 /// Does with a lease what its worker says, or moves a reader without leases on.
 pub(crate) async fn ack(
@@ -77,7 +78,7 @@ pub(crate) async fn retry(
     .await
 }
 
-/// One page of parked events, with a link to the next one while there may be more.
+/// One page of parked events, with a link to the next one while there are more.
 pub(crate) async fn parked(request: HttpRequest, gate: web::Data<Gate>) -> Result<HttpResponse, Problem> {
     let service = gate.pass()?;
     let ledger = namespace::ledger(&request, service).await?;
@@ -85,17 +86,19 @@ pub(crate) async fn parked(request: HttpRequest, gate: web::Data<Gate>) -> Resul
     let parameters = Parameters::parse(request.query_string(), &["limit", "after"])?;
     let limit = parameters.number("limit", 1..=LIMIT_MAX)?.unwrap_or(LIMIT_DEFAULT) as usize;
     let after = parameters.number("after", 0..=SEQ_MAX)?.unwrap_or(0);
-    let parked = ledger.parked(name, after, limit).await?;
+    let page = ledger.parked(name, after, limit).await?;
     let mut response = HttpResponse::Ok();
     response.content_type("application/json");
-    if let Some(last) = parked.last().filter(|_| parked.len() == limit) {
-        let link = format!("<{}?limit={limit}&after={}>; rel=\"next\"", request.path(), last.event.seq);
+    if let Some(last) = page.events.last().filter(|_| page.more) {
+        let link = format!("<{}?limit={limit}&after={}>; rel=\"next\"", request.path(), last.seq);
         response.insert_header((header::LINK, link));
     }
-    let bytes_of = |parked: &ParkedInfo| PARKED_BYTES + json_bytes(std::slice::from_ref(&parked.event));
-    let bytes = 2 + parked.iter().map(bytes_of).sum::<usize>();
+    let bytes_of = |parked: &ParkedInfo| {
+        PARKED_BYTES + parked.event.as_ref().map_or(0, |event| json_bytes(std::slice::from_ref(event)))
+    };
+    let bytes = 2 + page.events.iter().map(bytes_of).sum::<usize>();
     let permit = service.admit_answer(peer(&request), bytes)?;
-    let write = move || parked_json(&parked, bytes);
+    let write = move || parked_json(&page.events, bytes);
     Ok(response.body(MeteredBody::build(service, permit, write).await?))
 }
 
@@ -106,10 +109,16 @@ fn parked_json(parked: &[ParkedInfo], bytes: usize) -> Vec<u8> {
         if place > 0 {
             json.push(b',');
         }
-        let ParkedInfo { deliveries, parked_at, event } = parked;
+        let ParkedInfo { seq, deliveries, parked_at, event } = parked;
         let about = format!("{{\"deliveries\":{deliveries},\"parked_at\":\"{parked_at}\",\"event\":");
         json.extend_from_slice(about.as_bytes());
-        write_event(&mut json, event);
+        match event {
+            Ok(event) => write_event(&mut json, event),
+            Err(damage) => {
+                let damaged = json!({"seq": seq, "damage": damage.to_string()});
+                json.extend_from_slice(damaged.to_string().as_bytes());
+            }
+        }
         json.push(b'}');
     }
     json.push(b']');
@@ -175,9 +184,8 @@ fn acked(outcome: AckOutcome) -> Result<HttpResponse, Problem> {
             "/through",
             format!("must be at most {through}: there is nothing behind it to ack"),
         )),
-        AckOutcome::Leased => Err(Problem::fully_leased(
-            "leases are held: ack them by their ids, or seek",
-            serde_json::json!([]),
-        )),
+        AckOutcome::Leased(leases) => Err(fully_leased(&leases, |held, by| {
+            format!("{held} leases are held{by}: ack them by their ids, or seek")
+        })),
     }
 }

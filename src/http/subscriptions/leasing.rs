@@ -2,10 +2,10 @@
 
 use std::{future::poll_fn, sync::Arc, task::Poll, time::Duration};
 
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse, ResponseError, web};
 use serde::Serialize;
 
-use super::{name, settings::ShownLease};
+use super::{fully_leased, name};
 use crate::{
     event::check_name,
     http::{
@@ -13,7 +13,7 @@ use crate::{
         connections::Connection,
         events::{json_bytes, page_json},
         gate::Gate,
-        metered_body::MeteredBody,
+        metered_body::{MeteredBody, meter},
         namespace,
         peer::peer,
         problem::{self, Problem},
@@ -30,41 +30,48 @@ const WAIT_SECONDS_MAX: u64 = 60;
 /// Bytes of a lease beside its events, at most.
 const LEASE_BYTES: usize = 256;
 
-/// Leases events, or waits for some.
+/// Leases events, or waits for some. Where the worker hangs up meanwhile, what it would get is given back.
 pub(crate) async fn lease(
     request: HttpRequest,
     gate: web::Data<Gate>,
     limits: web::Data<Limits>,
 ) -> Result<HttpResponse, Problem> {
+    tokio::select! {
+        biased;
+        () = hung_up(&request) => Ok(problem::done()),
+        answer = lease_for(&request, &gate, &limits) => answer,
+    }
+}
+
+async fn lease_for(request: &HttpRequest, gate: &Gate, limits: &Limits) -> Result<HttpResponse, Problem> {
     let service = gate.pass()?;
-    let ledger = namespace::ledger(&request, service).await?;
-    let name = name(&request)?;
+    let ledger = namespace::ledger(request, service).await?;
+    let name = name(request)?;
     let parameters = Parameters::parse(request.query_string(), &["limit", "wait", "worker"])?;
     let limit = parameters.number("limit", 1..=LIMIT_MAX)?.unwrap_or(LIMIT_DEFAULT) as usize;
     let wait = Duration::from_secs(parameters.number("wait", 0..=WAIT_SECONDS_MAX)?.unwrap_or(0));
     let worker = worker(&parameters)?;
-    let stop = async {
-        tokio::select! {
-            () = gate.draining() => {}
-            () = hung_up(&request) => {}
-        }
-    };
-    let answer = ledger.lease_within(name, limit, worker, wait.min(limits.wait_max), stop).await?;
-    let Lease { leased, events } = match answer {
-        LeaseAnswer::Lease(lease) => lease,
-        LeaseAnswer::Nothing => return Ok(problem::done()),
-        LeaseAnswer::FullyLeased(leases) => return Err(fully_leased(&leases)),
-    };
+    let wait = wait.min(limits.wait_max);
+    let Lease { offered, events } =
+        match ledger.lease_within(name, limit, worker, wait, gate.draining()).await? {
+            LeaseAnswer::Lease(lease) => lease,
+            LeaseAnswer::Nothing => return Ok(problem::done()),
+            LeaseAnswer::FullyLeased(leases) => {
+                return meter(all_leased(&leases).error_response(), service, peer(request));
+            }
+        };
     let bytes = LEASE_BYTES + json_bytes(&events);
-    let permit = match service.admit_answer(peer(&request), bytes) {
+    let permit = match service.admit_answer(peer(request), bytes) {
         Ok(permit) => permit,
         Err(overloaded) => {
-            ledger.give_back(name, &leased, Verdict::Withdraw).await;
+            offered.give_back(Verdict::Withdraw).await;
             return Err(overloaded.into());
         }
     };
+    let leased = offered.leased().clone();
     let write = move || lease_json(&leased, page_json(&events));
     let body = MeteredBody::build(service, permit, write).await?;
+    offered.taken();
     Ok(HttpResponse::Ok().content_type("application/json").body(body))
 }
 
@@ -75,15 +82,12 @@ fn worker(parameters: &Parameters) -> Result<Option<String>, Problem> {
     Ok(Some(worker.to_owned()))
 }
 
-fn fully_leased(leases: &[LeaseInfo]) -> Problem {
-    let named: Vec<&str> = leases.iter().filter_map(|lease| lease.worker.as_deref()).collect();
-    let held = leases.len();
-    let by = if named.is_empty() { String::new() } else { format!(", by {}", named.join(", ")) };
-    let shown: Vec<_> = leases.iter().map(ShownLease::new).collect();
-    let detail = format!(
-        "all {held} leases that there may be at once are held{by}: ask with ?wait=, or raise max_leases"
-    );
-    Problem::fully_leased(detail, serde_json::to_value(shown).expect("strings and numbers serialise"))
+fn all_leased(leases: &[LeaseInfo]) -> Problem {
+    fully_leased(leases, |held, by| {
+        format!(
+            "all {held} leases that there may be at once are held{by}: ask with ?wait=, or raise max_leases"
+        )
+    })
 }
 
 /// A lease as its worker gets it, without its events.

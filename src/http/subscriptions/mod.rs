@@ -6,7 +6,7 @@ mod acking;
 
 use actix_web::{HttpRequest, HttpResponse, http::header, web};
 
-use self::settings::{Shown, change as parse_change, settings as parse_settings, shown_bytes};
+use self::settings::{Shown, ShownLease, change as parse_change, settings as parse_settings, shown_bytes};
 pub(super) use self::{
     acking::{ack, parked, retry, seek},
     leasing::lease,
@@ -15,7 +15,7 @@ use super::{
     Limits,
     fields::Fields,
     gate::Gate,
-    metered_body::MeteredBody,
+    metered_body::{MeteredBody, meter},
     namespace,
     peer::peer,
     problem::{self, Problem},
@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     service::Ledger,
-    store::{SubscriptionQuery, check_subscription},
+    store::{LeaseInfo, SubscriptionQuery, check_subscription},
 };
 
 const LIMIT_MAX: u64 = 1_000;
@@ -53,10 +53,11 @@ pub(super) async fn list(request: HttpRequest, gate: web::Data<Gate>) -> Result<
 
 /// The subscription of this name.
 pub(super) async fn show(request: HttpRequest, gate: web::Data<Gate>) -> Result<HttpResponse, Problem> {
-    let ledger = namespace::ledger(&request, gate.pass()?).await?;
+    let service = gate.pass()?;
+    let ledger = namespace::ledger(&request, service).await?;
     let subscription = ledger.subscription(name(&request)?).await?;
     Parameters::parse(request.query_string(), &[])?;
-    Ok(HttpResponse::Ok().json(Shown::new(&subscription)))
+    meter(HttpResponse::Ok().json(Shown::new(&subscription)), service, peer(&request))
 }
 
 /// Creates a subscription, or shows the one that is there with these settings.
@@ -109,7 +110,7 @@ async fn with_fields(
         let ledger = namespace::ledger(request, service).await?;
         let name = name(request)?;
         let fields = Fields::read(request, &mut payload, service, gate, limits).await?;
-        respond(&ledger, name, fields).await
+        meter(respond(&ledger, name, fields).await?, service, peer(request))
     };
     let answered = answer.await;
     match answered {
@@ -125,6 +126,15 @@ fn name(request: &HttpRequest) -> Result<&str, Problem> {
         Problem::invalid_parameter(format!("the subscription's name {fault}, not {name:?}"))
     })?;
     Ok(name)
+}
+
+/// Leases are held; `detail` says so of their number and of who has them.
+fn fully_leased(leases: &[LeaseInfo], detail: impl FnOnce(usize, &str) -> String) -> Problem {
+    let named: Vec<&str> = leases.iter().filter_map(|lease| lease.worker.as_deref()).collect();
+    let by = if named.is_empty() { String::new() } else { format!(", by {}", named.join(", ")) };
+    let shown: Vec<_> = leases.iter().map(ShownLease::new).collect();
+    let shown = serde_json::to_value(shown).expect("strings and numbers serialise");
+    Problem::fully_leased(detail(leases.len(), &by), shown)
 }
 
 fn list_query(parameters: &Parameters) -> Result<SubscriptionQuery, Problem> {

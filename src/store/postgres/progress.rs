@@ -10,8 +10,8 @@ use crate::{
     store::{
         LedgerKey, LedgerRecord, StoreError, StoredEvent, SubscriptionQuery, SubscriptionSettings,
         progress::{
-            Found, NewSubscription, ParkedEvent, Piece, ProgressEngine, ProgressSession, Record, Search,
-            StateChange, SubscriptionRow, parked, records,
+            Found, NewSubscription, ParkedEvent, ParkedRow, Piece, ProgressEngine, ProgressSession, Record,
+            Search, StateChange, SubscriptionRow, records,
         },
         rows::{from_sql, to_sql},
     },
@@ -313,13 +313,21 @@ impl ProgressSession for Transaction {
         after: u64,
         seqs: Option<&[u64]>,
         limit: usize,
-    ) -> Result<Vec<(ParkedEvent, Timestamp)>, StoreError> {
+    ) -> Result<Vec<ParkedRow>, StoreError> {
         let seqs: Option<Vec<i64>> = seqs.map(|seqs| seqs.iter().map(|seq| to_sql(*seq)).collect());
-        let rows = sqlx::query_as(
-            "SELECT seq, partition_no, deliveries, (extract(epoch FROM parked_at) * 1000000)::bigint AS parked_at
-             FROM sekali.parked
-             WHERE namespace_no = $1 AND subscription_no = $2 AND seq > $3 AND ($4::bigint[] IS NULL OR seq = ANY ($4))
-             ORDER BY seq LIMIT $5",
+        sqlx::query_as(
+            "SELECT p.seq, partition_no, deliveries, (extract(epoch FROM parked_at) * 1000000)::bigint AS parked_at,
+                 coalesce(bytes, 0) AS bytes
+             FROM (
+                 SELECT * FROM sekali.parked
+                 WHERE namespace_no = $1 AND subscription_no = $2 AND seq > $3
+                     AND ($4::bigint[] IS NULL OR seq = ANY ($4))
+                 ORDER BY seq LIMIT $5
+             ) p LEFT JOIN LATERAL (
+                 SELECT (octet_length(payload) + octet_length(event_id) + octet_length(source))::bigint AS bytes
+                 FROM sekali.stored_events WHERE namespace_no = $1 AND seq = p.seq LIMIT 1
+             ) e ON true
+             ORDER BY p.seq",
         )
         .bind(self.ledger.namespace_no)
         .bind(number)
@@ -328,8 +336,7 @@ impl ProgressSession for Transaction {
         .bind(limit as i64)
         .fetch_all(self.lease.connection())
         .await
-        .map_err(store_error)?;
-        rows.into_iter().map(parked).collect::<sqlx::Result<_>>().map_err(store_error)
+        .map_err(store_error)
     }
 
     async fn forget_parked(&mut self, number: i64, seqs: &[u64]) -> Result<(), StoreError> {

@@ -12,6 +12,8 @@ const STEPS_MAX: usize = 4;
 const SCAN_MAX: u64 = 20_000;
 /// Events that a step finds at most where they are sorted into partitions.
 const FOUND_MAX: usize = 4_000;
+/// What a look for events costs at least, in events that are looked through.
+const LOOK_COST: u64 = 100;
 
 /// Looks for the next events and hands them out; `None` where nothing is found in as many steps as may be, or at all.
 pub(super) async fn hand_out(
@@ -61,22 +63,21 @@ async fn find(
     Ok(Candidates { events: events.collect(), edge })
 }
 
-/// Moves on over events of other topics, as the next lease would, so that what is shown has no lag where there is nothing
-/// to do. Not where there are partitions: each of them has another place.
+/// Moves on over events of others, as the next leases would, so that what is shown has no lag where there is nothing to
+/// do. Returns about how many events were looked through.
 pub(super) async fn skip_others(
     session: &mut dyn ProgressSession,
     record: &mut Record,
     head: u64,
-) -> Result<(), StoreError> {
-    if record.settings.partitions.is_some() || record.settings.topics.is_all() {
-        return Ok(());
+) -> Result<u64, StoreError> {
+    let settings = &record.settings;
+    if settings.partitions.is_none() && settings.topics.is_all() {
+        return Ok(0);
     }
-    let after = record.progress.tracks()[0].handed_out;
-    if record.progress.acked() != after || after >= head {
-        return Ok(());
-    }
-    let found = find(session, &record.settings, after, head, 1).await?;
-    let edge = found.events.first().map_or(found.edge, |event| event.seq - 1);
-    record.progress.move_on_to(edge);
-    Ok(())
+    let Some(after) = record.progress.idle_place().filter(|after| *after < head) else { return Ok(0) };
+    let found = find(session, settings, after, head, 1).await?;
+    let looked_through =
+        if settings.topics.are_looked_up() { found.events.len() as u64 } else { found.edge - after };
+    record.progress.skip_others(&found);
+    Ok(looked_through.max(LOOK_COST))
 }

@@ -12,14 +12,16 @@ mod operations;
 mod handing_out;
 mod saving;
 mod shown;
+mod parking;
 
 use async_trait::async_trait;
 use uuid::Uuid;
 
 pub(super) use self::{
-    rows::{SubscriptionRow, parked, records},
+    rows::{SubscriptionRow, records},
     session::{
-        Found, NewSubscription, ProgressEngine, ProgressSession, Record, Search, StateChange, missing_event,
+        Found, NewSubscription, ParkedRow, ProgressEngine, ProgressSession, Record, Search, StateChange,
+        missing_event,
     },
     state::Progress,
     track::{Holder, ParkedEvent, Piece, Track},
@@ -31,7 +33,7 @@ pub use self::{
     },
     state::{PARKED_MAX, Verdict},
 };
-use super::{LedgerRecord, StoreError, StoredEvent};
+use super::{Damage, LedgerRecord, StoreError, StoredEvent};
 use crate::event::Timestamp;
 
 /// Subscriptions of one namespace.
@@ -155,7 +157,7 @@ pub enum LeaseOutcome {
 }
 
 /// What an ack came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AckOutcome {
     Done {
         acked: u64,
@@ -171,8 +173,8 @@ pub enum AckOutcome {
     Beyond {
         through: u64,
     },
-    /// Leases are held, and the ack names none.
-    Leased,
+    /// These leases are held, and the ack names none.
+    Leased(Vec<LeaseInfo>),
 }
 
 /// Which subscriptions to list: those whose names begin with `prefix` and are behind `after`.
@@ -183,12 +185,30 @@ pub struct SubscriptionQuery {
     pub limit: usize,
 }
 
+/// One page of subscriptions. It may end early, where much had to be looked through.
+#[derive(Clone, Debug, Default)]
+pub struct SubscriptionPage {
+    pub subscriptions: Vec<SubscriptionInfo>,
+    /// Whether others follow.
+    pub more: bool,
+}
+
 /// An event that is parked, as it is shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParkedInfo {
+    pub seq: u64,
     pub deliveries: u32,
     pub parked_at: Timestamp,
-    pub event: StoredEvent,
+    /// Or what is wrong with it: an event that cannot be read is parked in the end.
+    pub event: Result<StoredEvent, Damage>,
+}
+
+/// One page of parked events.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParkedPage {
+    pub events: Vec<ParkedInfo>,
+    /// Whether others follow.
+    pub more: bool,
 }
 
 /// What became of parked events that were to be tried again.
@@ -223,7 +243,7 @@ pub trait ProgressStore: Send + Sync {
         &self,
         ledger: &LedgerRecord,
         query: &SubscriptionQuery,
-    ) -> Result<Vec<SubscriptionInfo>, StoreError>;
+    ) -> Result<SubscriptionPage, StoreError>;
 
     /// Changes settings. What is leased stays leased.
     async fn change_subscription(
@@ -277,14 +297,14 @@ pub trait ProgressStore: Send + Sync {
         after: Start,
     ) -> Result<Option<AckOutcome>, StoreError>;
 
-    /// Up to `limit` parked events with a `seq` above `after`, oldest first.
+    /// Up to `limit` parked events with a `seq` above `after`, oldest first, and no more bytes than a page may have.
     async fn parked(
         &self,
         ledger: &LedgerRecord,
         name: &str,
         after: u64,
         limit: usize,
-    ) -> Result<Option<Vec<ParkedInfo>>, StoreError>;
+    ) -> Result<Option<ParkedPage>, StoreError>;
 
     /// Has parked events tried again: these, or the oldest ones, up to [`RETRIES_MAX`].
     async fn retry_parked(

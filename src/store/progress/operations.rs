@@ -1,27 +1,25 @@
 //! What is done with subscriptions, once for all engines: load under the row's lock, change, write back.
 
-use std::collections::HashMap;
-
 use async_trait::async_trait;
 use uuid::Uuid;
 
 use super::{
-    AckOutcome, ChangeOutcome, LeaseOutcome, Leased, NewSubscription, ParkedEvent, ParkedInfo, Progress,
+    AckOutcome, ChangeOutcome, LeaseOutcome, Leased, NewSubscription, ParkedEvent, ParkedPage,
     ProgressEngine, ProgressSession, ProgressStore, RETRIES_MAX, Record, Retried, SUBSCRIPTIONS_MAX,
-    SettingsChange, Start, SubscribeOutcome, SubscriptionInfo, SubscriptionQuery, SubscriptionSettings,
-    Verdict,
-    handing_out::{hand_out, skip_others},
+    SettingsChange, Start, SubscribeOutcome, SubscriptionInfo, SubscriptionPage, SubscriptionQuery,
+    SubscriptionSettings, Verdict,
+    handing_out::hand_out,
+    parking::{parked_page, read_events},
     saving::save,
-    shown::{leased, moment, nothing, shown},
+    shown::{leased, leases, moment, nothing, shown},
     state::{LeaseWanted, NoVerdict},
 };
-use crate::{
-    event::Timestamp,
-    store::{LedgerRecord, StoreError, StoredEvent},
-};
+use crate::store::{LedgerRecord, StoreError, StoredEvent};
 
 /// Numbers of subscriptions are below this, so that every client reads them exactly.
 const NUMBER_END: u64 = 1 << 53;
+/// A page of subscriptions ends where so many events were looked through to see what they have to do.
+const LOOKED_THROUGH_MAX: u64 = 100_000;
 
 #[async_trait]
 impl<E: ProgressEngine> ProgressStore for E {
@@ -49,7 +47,10 @@ impl<E: ProgressEngine> ProgressStore for E {
             handed_out: vec![start; settings.places()],
         };
         let is_new = session.insert(&new).await?;
-        let there = session.load(name).await?.map(|record| shown(&record, head, now)).transpose()?;
+        let there = match session.load(name).await? {
+            Some(record) => Some(shown(&mut *session, record, head, now).await?.0),
+            None => None,
+        };
         session.commit().await?;
         // The ledger may have been deleted meanwhile, and its rows removed before this one was there.
         let is_gone = matches!(self.subscription(ledger, name).await, Err(StoreError::Gone));
@@ -74,25 +75,35 @@ impl<E: ProgressEngine> ProgressStore for E {
     ) -> Result<Option<SubscriptionInfo>, StoreError> {
         let mut session = self.read(ledger).await?;
         let (head, now) = session.head_and_now().await?;
-        let mut record = session.load(name).await?;
-        if let Some(record) = &mut record {
-            record.progress.expire(now);
-            skip_others(&mut *session, record, head).await?;
-        }
+        let subscription = match session.load(name).await? {
+            Some(record) => Some(shown(&mut *session, record, head, now).await?.0),
+            None => None,
+        };
         session.commit().await?;
-        record.map(|record| shown(&record, head, now)).transpose()
+        Ok(subscription)
     }
 
     async fn subscriptions(
         &self,
         ledger: &LedgerRecord,
         query: &SubscriptionQuery,
-    ) -> Result<Vec<SubscriptionInfo>, StoreError> {
+    ) -> Result<SubscriptionPage, StoreError> {
         let mut session = self.read(ledger).await?;
         let (head, now) = session.head_and_now().await?;
-        let records = session.list(query).await?;
+        // One more shows whether others follow.
+        let records = session.list(&SubscriptionQuery { limit: query.limit + 1, ..query.clone() }).await?;
+        let (mut page, mut looked_through_so_far) = (SubscriptionPage::default(), 0);
+        for record in records {
+            if page.subscriptions.len() == query.limit || looked_through_so_far >= LOOKED_THROUGH_MAX {
+                page.more = true;
+                break;
+            }
+            let (subscription, looked_through) = shown(&mut *session, record, head, now).await?;
+            page.subscriptions.push(subscription);
+            looked_through_so_far += looked_through;
+        }
         session.commit().await?;
-        records.iter().map(|record| shown(record, head, now)).collect()
+        Ok(page)
     }
 
     async fn change_subscription(
@@ -111,8 +122,9 @@ impl<E: ProgressEngine> ProgressStore for E {
             return Ok(Some(ChangeOutcome::TooManyLeases { partitions }));
         }
         session.set(record.number, &record.settings).await?;
+        let (changed, _) = shown(&mut *session, record, head, now).await?;
         session.commit().await?;
-        Ok(Some(ChangeOutcome::Changed(shown(&record, head, now)?)))
+        Ok(Some(ChangeOutcome::Changed(changed)))
     }
 
     async fn unsubscribe(&self, ledger: &LedgerRecord, name: &str) -> Result<bool, StoreError> {
@@ -152,7 +164,7 @@ impl<E: ProgressEngine> ProgressStore for E {
         ledger: &LedgerRecord,
         leased: &Leased,
     ) -> Result<Vec<StoredEvent>, StoreError> {
-        self.events(ledger, &leased.seqs).await
+        read_events(self, ledger, &leased.seqs).await
     }
 
     async fn settle(
@@ -162,7 +174,8 @@ impl<E: ProgressEngine> ProgressStore for E {
         lease: Uuid,
         verdict: Verdict,
     ) -> Result<Option<AckOutcome>, StoreError> {
-        change_state(self, ledger, name, |progress, head, now| {
+        change_state(self, ledger, name, |record, head, now| {
+            let progress = &mut record.progress;
             let settled = progress.settle(lease, verdict, now);
             let acked = progress.acked();
             Ok(match settled {
@@ -182,12 +195,13 @@ impl<E: ProgressEngine> ProgressStore for E {
         name: &str,
         through: u64,
     ) -> Result<Option<AckOutcome>, StoreError> {
-        change_state(self, ledger, name, |progress, head, _| {
+        change_state(self, ledger, name, |record, head, _| {
+            let progress = &mut record.progress;
             if through > head.max(progress.acked()) {
                 return Ok(AckOutcome::Beyond { through: head });
             }
             if progress.leases().next().is_some() {
-                return Ok(AckOutcome::Leased);
+                return Ok(AckOutcome::Leased(leases(record)?));
             }
             progress.move_on_to(through);
             Ok(AckOutcome::Done { acked: progress.acked(), head, expires_at: None })
@@ -219,27 +233,8 @@ impl<E: ProgressEngine> ProgressStore for E {
         name: &str,
         after: u64,
         limit: usize,
-    ) -> Result<Option<Vec<ParkedInfo>>, StoreError> {
-        let mut session = self.read(ledger).await?;
-        session.head_and_now().await?;
-        let record = session.load(name).await?;
-        let parked = match &record {
-            Some(record) => session.parked(record.number, after, None, limit).await?,
-            None => Vec::new(),
-        };
-        session.commit().await?;
-        if record.is_none() {
-            return Ok(None);
-        }
-        let seqs: Vec<u64> = parked.iter().map(|(event, _)| event.seq).collect();
-        let events = self.events(ledger, &seqs).await?;
-        let mut of_seq: HashMap<u64, (ParkedEvent, Timestamp)> =
-            parked.into_iter().map(|(event, at)| (event.seq, (event, at))).collect();
-        let info = |event: StoredEvent| {
-            let (parked, parked_at) = of_seq.remove(&event.seq)?;
-            Some(ParkedInfo { deliveries: parked.deliveries, parked_at, event })
-        };
-        Ok(Some(events.into_iter().filter_map(info).collect()))
+    ) -> Result<Option<ParkedPage>, StoreError> {
+        parked_page(self, ledger, name, after, limit).await
     }
 
     async fn retry_parked(
@@ -253,7 +248,7 @@ impl<E: ProgressEngine> ProgressStore for E {
         let before = record.progress.clone();
         let room = record.progress.room_for_retries().min(RETRIES_MAX);
         let parked = session.parked(record.number, 0, seqs, room).await?;
-        let events: Vec<ParkedEvent> = parked.into_iter().map(|(event, _)| event).collect();
+        let events: Vec<ParkedEvent> = parked.into_iter().map(|row| row.event).collect();
         record.progress.retry(&events);
         let seqs: Vec<u64> = events.iter().map(|event| event.seq).collect();
         session.forget_parked(record.number, &seqs).await?;
@@ -300,13 +295,13 @@ async fn change_state(
     engine: &dyn ProgressEngine,
     ledger: &LedgerRecord,
     name: &str,
-    change: impl FnOnce(&mut Progress, u64, i64) -> Result<AckOutcome, StoreError> + Send,
+    change: impl FnOnce(&mut Record, u64, i64) -> Result<AckOutcome, StoreError> + Send,
 ) -> Result<Option<AckOutcome>, StoreError> {
     let Some(opened) = open(engine, ledger, name).await? else { return Ok(None) };
     let Opened { mut session, mut record, head, now } = opened;
     let before = record.progress.clone();
     record.progress.expire(now);
-    let outcome = change(&mut record.progress, head, now)?;
+    let outcome = change(&mut record, head, now)?;
     save(&mut *session, &before, &record, now).await?;
     session.commit().await?;
     Ok(Some(outcome))

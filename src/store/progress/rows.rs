@@ -1,15 +1,18 @@
 //! From the rows of either engine to the state of a subscription. Lists are JSON, times are microseconds since 1970.
 
-use sqlx::FromRow;
+use sqlx::{ColumnIndex, FromRow, Row};
 use uuid::Uuid;
 
 use super::{
-    Holder, ParkedEvent, PartitionBy, Partitions, Piece, Progress, Record, Start, SubscriptionSettings,
-    TopicPatterns, Track,
+    Holder, ParkedEvent, ParkedRow, PartitionBy, Partitions, Piece, Progress, Record, Start,
+    SubscriptionSettings, TopicPatterns, Track,
 };
 use crate::{
     event::Timestamp,
-    store::{Damage, rows::from_sql},
+    store::{
+        Damage,
+        rows::{Column, from_sql},
+    },
 };
 
 /// A row of `subscriptions`.
@@ -41,15 +44,6 @@ pub struct PieceRow {
     lease_id: Option<String>,
     expires_at: Option<i64>,
     worker: Option<String>,
-}
-
-/// A row of `parked`.
-#[derive(FromRow)]
-pub struct ParkedRow {
-    seq: i64,
-    partition_no: i32,
-    deliveries: i32,
-    parked_at: i64,
 }
 
 /// Subscriptions, in the order of their rows, with those of the pieces that are theirs.
@@ -117,14 +111,22 @@ fn piece_of(row: PieceRow) -> sqlx::Result<Piece> {
     })
 }
 
-/// A parked event, and when it was parked.
-pub fn parked(row: ParkedRow) -> sqlx::Result<(ParkedEvent, Timestamp)> {
-    let event = ParkedEvent {
-        seq: from_sql(row.seq)?,
-        partition: small(row.partition_no)? as usize,
-        deliveries: small(row.deliveries)?,
-    };
-    Ok((event, moment(row.parked_at)?))
+/// A row of `parked`, with the `bytes` of its event.
+impl<'r, R: Row> FromRow<'r, R> for ParkedRow
+where
+    &'static str: ColumnIndex<R>,
+    i32: Column<'r, R::Database>,
+    i64: Column<'r, R::Database>,
+{
+    fn from_row(row: &'r R) -> sqlx::Result<Self> {
+        let event = ParkedEvent {
+            seq: from_sql(row.try_get("seq")?)?,
+            partition: small(row.try_get("partition_no")?)? as usize,
+            deliveries: small(row.try_get("deliveries")?)?,
+        };
+        let parked_at = moment(row.try_get("parked_at")?)?;
+        Ok(ParkedRow { event, parked_at, bytes: from_sql(row.try_get("bytes")?)? })
+    }
 }
 
 fn small(number: i32) -> sqlx::Result<u32> {

@@ -76,6 +76,14 @@ pub struct StateChange<'a> {
     pub newly_parked: &'a [ParkedEvent],
 }
 
+/// A parked event as it is kept.
+pub struct ParkedRow {
+    pub event: ParkedEvent,
+    pub parked_at: Timestamp,
+    /// Bytes of what is stored of the event; none where it is missing.
+    pub bytes: u64,
+}
+
 /// A transaction on the subscriptions of one ledger. Dropped before its end, it changes nothing.
 #[async_trait]
 pub trait ProgressSession: Send {
@@ -105,14 +113,14 @@ pub trait ProgressSession: Send {
 
     async fn save(&mut self, number: i64, change: &StateChange<'_>, now: i64) -> Result<(), StoreError>;
 
-    /// Up to `limit` parked events with a `seq` above `after`, of these where some are given; and when each was parked.
+    /// Up to `limit` parked events with a `seq` above `after`, of these where some are given.
     async fn parked(
         &mut self,
         number: i64,
         after: u64,
         seqs: Option<&[u64]>,
         limit: usize,
-    ) -> Result<Vec<(ParkedEvent, Timestamp)>, StoreError>;
+    ) -> Result<Vec<ParkedRow>, StoreError>;
 
     /// Forgets these parked events.
     async fn forget_parked(&mut self, number: i64, seqs: &[u64]) -> Result<(), StoreError>;

@@ -3,7 +3,9 @@
 use uuid::Uuid;
 
 use super::{
-    Holder, LeaseInfo, LeaseOutcome, Leased, Piece, Record, SubscriptionInfo, SubscriptionStatus,
+    Holder, LeaseInfo, LeaseOutcome, Leased, Piece, ProgressSession, Record, SubscriptionInfo,
+    SubscriptionStatus,
+    handing_out::skip_others,
     state::{Handed, Next},
 };
 use crate::{
@@ -40,10 +42,20 @@ pub(super) fn nothing(record: &Record, next: Next, head: u64, now: i64) -> Resul
     })
 }
 
-/// A subscription as it is shown.
-pub(super) fn shown(record: &Record, head: u64, now: i64) -> Result<SubscriptionInfo, StoreError> {
-    let mut record = record.clone();
+/// A subscription as it is shown now, and about how many events were looked through to see whether it has something to
+/// do.
+pub(super) async fn shown(
+    session: &mut dyn ProgressSession,
+    mut record: Record,
+    head: u64,
+    now: i64,
+) -> Result<(SubscriptionInfo, u64), StoreError> {
     record.progress.expire(now);
+    let looked_through = skip_others(session, &mut record, head).await?;
+    Ok((info(record, head)?, looked_through))
+}
+
+fn info(record: Record, head: u64) -> Result<SubscriptionInfo, StoreError> {
     let progress = &record.progress;
     let (acked, leases) = (progress.acked(), leases(&record)?);
     let status = if progress.is_parking_full() && progress.has_free_pieces() {
@@ -60,7 +72,8 @@ pub(super) fn shown(record: &Record, head: u64, now: i64) -> Result<Subscription
     Ok(SubscriptionInfo { name, settings, created_at, acked, head, leases, parked, status })
 }
 
-fn leases(record: &Record) -> Result<Vec<LeaseInfo>, StoreError> {
+/// The leases that are held.
+pub(super) fn leases(record: &Record) -> Result<Vec<LeaseInfo>, StoreError> {
     let lease = |(partition, piece, holder): (usize, &Piece, &Holder)| {
         Ok(LeaseInfo {
             partition: record.settings.partitions.map(|_| partition),

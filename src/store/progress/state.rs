@@ -4,7 +4,7 @@
 use uuid::Uuid;
 
 use super::{
-    SubscriptionSettings,
+    LEASE_SECONDS, SubscriptionSettings,
     track::{Holder, ParkedEvent, Parking, Piece, Track},
 };
 use crate::store::PAGE_BYTES_MAX;
@@ -136,6 +136,22 @@ impl Progress {
         self.tracks.iter().any(|track| track.first_free().is_some())
     }
 
+    /// Behind which `seq` new events are looked for by the partitions that have none in hand, where it is they that hold
+    /// back what counts as acked.
+    pub(super) fn idle_place(&self) -> Option<u64> {
+        let idle = self.tracks.iter().filter(|track| track.is_idle());
+        idle.map(|track| track.handed_out).min().filter(|place| *place == self.acked())
+    }
+
+    /// Moves the partitions that have no event in hand on to their next one, or to where it was looked for.
+    pub(super) fn skip_others(&mut self, found: &Candidates) {
+        for (partition, track) in self.tracks.iter_mut().enumerate().filter(|(_, track)| track.is_idle()) {
+            let is_next = |event: &&Candidate| event.partition == partition && event.seq > track.handed_out;
+            let edge = found.events.iter().find(is_next).map_or(found.edge, |event| event.seq - 1);
+            track.handed_out = track.handed_out.max(edge);
+        }
+    }
+
     /// When the first lease expires, in microseconds since 1970.
     pub(super) fn next_expiry(&self) -> Option<i64> {
         self.leases().map(|(_, _, holder)| holder.expires_at).min()
@@ -149,12 +165,15 @@ impl Progress {
         &self.parking.new
     }
 
-    /// Takes back what nobody acked in time.
+    /// Takes back what nobody acked in time. A lease that ends later than the longest one that begins now was handed out
+    /// while the clock was ahead: it would block its events for as long as the clock was.
     pub(super) fn expire(&mut self, now: i64) {
         let max_deliveries = self.limits.max_deliveries;
+        let latest = now.saturating_add(i64::from(*LEASE_SECONDS.1.end()) * 1_000_000);
         for (partition, track) in self.tracks.iter_mut().enumerate() {
-            let is_over =
-                |piece: &Piece| piece.holder.as_ref().is_some_and(|holder| holder.expires_at <= now);
+            let is_over = |piece: &Piece| {
+                piece.holder.as_ref().is_some_and(|holder| !(now + 1..=latest).contains(&holder.expires_at))
+            };
             while let Some(place) = track.pieces().iter().position(is_over) {
                 let is_final = track.pieces()[place].deliveries >= max_deliveries;
                 track.fail(place, partition, is_final, &mut self.parking);
@@ -314,17 +333,22 @@ impl Progress {
     }
 }
 
-/// The first events that fit, and up to where there are no others. One always fits.
+/// The first events that fit, and up to where there are no others.
 fn cut(own: &[Candidate], edge: u64, limit: usize) -> (Vec<u64>, u64) {
-    let mut bytes = 0;
-    let fits = |event: &&Candidate| {
-        let is_first = bytes == 0;
-        bytes += event.bytes;
-        is_first || bytes <= PAGE_BYTES_MAX as u64
-    };
-    let seqs: Vec<u64> = own.iter().take(limit).take_while(fits).map(|event| event.seq).collect();
+    let fitting = fitting(own.iter().take(limit).map(|event| event.bytes));
+    let seqs: Vec<u64> = own[..fitting].iter().map(|event| event.seq).collect();
     let covered_to = if seqs.len() < own.len() { seqs.last().copied().unwrap_or(edge) } else { edge };
     (seqs, covered_to)
+}
+
+/// How many of the first events, of these sizes, have together no more bytes than a page may have. One always fits.
+pub(super) fn fitting(sizes: impl Iterator<Item = u64>) -> usize {
+    let mut bytes = 0;
+    let fits = |(place, size): &(usize, u64)| {
+        bytes += size;
+        *place == 0 || bytes <= PAGE_BYTES_MAX as u64
+    };
+    sizes.enumerate().take_while(fits).count()
 }
 
 #[cfg(test)]

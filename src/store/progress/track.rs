@@ -74,6 +74,11 @@ impl Track {
         first.map_or(self.handed_out, |piece| piece.from.saturating_sub(1))
     }
 
+    /// Whether everything that was handed out is settled, but for parked events.
+    pub(super) fn is_idle(&self) -> bool {
+        self.pieces.iter().all(|piece| piece.is_retry)
+    }
+
     pub(super) fn pieces(&self) -> &[Piece] {
         &self.pieces
     }

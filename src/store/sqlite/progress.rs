@@ -3,17 +3,16 @@
 use async_trait::async_trait;
 use sqlx::{AssertSqlSafe, Sqlite, SqliteConnection, pool::PoolConnection, raw_sql};
 
-use super::{SqliteStore, clock::unix_micros, error::store_error, json::to_json, search, turn::Turn};
-use crate::{
-    event::Timestamp,
-    store::{
-        LedgerKey, LedgerRecord, StoreError, StoredEvent, SubscriptionQuery, SubscriptionSettings,
-        progress::{
-            Found, NewSubscription, ParkedEvent, Piece, ProgressEngine, ProgressSession, Record, Search,
-            StateChange, SubscriptionRow, parked, records,
-        },
-        rows::{from_sql, to_sql},
+use super::{
+    SqliteStore, clock::unix_micros, error::store_error, json::to_json, ledger::place, search, turn::Turn,
+};
+use crate::store::{
+    LedgerKey, LedgerRecord, StoreError, StoredEvent, SubscriptionQuery, SubscriptionSettings,
+    progress::{
+        Found, NewSubscription, ParkedEvent, ParkedRow, Piece, ProgressEngine, ProgressSession, Record,
+        Search, StateChange, SubscriptionRow, records,
     },
+    rows::{from_sql, to_sql},
 };
 
 const COLUMNS: &str =
@@ -314,23 +313,28 @@ impl ProgressSession for Transaction<'_> {
         after: u64,
         seqs: Option<&[u64]>,
         limit: usize,
-    ) -> Result<Vec<(ParkedEvent, Timestamp)>, StoreError> {
+    ) -> Result<Vec<ParkedRow>, StoreError> {
         let seqs = seqs.map(|seqs| to_json(&seqs)).transpose().map_err(store_error)?;
-        let rows = sqlx::query_as(
-            "SELECT seq, partition_no, deliveries, parked_at FROM parked
-             WHERE namespace_no = $1 AND subscription_no = $2 AND seq > $3
-                 AND ($4 IS NULL OR seq IN (SELECT value FROM json_each($4)))
-             ORDER BY seq LIMIT $5",
+        sqlx::query_as(
+            "SELECT p.seq, partition_no, deliveries, parked_at,
+                 coalesce(octet_length(payload) + octet_length(event_id || source), 0) AS bytes
+             FROM (
+                 SELECT * FROM parked
+                 WHERE namespace_no = $1 AND subscription_no = $2 AND seq > $3
+                     AND ($4 IS NULL OR seq IN (SELECT value FROM json_each($4)))
+                 ORDER BY seq LIMIT $5
+             ) AS p LEFT JOIN stored_events ON place = $6 + p.seq
+             ORDER BY p.seq",
         )
         .bind(self.ledger.namespace_no)
         .bind(number)
         .bind(to_sql(after))
         .bind(seqs)
         .bind(limit as i64)
+        .bind(place(self.ledger.namespace_no, 0))
         .fetch_all(self.connection())
         .await
-        .map_err(store_error)?;
-        rows.into_iter().map(parked).collect::<sqlx::Result<_>>().map_err(store_error)
+        .map_err(store_error)
     }
 
     async fn forget_parked(&mut self, number: i64, seqs: &[u64]) -> Result<(), StoreError> {

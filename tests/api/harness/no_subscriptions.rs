@@ -29,7 +29,7 @@ impl ProgressStore for NoSubscriptions {
         &self,
         _ledger: &LedgerRecord,
         _query: &SubscriptionQuery,
-    ) -> Result<Vec<SubscriptionInfo>, StoreError> {
+    ) -> Result<SubscriptionPage, StoreError> {
         unreachable!("nobody subscribes")
     }
 
@@ -98,7 +98,7 @@ impl ProgressStore for NoSubscriptions {
         _name: &str,
         _after: u64,
         _limit: usize,
-    ) -> Result<Option<Vec<ParkedInfo>>, StoreError> {
+    ) -> Result<Option<ParkedPage>, StoreError> {
         unreachable!("nobody subscribes")
     }
 
