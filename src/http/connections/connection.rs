@@ -5,10 +5,11 @@ use std::{
         AtomicBool, AtomicI64, AtomicU8, AtomicU64,
         Ordering::{AcqRel, Acquire, Relaxed},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use futures::task::AtomicWaker;
+use tokio::time::Instant;
 
 use crate::ledger::Peer;
 
@@ -328,4 +329,42 @@ fn unpack(state: u64) -> (Phase, u64) {
         _ => Phase::Cut,
     };
     (phase, state >> 3)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use tokio::time::advance;
+
+    use super::*;
+
+    const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+
+    /// The seconds after which a client is cut that takes so many bytes of an answer each second.
+    async fn cut_after(bytes_per_second: u64) -> Option<u64> {
+        let clock = Clock::start();
+        let connection = Connection::new(1, IpAddr::from([127, 0, 0, 1]).into(), false, clock);
+        connection.request_begins(Some(0));
+        connection.answer_begins(false);
+        for second in 1..=600 {
+            advance(Duration::from_secs(1)).await;
+            connection.write_blocked();
+            connection.bytes_written(bytes_per_second as usize);
+            let cut = connection.cut_overdue(clock.now_ms(), IDLE_TIMEOUT, false);
+            if let Some(cut) = cut {
+                assert_eq!((cut, connection.cut()), (Cut::UnreadAnswer, Some(Cut::UnreadAnswer)));
+                return Some(second);
+            }
+        }
+        None
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_takes_its_answer_too_slowly_is_cut_however_steadily_it_does() {
+        assert_eq!(cut_after(ANSWER_BYTES_PER_SECOND).await, None);
+        // A quarter of the pace: it falls behind by three quarters of a second each second.
+        assert_eq!(cut_after(ANSWER_BYTES_PER_SECOND / 4).await, Some(14));
+        assert_eq!(cut_after(0).await, Some(11));
+    }
 }
