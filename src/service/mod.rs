@@ -12,6 +12,7 @@ mod subscriptions;
 mod leasing;
 mod filtering;
 mod large_work;
+mod places;
 mod metrics;
 mod seen_subscriptions;
 mod tasks;
@@ -96,7 +97,7 @@ pub struct ServiceLimits {
     pub namespaces_max: usize,
     /// Topics that a namespace may have.
     pub topics_max: u32,
-    /// Readers that wait for an event.
+    /// Readers that wait for an event, and requests that wait for their read.
     pub waits_max: usize,
     /// Readers that follow a ledger.
     pub streams_max: usize,
@@ -197,12 +198,12 @@ impl Service {
             actors: Actors::start(shared.clone(), actors(&limits))?,
             damage_log: DamageLog::default(),
             log_lines_lost,
-            large_work: LargeWork::default(),
+            large_work: LargeWork::new(limits.waits_max, limits.peer_share_exempt.clone().into()),
             namespaces_max: limits.namespaces_max,
             waits: ReaderPlaces::new(limits.waits_max, "too many readers wait"),
             streams: ReaderPlaces::new(limits.streams_max, "there are as many streams as there may be"),
             shared_reads: SharedReads::default(),
-            subscriptions: Arc::default(),
+            subscriptions: Arc::new(SeenSubscriptions::new(limits.metrics_namespaces_max)),
             sweep_wanted,
             shared,
         }));

@@ -87,20 +87,16 @@ impl Ledger {
         &self,
         query: SubscriptionQuery,
     ) -> Result<Loaded<SubscriptionPage>, SubscriptionError> {
-        let reads = self.service.0.large_work.reads();
         let limit = query.limit;
         let question = async move |store: Store, ledger: LedgerRecord| {
             // One more shows whether others follow.
             let query = SubscriptionQuery { limit: limit + 1, ..query };
-            let subscriptions = async {
-                let mut subscriptions = store.progress.subscriptions(&ledger, &query).await?;
-                let more = subscriptions.len() > limit;
-                subscriptions.truncate(limit);
-                Ok::<_, StoreError>(SubscriptionPage { subscriptions, more })
-            };
-            reads.load(subscriptions).await
+            let mut subscriptions = store.progress.subscriptions(&ledger, &query).await?;
+            let more = subscriptions.len() > limit;
+            subscriptions.truncate(limit);
+            Ok(SubscriptionPage { subscriptions, more })
         };
-        Ok(self.read(READ_TIMEOUT, question).await?)
+        Ok(self.load(question).await?)
     }
 
     /// Changes settings.
@@ -169,12 +165,11 @@ impl Ledger {
         after: u64,
         limit: usize,
     ) -> Result<Loaded<Vec<ParkedInfo>>, SubscriptionError> {
-        let reads = self.service.0.large_work.reads();
         let asked = name.to_owned();
         let question = async move |store: Store, ledger: LedgerRecord| {
-            reads.load(store.progress.parked(&ledger, &asked, after, limit)).await
+            store.progress.parked(&ledger, &asked, after, limit).await
         };
-        let parked = self.read(READ_TIMEOUT, question).await?;
+        let parked = self.load(question).await?;
         self.found(name, parked.found())
     }
 

@@ -13,7 +13,10 @@ use tokio::{
 use tracing::{info, warn};
 
 use super::{Parts, Service, nodes};
-use crate::store::{LedgerKey, Store, StoreError, Swept};
+use crate::{
+    ledger::OpenLedger,
+    store::{LedgerKey, Store, StoreError, Swept},
+};
 
 /// How often the store is asked whether it answers.
 const PULSE_INTERVAL: Duration = Duration::from_millis(500);
@@ -76,16 +79,25 @@ impl Service {
         if let Some(news) = &self.0.shared.store.news {
             nodes::tell_of_readers(&**news).await;
         }
-        let keys: Vec<LedgerKey> = followed.iter().map(|ledger| ledger.key()).collect();
+        self.look_at(&followed).await;
+    }
+
+    /// Looks how far these ledgers have grown, on whatever node.
+    pub(super) async fn look_at(&self, ledgers: &[Arc<OpenLedger>]) {
+        let seen: Vec<_> = ledgers.iter().map(|ledger| ledger.position.seen().0).collect();
+        let keys: Vec<LedgerKey> = ledgers.iter().map(|ledger| ledger.key()).collect();
         let last_seqs =
             self.ask_store(FOLLOW_TIMEOUT, async move |store| store.reads.last_seqs(&keys).await).await;
         // The writer and readiness report a store that is unavailable.
         let Ok(last_seqs) = last_seqs else { return };
-        for ledger in followed {
+        for (ledger, before) in ledgers.iter().zip(seen) {
             match last_seqs.get(&ledger.key()) {
-                Some(Some(last_seq)) => ledger.position.news.tell_if_other(*last_seq),
+                Some(Some(last_seq)) => {
+                    ledger.position.news.tell_if_other(*last_seq);
+                    ledger.position.note_newest(before, *last_seq);
+                }
                 Some(None) => {}
-                None => self.note_gone(&ledger),
+                None => self.note_gone(ledger),
             }
         }
     }
