@@ -43,8 +43,6 @@ const SPARED_FOR_SMALL_BODIES: usize = 32;
 
 /// Bytes of answers that are being built, or that clients have asked for and not yet read.
 const ANSWERS_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// Answers up to this size need no capacity: a connection's buffers hold more than that anyway.
-pub const SMALL_ANSWER_BYTES: usize = 4 * 1024;
 
 /// How much may be in flight.
 pub struct AdmissionLimits {
@@ -69,13 +67,11 @@ pub struct Admission {
     ledger_bytes_max: usize,
     bodies: Arc<Budget>,
     answers: Arc<Budget>,
-    answer_bytes_max: usize,
 }
 
 impl Admission {
     pub fn new(limits: AdmissionLimits) -> Self {
         let exempt: Arc<[IpNet]> = limits.share_exempt.into();
-        let answer_bytes_max = ANSWERS_BYTES_MAX / 2;
         let body_share = (limits.bytes_max / 2).max(limits.body_bytes_max);
         Self {
             events: Arc::new(Semaphore::new(limits.events_max)),
@@ -91,12 +87,11 @@ impl Admission {
             }),
             answers: Budget::new(BudgetLimits {
                 bytes_max: ANSWERS_BYTES_MAX,
-                peer_bytes_max: answer_bytes_max,
+                peer_bytes_max: ANSWERS_BYTES_MAX / 2,
                 exempt,
                 full: Overloaded("too many bytes of answers wait for their clients"),
                 peer_full: Overloaded("too many bytes of answers wait for this client's address"),
             }),
-            answer_bytes_max,
         }
     }
 
@@ -122,11 +117,8 @@ impl Admission {
     }
 
     /// Takes capacity for an answer of about `bytes`, or says at once that there is none.
-    ///
-    /// A small answer always passes. One that is larger than a peer's share takes the whole share.
     pub fn admit_answer(&self, peer: Peer, bytes: usize) -> Result<BytesPermit, Overloaded> {
-        let counted = if bytes <= SMALL_ANSWER_BYTES { 0 } else { bytes.min(self.answer_bytes_max) };
-        self.answers.take(peer, counted)
+        self.answers.admit_answer(peer, bytes)
     }
 
     /// Takes capacity for `events` of a ledger, or returns at once that there is none.

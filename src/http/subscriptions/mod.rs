@@ -15,7 +15,7 @@ use super::{
     Limits,
     fields::Fields,
     gate::Gate,
-    metered_body::MeteredBody,
+    metered_body::{MeteredBody, meter},
     namespace,
     peer::peer,
     problem::{self, Problem},
@@ -53,10 +53,11 @@ pub(super) async fn list(request: HttpRequest, gate: web::Data<Gate>) -> Result<
 
 /// The subscription of this name.
 pub(super) async fn show(request: HttpRequest, gate: web::Data<Gate>) -> Result<HttpResponse, Problem> {
-    let ledger = namespace::ledger(&request, gate.pass()?).await?;
+    let service = gate.pass()?;
+    let ledger = namespace::ledger(&request, service).await?;
     let subscription = ledger.subscription(name(&request)?).await?;
     Parameters::parse(request.query_string(), &[])?;
-    Ok(HttpResponse::Ok().json(Shown::new(&subscription)))
+    meter(HttpResponse::Ok().json(Shown::new(&subscription)), service, peer(&request))
 }
 
 /// Creates a subscription, or shows the one that is there with these settings.
@@ -109,7 +110,7 @@ async fn with_fields(
         let ledger = namespace::ledger(request, service).await?;
         let name = name(request)?;
         let fields = Fields::read(request, &mut payload, service, gate, limits).await?;
-        respond(&ledger, name, fields).await
+        meter(respond(&ledger, name, fields).await?, service, peer(request))
     };
     let answered = answer.await;
     match answered {
