@@ -1,6 +1,9 @@
 //! What clients can make the service hold: bodies that do not come on, and answers that are not read.
 
-use std::time::{Duration, Instant};
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use serde_json::{Value, json};
 
@@ -247,8 +250,11 @@ async fn park_some(client: &Client) {
 
 #[test]
 fn metrics_that_nobody_reads_take_no_more_than_the_share_of_their_peer_and_nothing_of_other_answers() {
+    // A port that was just free.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let alone = SocketAddr::from(([127, 0, 0, 1], port));
     with_service(
-        |_| {},
+        |settings| settings.config.metrics_listen = Some(alone.to_string()),
         async |service| {
             let long_topics: Vec<Value> =
                 (0..1_000).map(|n| event(&format!("{n:04}{}", "t".repeat(251)), &format!("s{n}"))).collect();
@@ -270,6 +276,7 @@ fn metrics_that_nobody_reads_take_no_more_than_the_share_of_their_peer_and_nothi
             let mut other = Raw::connect_from(OTHER, service.address).await;
             other.send("GET /metrics HTTP/1.1\r\nHost: test\r\n\r\n").await;
             assert_eq!(other.answer().await.status, 200);
+            assert_eq!(Client::new(alone).get("/metrics").await.status, 200, "its port has its own");
             drop(unread);
             eventually("all is given back", async || ask().await.status == 200).await;
         },
