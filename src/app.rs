@@ -81,7 +81,9 @@ pub enum AppError {
     StillOpening(Duration),
     #[error("stopped before the schema was up to date: run it again")]
     MigrationStopped,
-    #[error("not every connection to the database could be closed in time")]
+    #[error(
+        "everything in flight was answered and is stored, but the database could not be closed as it should be"
+    )]
     NotClosed,
 }
 
@@ -233,7 +235,7 @@ async fn open(config: &Config, server: &mut Server, stops: &mut Stops) -> Result
         Err(_elapsed) => Err(AppError::StillOpening(OPEN_STOP_TIMEOUT)),
         Ok(Ok(Some(store))) => {
             let closed = timeout(OPEN_STOP_TIMEOUT, store.control.close()).await;
-            closed.map(|()| None).map_err(|_| AppError::NotClosed)
+            if closed.unwrap_or(false) { Ok(None) } else { Err(AppError::NotClosed) }
         }
         Ok(Ok(None) | Err(_)) => Ok(None),
     }

@@ -16,6 +16,9 @@ const FILES_PER_WORKER: u64 = 6;
 const FILES_PER_STORE_CONNECTION: u64 = 4;
 /// The connections to the store besides those for reading: the writer, probes, and one that is being replaced.
 const OTHER_STORE_CONNECTIONS: u64 = 4;
+/// As far as the soft limit is raised at least, where the hard one allows it. So there is room for what is known later, as
+/// the connections with each node of a Citus cluster.
+const SOFT_LIMIT: u64 = 1 << 20;
 /// With fewer client connections the service does not start.
 const CONNECTIONS_MIN: usize = 16;
 
@@ -44,11 +47,15 @@ pub(super) fn connections_that_fit(config: &Config) -> Result<usize, AppError> {
 
 /// Every process raises its soft limit by itself: it is low for programs that use `select`.
 fn raise(soft: u64, hard: u64, wanted: u64) -> io::Result<u64> {
-    let limit = soft.max(hard.min(wanted));
+    let limit = raised(soft, hard, wanted);
     if limit > soft {
         Resource::NOFILE.set(limit, hard)?;
     }
     Ok(limit)
+}
+
+fn raised(soft: u64, hard: u64, wanted: u64) -> u64 {
+    soft.max(hard.min(wanted.max(SOFT_LIMIT)))
 }
 
 /// The open files of the service with so many client connections.
@@ -71,6 +78,15 @@ fn largest_that_fits(config: &Config, limit: u64) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_soft_limit_is_raised_to_the_hard_one_but_for_very_high_ones() {
+        assert_eq!(raised(1_024, 524_288, 5_000), 524_288);
+        assert_eq!(raised(1_024, 4_096, 5_000), 4_096);
+        assert_eq!(raised(1_024, u64::MAX, 5_000), SOFT_LIMIT);
+        assert_eq!(raised(1_024, u64::MAX, 2_000_000), 2_000_000);
+        assert_eq!(raised(3_000_000, u64::MAX, 5_000), 3_000_000, "it is never lowered");
+    }
 
     #[test]
     fn as_many_connections_are_allowed_as_there_are_files_for() {

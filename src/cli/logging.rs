@@ -106,14 +106,14 @@ fn filter(directives: &str) -> Result<EnvFilter, WrongValue> {
     if !directives.contains('[') && !directives.split(',').all(is_level_or_pair) {
         return Err(wrong());
     }
-    // The HTTP server reports its threads at `info`, and each broken request of a stranger as an error.
-    let directives = match directives {
-        "info" => "info,actix_server=warn,actix_http=off",
-        "warn" => "warn,actix_http=off",
-        "error" => "error,actix_http=off",
-        others => others,
+    // The HTTP server reports its threads at `info`, and each broken request of a stranger as an error. What is given
+    // comes later and counts more.
+    let is_verbose = |part: &str| part.parse::<LevelFilter>().is_ok_and(|level| level > LevelFilter::WARN);
+    let quieted = match directives.split(',').any(is_verbose) {
+        true => "actix_server=warn,actix_http=off",
+        false => "actix_http=off",
     };
-    EnvFilter::try_new(directives).map_err(|_| wrong())
+    EnvFilter::try_new(format!("{quieted},{directives}")).map_err(|_| wrong())
 }
 
 fn wants_colours() -> bool {
@@ -170,6 +170,15 @@ mod tests {
         {
             assert!(filter(text).is_ok(), "{text}");
         }
+    }
+
+    #[test]
+    fn what_is_given_counts_more_than_what_is_quieted() {
+        let shown = |text: &str| filter(text).unwrap().to_string();
+        assert!(!shown("info,sekali=debug,actix_http=debug").contains("actix_http=off"));
+        assert!(!shown("debug,actix_server=debug").contains("actix_server=warn"));
+        assert!(shown("info,sekali=debug").contains("actix_http=off"));
+        assert!(!shown("error").contains("actix_server"));
     }
 
     #[test]

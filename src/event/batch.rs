@@ -163,6 +163,7 @@ impl<'a> Batch<'a> {
                     }
                 }
                 Key::Field(_) => envelope.other_fields = true,
+                Key::If => envelope.condition = true,
                 Key::Other => {}
             }
             cursor.skip(None, breaches);
@@ -211,7 +212,7 @@ impl<'a> Batch<'a> {
                     cursor.skip(None, breaches);
                     self.fault(index, field.pointer(), "must not stand twice in one event".to_owned());
                 }
-                Key::Events | Key::Other => cursor.skip(None, breaches),
+                Key::Events | Key::If | Key::Other => cursor.skip(None, breaches),
             }
             true
         });
@@ -305,6 +306,8 @@ struct Envelope {
     /// What its first member `events` is.
     events: Option<Kind>,
     events_members: usize,
+    /// Whether it says under which condition the events are to be stored.
+    condition: bool,
     /// The first broken rule in a member that is ignored.
     breach: Option<Breach>,
 }
@@ -327,6 +330,10 @@ impl Envelope {
         if let Some(breach) = self.breach {
             let pointer = pointers_to(body, &[breach.at]).concat();
             return Err(BatchError::WrongShape(format!("{pointer} {}", breach.rule)));
+        }
+        if self.condition {
+            // Ignored, the events would be stored whatever it says.
+            return Err(BatchError::WrongShape("/if is refused: conditions are not known yet".to_owned()));
         }
         match self.events_members {
             1 => Ok(()),

@@ -12,7 +12,13 @@ pub(super) use self::{
     query::{SEQ_MAX, TOPICS_MAX, filter, topics},
 };
 use super::{
-    Limits, gate::Gate, metered_body::MeteredBody, namespace, peer::peer, problem::Problem, query::Parameters,
+    Limits,
+    gate::Gate,
+    metered_body::MeteredBody,
+    namespace,
+    peer::{hung_up, peer},
+    problem::Problem,
+    query::Parameters,
 };
 use crate::{
     event::{DedupScope, check_name},
@@ -38,7 +44,14 @@ pub(super) async fn page(
     let (query, filter) = (page_query(&parameters)?, filter(&parameters)?);
     let Wait { time, is_preferred } = wait(&request, &parameters)?;
     let time = time.min(limits.wait_max);
-    let page = ledger.page_within(query.clone(), filter.clone(), time, gate.draining()).await?;
+    let stop = async {
+        tokio::select! {
+            () = gate.draining() => {}
+            // Its place is for those that still wait.
+            () = hung_up(&request) => {}
+        }
+    };
+    let page = ledger.page_within(query.clone(), filter.clone(), time, stop).await?;
     let mut response = HttpResponse::Ok();
     response.content_type("application/json").insert_header((HEAD, page.head));
     if is_preferred {

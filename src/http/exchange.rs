@@ -14,7 +14,7 @@ use actix_web::{
     http::header::{self, HeaderName, HeaderValue},
 };
 use bytes::Bytes;
-use futures::{Stream, StreamExt, stream};
+use futures::{Stream, StreamExt, stream::unfold};
 
 use super::{
     at_hand,
@@ -26,6 +26,7 @@ use super::{
     request_id,
     rights::Keys,
     routes::PROBES,
+    stream,
     unread_guard::UnreadGuard,
 };
 use crate::origin::{Origin, Scheme};
@@ -53,7 +54,11 @@ pub(super) fn begin(request: &mut Request, rules: &Rules) -> Result<(), Response
     if let Some(connection) = &connection {
         connection.request_begins(declared_bytes(request.head()));
         if connection.is_beyond_limits() && !PROBES.contains(&request.path()) {
-            return Err(refuse(request, &Problem::too_many_connections()));
+            let problem = Problem::too_many_connections();
+            return Err(match stream::refusal(request.head(), &problem) {
+                Some(notice) => keep_unread(request, notice.into()),
+                None => refuse(request, &problem),
+            });
         }
         if is_foreign(request.head(), &rules.cors_origins, rules.scheme, connection.is_on_loopback()) {
             // Who has no key is told that first.
@@ -167,7 +172,7 @@ fn asks_for_websocket(head: &RequestHead) -> bool {
 fn end_at_declared_length(request: &mut Request) {
     let left = content_length(request.head());
     let whole = request.take_payload();
-    let body = stream::unfold((whole, left), |(mut whole, left)| async move {
+    let body = unfold((whole, left), |(mut whole, left)| async move {
         if left <= 0 {
             return None;
         }

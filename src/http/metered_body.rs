@@ -22,10 +22,19 @@ use crate::{
 /// given back only when the client has read nearly all, and what a connection holds beyond it is small.
 const PIECE_BYTES: usize = 16 * 1024;
 
+/// Bytes to send, piece by piece.
+pub(super) struct Pieces(Bytes);
+
 /// Bytes to send, and the capacity for them.
 pub(super) struct MeteredBody {
-    rest: Bytes,
+    rest: Pieces,
     _permit: BytesPermit,
+}
+
+impl Pieces {
+    pub(super) fn of(bytes: impl Into<Bytes>) -> Self {
+        Self(bytes.into())
+    }
 }
 
 impl MeteredBody {
@@ -39,10 +48,10 @@ impl MeteredBody {
         Ok(Self::new(body.into(), permit))
     }
 
-    fn new(body: Bytes, mut permit: BytesPermit) -> Self {
+    pub(super) fn new(body: Bytes, mut permit: BytesPermit) -> Self {
         let counted = if body.len() <= SMALL_ANSWER_BYTES { 0 } else { body.len() };
         permit.settle(counted);
-        Self { rest: body, _permit: permit }
+        Self { rest: Pieces(body), _permit: permit }
     }
 }
 
@@ -57,15 +66,47 @@ pub(super) fn meter(response: HttpResponse, service: &Service, peer: Peer) -> Re
     }))
 }
 
+impl MessageBody for Pieces {
+    type Error = Infallible;
+
+    fn size(&self) -> BodySize {
+        BodySize::Sized(self.0.len() as u64)
+    }
+
+    fn poll_next(mut self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Infallible>>> {
+        let length = self.0.len().min(PIECE_BYTES);
+        Poll::Ready((length > 0).then(|| Ok(self.0.split_to(length))))
+    }
+}
+
 impl MessageBody for MeteredBody {
     type Error = Infallible;
 
     fn size(&self) -> BodySize {
-        BodySize::Sized(self.rest.len() as u64)
+        self.rest.size()
     }
 
-    fn poll_next(mut self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Infallible>>> {
-        let length = self.rest.len().min(PIECE_BYTES);
-        Poll::Ready((length > 0).then(|| Ok(self.rest.split_to(length))))
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Infallible>>> {
+        Pin::new(&mut self.rest).poll_next(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::{FutureExt, future::poll_fn};
+
+    use super::*;
+
+    #[test]
+    fn a_large_body_is_handed_out_in_small_pieces() {
+        let whole: Vec<u8> = (0..100_000_u32).map(|n| n as u8).collect();
+        let mut pieces = Pieces::of(whole.clone());
+        let mut come = Vec::new();
+        while let Some(piece) = poll_fn(|cx| Pin::new(&mut pieces).poll_next(cx)).now_or_never().unwrap() {
+            let piece = piece.unwrap();
+            assert!((1..=PIECE_BYTES).contains(&piece.len()), "{}", piece.len());
+            come.extend_from_slice(&piece);
+        }
+        assert_eq!(come, whole);
     }
 }

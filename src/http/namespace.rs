@@ -2,7 +2,7 @@
 
 use actix_web::HttpRequest;
 
-use super::problem::Problem;
+use super::{peer::peer, problem::Problem};
 use crate::{
     service::{Ledger, Service},
     store::{DEFAULT_NAMESPACE, check_namespace},
@@ -10,7 +10,7 @@ use crate::{
 
 /// The ledger that the request is for.
 pub(super) async fn ledger(request: &HttpRequest, service: &Service) -> Result<Ledger, Problem> {
-    Ok(service.ledger(name(request)?).await?)
+    Ok(service.ledger(name(request)?).await?.read_for(peer(request)))
 }
 
 /// The name of the namespace that the request is for.

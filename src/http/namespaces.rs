@@ -30,7 +30,7 @@ const NAMESPACE_BYTES: usize = 320;
 pub(super) async fn list(request: HttpRequest, gate: web::Data<Gate>) -> Result<HttpResponse, Problem> {
     let service = gate.pass()?;
     let query = list_query(&Parameters::parse(request.query_string(), &["prefix", "limit", "after"])?)?;
-    let page = service.namespaces(query.clone()).await?;
+    let page = service.namespaces(query.clone(), peer(&request)).await?;
     let mut response = HttpResponse::Ok();
     response.content_type("application/json");
     if let Some(last) = page.namespaces.last().filter(|_| page.more) {

@@ -23,7 +23,7 @@ use super::{
     cors::allowed_origin,
     exchange::{self, Rules},
     listeners::listeners,
-    metrics::Traffic,
+    metrics::{MetricsBudget, Traffic},
     request_log::RequestLine,
     routes::{metrics_routes, routes},
 };
@@ -104,7 +104,8 @@ impl Server {
         };
         let listeners = listeners(&config.listen)?;
         let exempt = config.peer_share_exempt.clone();
-        let connections = Connections::new(config.connections_max, exempt, config.client_idle_timeout);
+        let connections =
+            Connections::new(config.connections_max, exempt.clone(), config.client_idle_timeout);
         let connections = Arc::new(connections);
         let sockets_max = client_sockets_max(config.connections_max, config.workers);
         let builder = actix_server::Server::build()
@@ -117,7 +118,8 @@ impl Server {
             move || service.service().is_some_and(|service| service.are_stream_pieces_scarce());
         let routes = Routes::new(config, gate, Arc::clone(&connections));
         let (builder, addresses) = listen(builder, "http", listeners, &routes)?;
-        let metrics = Routes { configure: metrics_routes, certificates: None, ..routes };
+        let metrics_budget = web::Data::new(MetricsBudget::new(&exempt));
+        let metrics = Routes { configure: metrics_routes, certificates: None, metrics_budget, ..routes };
         let (builder, metrics_addresses) = listen(builder, "metrics", metrics_listeners, &metrics)?;
         let server = builder.run();
         let handle = server.handle();
@@ -175,6 +177,8 @@ struct Routes {
     limits: web::Data<Limits>,
     keys: web::Data<Keys>,
     traffic: web::Data<Traffic>,
+    /// Each kind of listener has its own.
+    metrics_budget: web::Data<MetricsBudget>,
     connections: web::Data<Connections>,
     certificates: Option<Arc<Certificates>>,
     rules: Arc<Rules>,
@@ -190,6 +194,7 @@ impl Routes {
             limits: web::Data::new(config.limits),
             keys: web::Data::new(keys.clone()),
             traffic: web::Data::new(traffic.clone()),
+            metrics_budget: web::Data::new(MetricsBudget::new(&config.peer_share_exempt)),
             connections: web::Data::from(Arc::clone(&connections)),
             rules: Arc::new(Rules {
                 cors_origins: config.cors_origins,
@@ -225,9 +230,10 @@ fn listen(
 fn pipeline(
     routes: Routes,
 ) -> impl ServiceFactory<TcpStream, Config = (), Response = (), Error = (), InitError = ()> {
-    let Routes { configure, gate, limits, keys, traffic, connections, certificates, rules } = routes;
+    let Routes { configure, gate, limits, keys, traffic, metrics_budget, connections, certificates, rules } =
+        routes;
     let app = App::new().app_data(gate).app_data(limits).app_data(keys).app_data(traffic);
-    let app = app.app_data(connections).configure(configure).into_factory();
+    let app = app.app_data(metrics_budget).app_data(connections).configure(configure).into_factory();
     let connections = Arc::clone(&rules.connections);
     let app = map_config(app, |()| AppConfig::default());
     let exchanges = apply_fn_factory(app, move |request: Request, app: &_| exchange(request, app, &rules));

@@ -45,8 +45,6 @@ const SPARED_FOR_SMALL_BODIES: usize = 32;
 const ANSWERS_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Bytes of what was read for streams, and is not yet sent.
 const PIECES_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// Answers up to this size need no capacity: a connection's buffers hold more than that anyway.
-pub const SMALL_ANSWER_BYTES: usize = 4 * 1024;
 
 /// How much may be in flight.
 pub struct AdmissionLimits {
@@ -71,7 +69,6 @@ pub struct Admission {
     ledger_bytes_max: usize,
     bodies: Arc<Budget>,
     answers: Arc<Budget>,
-    answer_bytes_max: usize,
     /// Apart from `answers`: a stream that waits for its client, or reads on as fast as that takes it, keeps nobody from
     /// being answered.
     pieces: Arc<Budget>,
@@ -80,7 +77,6 @@ pub struct Admission {
 impl Admission {
     pub fn new(limits: AdmissionLimits) -> Self {
         let exempt: Arc<[IpNet]> = limits.share_exempt.into();
-        let answer_bytes_max = ANSWERS_BYTES_MAX / 2;
         let body_share = (limits.bytes_max / 2).max(limits.body_bytes_max);
         Self {
             events: Arc::new(Semaphore::new(limits.events_max)),
@@ -96,7 +92,7 @@ impl Admission {
             }),
             answers: Budget::new(BudgetLimits {
                 bytes_max: ANSWERS_BYTES_MAX,
-                peer_bytes_max: answer_bytes_max,
+                peer_bytes_max: ANSWERS_BYTES_MAX / 2,
                 exempt: Arc::clone(&exempt),
                 full: Overloaded("too many bytes of answers wait for their clients"),
                 peer_full: Overloaded("too many bytes of answers wait for this client's address"),
@@ -108,7 +104,6 @@ impl Admission {
                 full: Overloaded("too many bytes wait for the readers of streams"),
                 peer_full: Overloaded("too many bytes wait for the streams of this client's address"),
             }),
-            answer_bytes_max,
         }
     }
 
@@ -134,11 +129,8 @@ impl Admission {
     }
 
     /// Takes capacity for an answer of about `bytes`, or says at once that there is none.
-    ///
-    /// A small answer always passes. One that is larger than a peer's share takes the whole share.
     pub fn admit_answer(&self, peer: Peer, bytes: usize) -> Result<BytesPermit, Overloaded> {
-        let counted = if bytes <= SMALL_ANSWER_BYTES { 0 } else { bytes.min(self.answer_bytes_max) };
-        self.answers.take(peer, counted)
+        self.answers.admit_answer(peer, bytes)
     }
 
     /// Takes capacity for a piece that is to be read for streams, or says at once that there is none.

@@ -7,6 +7,9 @@ use parking_lot::Mutex;
 
 use super::{Overloaded, Peer};
 
+/// Answers up to this size need no capacity: a connection's buffers hold more than that anyway.
+pub const SMALL_ANSWER_BYTES: usize = 4 * 1024;
+
 /// A number of bytes, given out to requests and taken back when their permits are dropped.
 pub struct Budget {
     limits: BudgetLimits,
@@ -49,6 +52,14 @@ impl Budget {
         let mut permit = self.none(peer);
         permit.grow(bytes)?;
         Ok(permit)
+    }
+
+    /// Takes capacity for an answer of about `bytes`, or says at once that there is none.
+    ///
+    /// A small answer always passes. One that is larger than a peer's share takes the whole share.
+    pub fn admit_answer(self: &Arc<Self>, peer: Peer, bytes: usize) -> Result<BytesPermit, Overloaded> {
+        let counted = if bytes <= SMALL_ANSWER_BYTES { 0 } else { bytes.min(self.limits.peer_bytes_max) };
+        self.take(peer, counted)
     }
 
     /// A permit that holds nothing yet.

@@ -23,9 +23,9 @@ mod store_health;
 mod tail;
 
 pub use self::{
-    admission::{Admission, AdmissionLimits, Overloaded, Permits, SMALL_ANSWER_BYTES},
+    admission::{Admission, AdmissionLimits, Overloaded, Permits},
     announcements::Announcements,
-    budget::BytesPermit,
+    budget::{Budget, BudgetLimits, BytesPermit, SMALL_ANSWER_BYTES},
     chunk::{CHUNK_FORMATS, Chunk, Frames},
     damage_log::DamageLog,
     ledger_health::LedgerHealth,

@@ -31,9 +31,11 @@ struct Seen {
     epoch: Epoch,
     /// Where the ledger ended when the epoch began.
     begun_at: u64,
+    /// The newest `seq` that this node knows of, which another node may have given.
+    newest: u64,
 }
 
-/// Written by the ledger's writer alone; read by whoever admits requests.
+/// Written by the ledger's writer alone, but for [`note_newest`](Self::note_newest); read by whoever admits requests.
 pub struct LedgerPosition {
     seen: Mutex<Seen>,
     /// For readers that wait.
@@ -57,6 +59,20 @@ impl LedgerPosition {
         self.seen.lock().head
     }
 
+    /// The newest `seq` that this node knows of, which another node may have given.
+    pub fn newest(&self) -> u64 {
+        self.seen.lock().newest
+    }
+
+    /// Notes where a look found the end of the ledger. `before` is what was seen when the look began: the writer, if it has
+    /// moved on since, knows better.
+    pub fn note_newest(&self, before: LedgerMark, last_seq: u64) {
+        let mut seen = self.seen.lock();
+        if seen.head.mark == before {
+            seen.newest = last_seq;
+        }
+    }
+
     /// What was known in an earlier epoch does not count.
     pub fn epoch(&self) -> Epoch {
         self.seen.lock().epoch
@@ -71,7 +87,11 @@ impl LedgerPosition {
 
     /// Moves on to a commit that is known to follow on the one that was seen.
     pub fn move_on(&self, head: Head) {
-        let before = std::mem::replace(&mut self.seen.lock().head, head);
+        let before = {
+            let mut seen = self.seen.lock();
+            seen.newest = head.last_seq;
+            std::mem::replace(&mut seen.head, head)
+        };
         // A commit of duplicates alone is no news.
         if before.last_seq != head.last_seq {
             self.news.tell(head.last_seq);
@@ -88,6 +108,6 @@ impl LedgerPosition {
 impl Seen {
     /// What is seen when an epoch begins.
     fn first(head: Head) -> Self {
-        Self { head, epoch: Epoch::new(), begun_at: head.last_seq }
+        Self { head, epoch: Epoch::new(), begun_at: head.last_seq, newest: head.last_seq }
     }
 }

@@ -3,10 +3,11 @@
 
 use std::{num::NonZero, ops::Deref, sync::Arc, thread::available_parallelism};
 
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
-    task::spawn_blocking,
-};
+use ipnet::IpNet;
+use tokio::{sync::Semaphore, task::spawn_blocking};
+
+use super::places::{Place, Places, PlacesLimits};
+use crate::ledger::Overloaded;
 
 /// Work on up to this many bytes takes a few milliseconds, and is done where it arises.
 const LARGE_WORK_BYTES: usize = 1024 * 1024;
@@ -29,25 +30,28 @@ pub(super) struct LargeWork {
     threads: Arc<Semaphore>,
     /// One read more than there are cores: each may hold an event of the largest size four times, in the engine, as
     /// its rows, as text and as the answer that is being built.
-    reads: Arc<Semaphore>,
-    reports: Arc<Semaphore>,
+    pub(super) reads: Arc<Places>,
+    pub(super) reports: Arc<Places>,
 }
 
 /// What was read, with its place among the reads. Dropped once the answer is built.
 #[derive(Debug)]
 pub struct Loaded<T> {
     value: T,
-    _place: Option<OwnedSemaphorePermit>,
+    _place: Option<Place>,
 }
 
 impl<T> Loaded<T> {
+    /// What was read within this place.
+    pub(super) fn new(value: T, place: Place) -> Self {
+        Self { value, _place: Some(place) }
+    }
+
     /// What is so small that it needs no place.
     pub(super) fn small(value: T) -> Self {
         Self { value, _place: None }
     }
-}
 
-impl<T> Loaded<T> {
     /// What was read, without its place: for what is counted in another way from now on.
     pub fn into_value(self) -> T {
         self.value
@@ -70,18 +74,25 @@ impl<T> Deref for Loaded<T> {
     }
 }
 
-impl Default for LargeWork {
-    fn default() -> Self {
+impl LargeWork {
+    /// Of reads and of reports each, so many requests may wait for a place.
+    pub(super) fn new(waiting_max: usize, exempt: Arc<[IpNet]>) -> Self {
         let cores = available_parallelism().map_or(1, NonZero::get);
+        let places = |places, full, peer_full| {
+            let (exempt, full, peer_full) = (Arc::clone(&exempt), Overloaded(full), Overloaded(peer_full));
+            Places::new(PlacesLimits { places, waiting: waiting_max, exempt, full, peer_full })
+        };
         Self {
             threads: Arc::new(Semaphore::new((cores - 1).max(1))),
-            reads: Arc::new(Semaphore::new(cores + 1)),
-            reports: Arc::new(Semaphore::new(REPORTS_MAX)),
+            reads: places(cores + 1, "too many reads wait", "too many reads of this client's address wait"),
+            reports: places(
+                REPORTS_MAX,
+                "too many reports of counters wait",
+                "too many reports of counters for this client's address wait",
+            ),
         }
     }
-}
 
-impl LargeWork {
     /// Does `work` on so many bytes.
     pub(super) async fn run<T: Send + 'static>(
         &self,
@@ -100,16 +111,6 @@ impl LargeWork {
         });
         done.await.map_err(|_| WorkInterrupted)
     }
-
-    /// The places for reads of events.
-    pub(super) fn reads(&self) -> Places {
-        Places(Arc::clone(&self.reads))
-    }
-
-    /// The places for reports of the counters.
-    pub(super) fn reports(&self) -> Places {
-        Places(Arc::clone(&self.reports))
-    }
 }
 
 /// Lowers the priority of the calling thread. It may fail, and then the work is done with the usual one.
@@ -118,16 +119,5 @@ fn lower_priority() {
     #[cfg(target_os = "linux")]
     unsafe {
         libc::setpriority(libc::PRIO_PROCESS, 0, LARGE_WORK_NICE);
-    }
-}
-
-/// Places for reads, for a task that may outlive its request.
-pub(super) struct Places(Arc<Semaphore>);
-
-impl Places {
-    /// Waits for a place, and then for what is `read`.
-    pub(super) async fn load<T, E>(self, read: impl Future<Output = Result<T, E>>) -> Result<Loaded<T>, E> {
-        let place = self.0.acquire_owned().await.expect("these places are never closed");
-        Ok(Loaded { value: read.await?, _place: Some(place) })
     }
 }

@@ -8,7 +8,7 @@ use std::{pin::pin, time::Duration};
 
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::{Ledger, Loaded, NamespaceError, READ_TIMEOUT, SubscriptionError};
+use super::{Ledger, Loaded, NamespaceError, SubscriptionError};
 use crate::{
     ledger::NewsReader,
     store::{LeaseInfo, LeaseOutcome, Leased, LedgerRecord, Store, StoreError, StoredEvent, Verdict},
@@ -162,12 +162,11 @@ impl Ledger {
     /// The lease with its events. Where these cannot be read, it ends at once: else nobody would have them until it
     /// expires.
     async fn with_events(&self, offered: Offered) -> Result<LeaseAnswer, SubscriptionError> {
-        let reads = self.service.0.large_work.reads();
         let asked = offered.leased().clone();
         let question = async move |store: Store, ledger: LedgerRecord| {
-            reads.load(store.progress.leased_events(&ledger, &asked)).await
+            store.progress.leased_events(&ledger, &asked).await
         };
-        match self.read(READ_TIMEOUT, question).await {
+        match self.load(question).await {
             Ok(events) => Ok(LeaseAnswer::Lease(Lease { offered, events })),
             Err(error) => {
                 // A damaged event fails at each delivery, so that it is parked in the end.

@@ -2,13 +2,16 @@
 
 use std::{sync::Arc, time::Duration};
 
+use tokio::time::Instant;
+
 use super::{
     Loaded, NamespaceError, NodeReport, READ_TIMEOUT, REPORT_TIMEOUT, STATS_TIMEOUT, Service, filtering,
+    places::Place,
 };
 use crate::{
     actors::{CountersReport, MetricsReport, PublishError, PublishRequest},
     event::{DedupScope, Event, Filter, Outcome},
-    ledger::{BytesPermit, OpenLedger, Overloaded},
+    ledger::{BytesPermit, OpenLedger, Overloaded, Peer},
     request_ids::RequestIds,
     store::{LedgerRecord, Page, PageQuery, Store, StoreError, StoredEvent, TopicInfo, TopicQuery, Totals},
 };
@@ -18,6 +21,8 @@ use crate::{
 pub struct Ledger {
     pub(super) service: Service,
     pub(super) open: Arc<OpenLedger>,
+    /// Whose share of the reads is used; `None` for the service's own.
+    pub(super) peer: Option<Peer>,
 }
 
 /// One page of topics.
@@ -39,7 +44,12 @@ pub struct LedgerReport {
 
 impl Ledger {
     pub(super) fn new(service: Service, open: Arc<OpenLedger>) -> Self {
-        Self { service, open }
+        Self { service, open, peer: None }
+    }
+
+    /// The same ledger, read for this peer.
+    pub fn read_for(self, peer: Peer) -> Self {
+        Self { peer: Some(peer), ..self }
     }
 
     /// Which events are the same one.
@@ -91,11 +101,10 @@ impl Ledger {
 
     /// One page of the events that pass.
     pub async fn page(&self, query: PageQuery, filter: Filter) -> Result<Loaded<Page>, NamespaceError> {
-        let reads = self.service.0.large_work.reads();
         let read = async move |store: Store, ledger: LedgerRecord| {
-            reads.load(filtering::page(&*store.reads, &ledger, &query, &filter)).await
+            filtering::page(&*store.reads, &ledger, &query, &filter).await
         };
-        self.read(READ_TIMEOUT, read).await
+        self.load(read).await
     }
 
     /// The event with this id, and in scope `topic` this topic.
@@ -104,42 +113,44 @@ impl Ledger {
         event_id: String,
         topic: Option<String>,
     ) -> Result<Option<Loaded<StoredEvent>>, NamespaceError> {
-        let reads = self.service.0.large_work.reads();
         let read = async move |store: Store, ledger: LedgerRecord| {
-            reads.load(store.reads.event(&ledger, &event_id, topic.as_deref())).await
+            store.reads.event(&ledger, &event_id, topic.as_deref()).await
         };
-        self.read(READ_TIMEOUT, read).await.map(Loaded::found)
+        self.load(read).await.map(Loaded::found)
     }
 
     /// One page of topics, by name.
     pub async fn topics(&self, query: TopicQuery) -> Result<Loaded<TopicPage>, NamespaceError> {
-        let reads = self.service.0.large_work.reads();
         let limit = query.limit;
         let read = async move |store: Store, ledger: LedgerRecord| {
             // One more shows whether others follow.
             let query = TopicQuery { limit: limit + 1, ..query };
-            let topics = async {
-                let mut topics = store.reads.topics(&ledger, &query).await?;
-                let more = topics.len() > limit;
-                topics.truncate(limit);
-                Ok(TopicPage { topics, more })
-            };
-            reads.load(topics).await
+            let mut topics = store.reads.topics(&ledger, &query).await?;
+            let more = topics.len() > limit;
+            topics.truncate(limit);
+            Ok(TopicPage { topics, more })
         };
-        self.read(READ_TIMEOUT, read).await
+        self.load(read).await
     }
 
     /// The counters, which include all that was committed before the call, on every node.
     pub async fn report(&self) -> Result<Loaded<LedgerReport>, NamespaceError> {
-        let reports = self.service.0.large_work.reports();
-        let report = tokio::time::timeout(REPORT_TIMEOUT, reports.load(self.load_report())).await;
-        report.unwrap_or(Err(StoreError::TimedOut(REPORT_TIMEOUT).into()))
+        let deadline = Instant::now() + REPORT_TIMEOUT;
+        let place = self.service.0.large_work.reports.take(self.peer, deadline).await?;
+        let report = tokio::time::timeout_at(deadline, self.load_report(&place)).await;
+        let report = report.unwrap_or(Err(StoreError::TimedOut(REPORT_TIMEOUT).into()))?;
+        Ok(Loaded::new(report, place))
     }
 
-    async fn load_report(&self) -> Result<LedgerReport, NamespaceError> {
+    async fn load_report(&self, place: &Place) -> Result<LedgerReport, NamespaceError> {
         let actors = &self.service.0.actors;
         let key = self.open.key();
-        let read = async move |store: Store, ledger: LedgerRecord| store.reads.head(&ledger).await;
+        // Each read keeps the place, as it may outlive whoever asked.
+        let within = place.clone();
+        let read = async move |store: Store, ledger: LedgerRecord| {
+            let _within = within;
+            store.reads.head(&ledger).await
+        };
         let head = self.read(STATS_TIMEOUT, read).await?;
         let counters = tokio::time::timeout(STATS_TIMEOUT, actors.counters(key)).await;
         let Ok(Ok(CountersReport { totals, metrics })) = counters else {
@@ -148,13 +159,36 @@ impl Ledger {
         let totals = match totals.filter(|totals| totals.head.mark == head.mark) {
             Some(totals) => totals,
             None => {
-                let read = async move |store: Store, ledger: LedgerRecord| store.reads.totals(&ledger).await;
+                let within = place.clone();
+                let read = async move |store: Store, ledger: LedgerRecord| {
+                    let _within = within;
+                    store.reads.totals(&ledger).await
+                };
                 let totals = Arc::new(self.read(STATS_TIMEOUT, read).await?);
                 actors.keep_counters(key, Arc::clone(&totals));
                 totals
             }
         };
         Ok(LedgerReport { totals, metrics, trouble: self.open.health.trouble(), node: self.service.node() })
+    }
+
+    /// Reads what may be much, within a place among the reads. The request itself waits for the place, so that one which is
+    /// abandoned leaves the queue; the read keeps the place to its end.
+    pub(super) async fn load<T, F>(
+        &self,
+        question: impl FnOnce(Store, LedgerRecord) -> F,
+    ) -> Result<Loaded<T>, NamespaceError>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, StoreError>> + Send + 'static,
+    {
+        let deadline = Instant::now() + READ_TIMEOUT;
+        let place = self.service.0.large_work.reads.take(self.peer, deadline).await?;
+        let read = |store, ledger| {
+            let reading = question(store, ledger);
+            async move { Ok(Loaded::new(reading.await?, place)) }
+        };
+        self.read(deadline - Instant::now(), read).await
     }
 
     /// Asks the store about this ledger.

@@ -35,7 +35,7 @@ impl Service {
         let ledgers = self.0.directory.some(namespaces_max);
         let mut heads: Vec<_> = ledgers
             .iter()
-            .map(|ledger| (ledger.record.namespace.clone(), ledger.position.head().last_seq))
+            .map(|ledger| (ledger.record.namespace.clone(), ledger.position.newest()))
             .collect();
         heads.sort_unstable();
         ServiceMetrics {
@@ -52,11 +52,13 @@ pub(super) fn in_flight(parts: &Parts) -> Vec<InFlight> {
     let admission = &parts.admission;
     let [events_max, body_bytes_max, answer_bytes_max] = admission.most();
     let ((waits, waits_max), (streams, streams_max)) = (parts.waits.taken(), parts.streams.taken());
+    let (waiting, waiting_max) = parts.large_work.reads.waiting();
     vec![
         InFlight { what: "events", held: admission.events_in_flight(), max: events_max },
         InFlight { what: "body_bytes", held: admission.bytes_in_flight(), max: body_bytes_max },
         InFlight { what: "answer_bytes", held: admission.answer_bytes_in_flight(), max: answer_bytes_max },
         InFlight { what: "waiting_readers", held: waits, max: waits_max },
         InFlight { what: "streams", held: streams, max: streams_max },
+        InFlight { what: "waiting_reads", held: waiting, max: waiting_max },
     ]
 }

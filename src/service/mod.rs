@@ -12,6 +12,7 @@ mod subscriptions;
 mod leasing;
 mod filtering;
 mod large_work;
+mod places;
 mod metrics;
 mod seen_subscriptions;
 mod tasks;
@@ -96,7 +97,7 @@ pub struct ServiceLimits {
     pub namespaces_max: usize,
     /// Topics that a namespace may have.
     pub topics_max: u32,
-    /// Readers that wait for an event.
+    /// Readers that wait for an event, and requests that wait for their read.
     pub waits_max: usize,
     /// Readers that follow a ledger.
     pub streams_max: usize,
@@ -197,12 +198,12 @@ impl Service {
             actors: Actors::start(shared.clone(), actors(&limits))?,
             damage_log: DamageLog::default(),
             log_lines_lost,
-            large_work: LargeWork::default(),
+            large_work: LargeWork::new(limits.waits_max, limits.peer_share_exempt.clone().into()),
             namespaces_max: limits.namespaces_max,
             waits: ReaderPlaces::new(limits.waits_max, "too many readers wait"),
             streams: ReaderPlaces::new(limits.streams_max, "there are as many streams as there may be"),
             shared_reads: SharedReads::default(),
-            subscriptions: Arc::default(),
+            subscriptions: Arc::new(SeenSubscriptions::new(limits.metrics_namespaces_max)),
             sweep_wanted,
             shared,
         }));
@@ -358,11 +359,11 @@ impl Service {
 
     /// Ends the actors and closes the store: the writer's connection first, then the readers', then what keeps the
     /// database for this service. What is in flight is lost to its clients: be idle first. True if everything was
-    /// closed in time.
+    /// closed in time, and the database is left as it should be.
     pub async fn stop(&self) -> bool {
         let actors_stopped = self.0.actors.stop().await;
         let closing = self.0.shared.store.control.close();
-        let store_closed = tokio::time::timeout(STORE_CLOSE_TIMEOUT, closing).await.is_ok();
+        let store_closed = tokio::time::timeout(STORE_CLOSE_TIMEOUT, closing).await.unwrap_or(false);
         actors_stopped && store_closed
     }
 }

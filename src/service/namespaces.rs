@@ -2,12 +2,13 @@
 
 use std::{sync::Arc, time::Duration};
 
+use tokio::time::Instant;
 use tracing::info;
 
 use super::{Ledger, Loaded, READ_TIMEOUT, Service};
 use crate::{
     event::DedupScope,
-    ledger::OpenLedger,
+    ledger::{OpenLedger, Overloaded, Peer},
     store::{CreateOutcome, DEFAULT_NAMESPACE, NamespaceInfo, NamespaceQuery, StoreError},
 };
 
@@ -29,6 +30,8 @@ pub enum NamespaceError {
     Permanent,
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error(transparent)]
+    Overloaded(#[from] Overloaded),
 }
 
 /// A namespace that exists.
@@ -82,23 +85,24 @@ impl Service {
         found.await?.ok_or_else(|| NamespaceError::Absent(name.to_owned()))
     }
 
-    /// One page of namespaces, by name.
-    pub async fn namespaces(&self, query: NamespaceQuery) -> Result<Loaded<NamespacePage>, StoreError> {
-        let reads = self.0.large_work.reads();
+    /// One page of namespaces for `peer`, by name.
+    pub async fn namespaces(
+        &self,
+        query: NamespaceQuery,
+        peer: Peer,
+    ) -> Result<Loaded<NamespacePage>, NamespaceError> {
+        let deadline = Instant::now() + READ_TIMEOUT;
+        let place = self.0.large_work.reads.take(Some(peer), deadline).await?;
         let limit = query.limit;
-        self.ask_store(READ_TIMEOUT, async move |store| {
-            reads
-                .load(async {
-                    // One more shows whether others follow.
-                    let query = NamespaceQuery { limit: limit + 1, ..query };
-                    let mut namespaces = store.control.namespaces(&query).await?;
-                    let more = namespaces.len() > limit;
-                    namespaces.truncate(limit);
-                    Ok(NamespacePage { namespaces, more })
-                })
-                .await
-        })
-        .await
+        let page = self.ask_store(deadline - Instant::now(), async move |store| {
+            // One more shows whether others follow.
+            let query = NamespaceQuery { limit: limit + 1, ..query };
+            let mut namespaces = store.control.namespaces(&query).await?;
+            let more = namespaces.len() > limit;
+            namespaces.truncate(limit);
+            Ok(Loaded::new(NamespacePage { namespaces, more }, place))
+        });
+        Ok(page.await?)
     }
 
     /// Creates a namespace with this scope, by default `event-id`. One that is there is left as it is.
@@ -140,8 +144,10 @@ impl Service {
         let open = self.0.directory.opened(name);
         // All of it within the task, which goes on when nobody waits for it any more.
         let deleted = self.ask_store(CHANGE_TIMEOUT, async move |store| {
-            let deleted = store.control.delete(&asked).await?;
+            let deleted = store.control.delete(&asked).await;
+            // Also where no answer came: it may be done.
             service.0.sweep_wanted.notify_one();
+            let deleted = deleted?;
             if let Some(open) = open.filter(|_| deleted) {
                 service.note_gone(&open);
             }

@@ -1,4 +1,4 @@
-//! How far subscriptions are, for monitoring systems. A look is taken when the metrics are read, and shown the next time:
+//! How far ledgers and their subscriptions are, for monitoring systems. A look is taken when the metrics are read, and shown the next time:
 //! metrics ask no store, so that they are answered while it is unavailable.
 
 use std::{
@@ -34,14 +34,19 @@ pub struct SeenSubscription {
     pub parked: u64,
 }
 
-/// What the last look has shown.
-#[derive(Default)]
+/// What the last look has shown. How far the ledgers are stands in their positions.
 pub(super) struct SeenSubscriptions {
+    /// Open ledgers that are looked at.
+    ledgers_max: usize,
     wanted: Notify,
     seen: Mutex<Option<(Instant, Vec<SeenSubscription>)>>,
 }
 
 impl SeenSubscriptions {
+    pub(super) fn new(ledgers_max: usize) -> Self {
+        Self { ledgers_max, wanted: Notify::new(), seen: Mutex::default() }
+    }
+
     /// What was seen a moment ago; has another look taken.
     pub(super) fn report(&self) -> Vec<SeenSubscription> {
         self.wanted.notify_one();
@@ -51,11 +56,16 @@ impl SeenSubscriptions {
     }
 }
 
-/// Looks at the subscriptions of the open ledgers whenever that is wanted.
+/// Looks at the open ledgers and their subscriptions whenever that is wanted.
 pub(super) async fn look_at_subscriptions(service: Weak<Parts>, seen: Arc<SeenSubscriptions>) {
     loop {
         seen.wanted.notified().await;
         if let Some(service) = service.upgrade().map(Service) {
+            let ledgers = service.0.directory.some(seen.ledgers_max);
+            if !ledgers.is_empty() {
+                service.look_at(&ledgers).await;
+            }
+            drop(ledgers);
             let subscriptions = service.see_subscriptions().await;
             *seen.seen.lock() = Some((Instant::now(), subscriptions));
         }

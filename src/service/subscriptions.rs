@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
-use super::{Ledger, Loaded, NamespaceError, READ_TIMEOUT};
+use super::{Ledger, Loaded, NamespaceError};
 use crate::{
     ledger::Overloaded,
     store::{
@@ -69,12 +69,11 @@ impl Ledger {
 
     /// The subscription of this name: its topics, and up to where it has acked.
     pub async fn subscription(&self, name: &str) -> Result<Loaded<SubscriptionInfo>, SubscriptionError> {
-        let reads = self.service.0.large_work.reads();
         let asked = name.to_owned();
         let question = async move |store: Store, ledger: LedgerRecord| {
-            reads.load(store.progress.subscription(&ledger, &asked)).await
+            store.progress.subscription(&ledger, &asked).await
         };
-        self.found(name, self.read(READ_TIMEOUT, question).await?.found())
+        self.found(name, self.load(question).await?.found())
     }
 
     /// One page of subscriptions, by name.
@@ -82,11 +81,10 @@ impl Ledger {
         &self,
         query: SubscriptionQuery,
     ) -> Result<Loaded<SubscriptionPage>, SubscriptionError> {
-        let reads = self.service.0.large_work.reads();
         let question = async move |store: Store, ledger: LedgerRecord| {
-            reads.load(store.progress.subscriptions(&ledger, &query)).await
+            store.progress.subscriptions(&ledger, &query).await
         };
-        Ok(self.read(READ_TIMEOUT, question).await?)
+        Ok(self.load(question).await?)
     }
 
     /// Changes settings.
@@ -155,12 +153,11 @@ impl Ledger {
         after: u64,
         limit: usize,
     ) -> Result<Loaded<ParkedPage>, SubscriptionError> {
-        let reads = self.service.0.large_work.reads();
         let asked = name.to_owned();
         let question = async move |store: Store, ledger: LedgerRecord| {
-            reads.load(store.progress.parked(&ledger, &asked, after, limit)).await
+            store.progress.parked(&ledger, &asked, after, limit).await
         };
-        let parked = self.read(READ_TIMEOUT, question).await?;
+        let parked = self.load(question).await?;
         self.found(name, parked.found())
     }
 

@@ -35,7 +35,10 @@ impl Ledger {
         let mut is_running = tail.is_running.lock();
         let reader = tail.news.subscribe();
         if !std::mem::replace(&mut *is_running, true) {
-            let tail = Tail { ledger: self.clone(), news: self.open.position.news.subscribe() };
+            let tail = Tail {
+                ledger: Ledger { peer: None, ..self.clone() },
+                news: self.open.position.news.subscribe(),
+            };
             self.service.0.actors.begin("the tail of a ledger", tail.run());
         }
         reader

@@ -13,7 +13,10 @@ use tokio::{
 use tracing::{info, warn};
 
 use super::{Parts, Service, nodes};
-use crate::store::{LedgerKey, Store, StoreError, Swept};
+use crate::{
+    ledger::OpenLedger,
+    store::{LedgerKey, Store, StoreError, Swept},
+};
 
 /// How often the store is asked whether it answers.
 const PULSE_INTERVAL: Duration = Duration::from_millis(500);
@@ -76,17 +79,26 @@ impl Service {
         if let Some(news) = &self.0.shared.store.news {
             nodes::tell_of_readers(&**news).await;
         }
-        let keys: Vec<LedgerKey> = followed.iter().map(|ledger| ledger.key()).collect();
-        let told: Vec<u64> = followed.iter().map(|ledger| ledger.position.news.newest()).collect();
+        self.look_at(&followed).await;
+    }
+
+    /// Looks how far these ledgers have grown, on whatever node.
+    pub(super) async fn look_at(&self, ledgers: &[Arc<OpenLedger>]) {
+        let before: Vec<_> =
+            ledgers.iter().map(|ledger| (ledger.position.seen().0, ledger.position.news.newest())).collect();
+        let keys: Vec<LedgerKey> = ledgers.iter().map(|ledger| ledger.key()).collect();
         let last_seqs =
             self.ask_store(FOLLOW_TIMEOUT, async move |store| store.reads.last_seqs(&keys).await).await;
         // The writer and readiness report a store that is unavailable.
         let Ok(last_seqs) = last_seqs else { return };
-        for (ledger, told) in followed.into_iter().zip(told) {
+        for (ledger, (seen, told)) in ledgers.iter().zip(before) {
             match last_seqs.get(&ledger.key()) {
-                Some(Some(last_seq)) => ledger.position.news.tell_found(*last_seq, told),
+                Some(Some(last_seq)) => {
+                    ledger.position.news.tell_found(*last_seq, told);
+                    ledger.position.note_newest(seen, *last_seq);
+                }
                 Some(None) => {}
-                None => self.note_gone(&ledger),
+                None => self.note_gone(ledger),
             }
         }
     }

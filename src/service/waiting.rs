@@ -39,7 +39,7 @@ impl Ledger {
         if wait.is_zero() || !can_grow(&query) {
             return Ok(self.page(query, filter).await?);
         }
-        let deadline = Instant::now() + wait;
+        let deadline = Instant::now() + wait.min(time_to_grow(&query));
         let mut stop = pin!(stop);
         // Before the first look at the ledger: what is committed after it is told.
         let mut news = self.open.position.news.subscribe();
@@ -79,5 +79,13 @@ async fn woken(news: &mut NewsReader, is_first: bool) {
 
 /// Whether events that are yet to come may belong on the page.
 fn can_grow(query: &PageQuery) -> bool {
-    query.before.is_none() && query.until.is_none_or(|until| until > Timestamp::now())
+    query.before.is_none() && !time_to_grow(query).is_zero()
+}
+
+/// For how long events that come then may belong on the page.
+fn time_to_grow(query: &PageQuery) -> Duration {
+    query.until.map_or(Duration::MAX, |until| {
+        let micros = until.unix_micros() - Timestamp::now().unix_micros();
+        Duration::from_micros(u64::try_from(micros).unwrap_or(0))
+    })
 }

@@ -117,9 +117,8 @@ pub trait ControlStore: Send + Sync {
         namespaces_max: usize,
     ) -> Result<CreateOutcome, StoreError>;
 
-    /// Deletes a namespace in two idempotent steps: it loses its name, and then its ledger, so that whoever appends or
-    /// reads gets [`Gone`](StoreError::Gone). Its rows are left to [`sweep`](Self::sweep), and so is the second step
-    /// where a call ends between the two; then the next call finds none of that name.
+    /// Takes name and ledger from a namespace, both or none: whoever appends or reads then gets
+    /// [`Gone`](StoreError::Gone). Its rows are left to [`sweep`](Self::sweep).
     ///
     /// False if there is none of that name, and for `default`.
     async fn delete(&self, namespace: &str) -> Result<bool, StoreError>;
@@ -133,5 +132,7 @@ pub trait ControlStore: Send + Sync {
 
     /// Ends every connection but the writer's, and releases the database for the next service. To be called after the
     /// writer's connection is closed; when this returns, no file and no socket of the store is open.
-    async fn close(&self);
+    ///
+    /// Whether the database is left as it should be: of SQLite one file that holds everything.
+    async fn close(&self) -> bool;
 }

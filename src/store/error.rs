@@ -15,7 +15,7 @@ pub enum StoreError {
     #[error("the node of the cluster that holds the namespace is not available")]
     NodeAway(#[source] sqlx::Error),
     /// It did not answer in time: the call may have been carried out, or may yet be.
-    #[error("the database did not answer within {0:?}")]
+    #[error("the database did not answer within {0:.0?}")]
     TimedOut(std::time::Duration),
     /// It had too little memory or temporary space for this call. A smaller call may succeed at the same time.
     #[error("the database has too little memory or temporary space for this")]

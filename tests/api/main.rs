@@ -39,6 +39,7 @@ mod reading;
 mod reads_filter;
 mod reads_head;
 mod reads_listing;
+mod reads_shared;
 mod reads_times;
 mod reads_topics;
 mod reads_wait;

@@ -1,11 +1,14 @@
 //! What clients can make the service hold: bodies that do not come on, and answers that are not read.
 
-use std::time::{Duration, Instant};
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use serde_json::{Value, json};
 
 use crate::harness::{
-    Database, Engine, RunningService, Settings, block_on, event, events, eventually,
+    Answer, Client, Database, Engine, RunningService, Settings, block_on, event, events, eventually,
     raw::{Raw, publish_bytes, publish_head},
 };
 
@@ -168,21 +171,114 @@ fn unread_answers_take_no_more_than_the_share_of_their_peer() {
     );
 }
 
+/// Asks for `path` on connections that read nothing, and waits until each of them holds an answer that is counted.
+async fn unread_and_counted(service: &RunningService, path: &str) {
+    const CONNECTIONS: usize = 4;
+    let answer = service.client.get(path).await;
+    assert_eq!(answer.status, 200, "{path}: {}", answer.text);
+    let bytes = answer.text.len();
+    assert!(bytes > 4 * 1024, "{path} has {bytes} bytes, which need not be counted");
+    // Far more than the system takes of each connection.
+    let unread = leave_unread(service, path, CONNECTIONS, MIB / bytes + 2).await;
+    // The answer to who asks here is not counted yet.
+    let all = (CONNECTIONS * bytes * 9 / 10) as u64..=(CONNECTIONS * bytes * 11 / 10) as u64;
+    eventually(path, async || all.contains(&in_flight_by_other(service).await)).await;
+    drop(unread);
+    eventually("all is given back", async || in_flight_by_other(service).await == 0).await;
+}
+
+/// Every route whose answers may be larger than 4 KiB, but for three: publishes and metrics have tests of their own, and
+/// the files of the pages are parts of the binary, of which a connection holds a few pieces.
 #[test]
 fn unread_answers_of_every_route_are_counted() {
     with_service(
         |_| {},
         async |service| {
+            let client = &service.client;
+            let long_topics: Vec<Value> =
+                (0..1_000).map(|n| event(&format!("{n:04}{}", "t".repeat(251)), &format!("s{n}"))).collect();
+            client.publish_ok(json!(long_topics)).await;
+            let mut large = event("t", "large");
+            large["payload"] = json!({"text": "x".repeat(MIB / 2)});
+            client.publish_ok(&large).await;
+            let patterns: Vec<_> = (0..100).map(|n| format!("{n:03}{}", "t".repeat(252))).collect();
+            for n in 0..100 {
+                client.create_namespace(&format!("{n:02}{}", "n".repeat(60))).await;
+            }
+            subscribe(client, "many-topics", json!({"topics": patterns})).await;
+            subscribe(client, "parks", json!({"after": "earliest", "max_deliveries": 1})).await;
+            park_some(client).await;
+            for path in [
+                "/stats",
+                "/topics",
+                "/events?limit=1000",
+                "/events/large",
+                "/events?event_id=large",
+                "/namespaces",
+                "/subscriptions",
+                "/subscriptions/many-topics",
+                "/subscriptions/parks/parked?limit=1000",
+            ] {
+                unread_and_counted(&service, path).await;
+            }
+        },
+    );
+}
+
+async fn post(client: &Client, path: &str, body: Value) -> Answer {
+    let request = client.request("POST", path).header("content-type", "application/json");
+    client.send(request.body(body.to_string())).await.unwrap()
+}
+
+async fn subscribe(client: &Client, name: &str, settings: Value) {
+    let request = client.request("PUT", &format!("/subscriptions/{name}"));
+    let request = request.header("content-type", "application/json").body(settings.to_string());
+    let answer = client.send(request).await.unwrap();
+    assert_eq!(answer.status, 201, "{}", answer.text);
+}
+
+/// Has some events fail for the last time.
+async fn park_some(client: &Client) {
+    for _ in 0..40 {
+        let lease = post(client, "/subscriptions/parks/lease?limit=1", Value::Null).await;
+        assert_eq!(lease.status, 200, "{}", lease.text);
+        let failed = json!({"lease": lease.json()["lease"], "result": "reject"});
+        let answer = post(client, "/subscriptions/parks/ack", failed).await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
+    }
+}
+
+#[test]
+fn metrics_that_nobody_reads_take_no_more_than_the_share_of_their_peer_and_nothing_of_other_answers() {
+    // A port that was just free.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let alone = SocketAddr::from(([127, 0, 0, 1], port));
+    with_service(
+        |settings| settings.config.metrics_listen = Some(alone.to_string()),
+        async |service| {
             let long_topics: Vec<Value> =
                 (0..1_000).map(|n| event(&format!("{n:04}{}", "t".repeat(251)), &format!("s{n}"))).collect();
             service.client.publish_ok(json!(long_topics)).await;
-            for path in ["/stats", "/events?limit=1000"] {
-                let unread = leave_unread(&service, path, 4, 16).await;
-                eventually(path, async || in_flight_by_other(&service).await > MIB as u64).await;
-                drop(unread);
-                eventually("all is given back", async || in_flight_by_other(&service).await < MIB as u64)
-                    .await;
-            }
+            let ask = async || service.client.get("/metrics").await;
+            let bytes = ask().await.text.len();
+            assert!(bytes > MIB / 2, "{bytes}");
+            let mut unread = Vec::new();
+            let refused = loop {
+                let answer = ask().await;
+                if answer.status == 503 {
+                    break answer.problem(503);
+                }
+                assert!(unread.len() < 100, "each of them holds an answer, and none is refused");
+                unread.extend(leave_unread(&service, "/metrics", 1, 4).await);
+            };
+            assert!(detail(&refused).contains("metrics wait for this client"), "{refused}");
+            assert_eq!(in_flight_by_other(&service).await, 0);
+            let mut other = Raw::connect_from(OTHER, service.address).await;
+            other.send("GET /metrics HTTP/1.1\r\nHost: test\r\n\r\n").await;
+            assert_eq!(other.answer().await.status, 200);
+            assert_eq!(Client::new(alone).get("/metrics").await.status, 200, "its port has its own");
+            drop(unread);
+            eventually("all is given back", async || ask().await.status == 200).await;
         },
     );
 }

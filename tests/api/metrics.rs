@@ -1,6 +1,6 @@
 //! GET /metrics: what this process did, in the formats of monitoring systems.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use crate::harness::{
     Client, Database, Engine, RunningService, Settings, block_on, event, events, eventually,
@@ -104,6 +104,25 @@ impl Scrape {
 }
 
 #[test]
+fn the_head_of_a_ledger_is_the_databases_also_on_a_node_that_only_reads() {
+    block_on(async {
+        let database = Arc::new(Database::create(Engine::Postgres).await);
+        let writes = RunningService::start(Settings::new(Arc::clone(&database))).await;
+        let reads = RunningService::start(Settings::new(database)).await;
+        for round in 1..=3 {
+            writes.client.publish_ok(event("t", &round.to_string())).await;
+            for service in [&writes, &reads] {
+                eventually("it is shown", async || {
+                    let scrape = Scrape::of(&service.client).await;
+                    scrape.value("sekali_ledger_head{namespace=\"default\"}") == f64::from(round)
+                })
+                .await;
+            }
+        }
+    });
+}
+
+#[test]
 fn events_are_counted_by_namespace_as_this_process_committed_them() {
     on_both_stores(async |service| {
         let client = &service.client;
@@ -133,7 +152,7 @@ fn events_are_counted_by_namespace_as_this_process_committed_them() {
         for gauge in ["sekali_store_up", "sekali_actor_up{actor=\"writer 0\"}", "sekali_ledgers_open"] {
             assert!(scrape.value(gauge) >= 1.0, "{gauge}");
         }
-        for what in ["events", "body_bytes", "answer_bytes", "waiting_readers"] {
+        for what in ["events", "body_bytes", "answer_bytes", "waiting_readers", "waiting_reads"] {
             let (held, max) = (
                 format!("sekali_in_flight{{what=\"{what}\"}}"),
                 format!("sekali_in_flight_max{{what=\"{what}\"}}"),

@@ -417,7 +417,9 @@ impl ControlStore for FaultyStore {
         Ok(())
     }
 
-    async fn close(&self) {}
+    async fn close(&self) -> bool {
+        true
+    }
 }
 
 struct FaultyWriter {

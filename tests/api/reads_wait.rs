@@ -8,9 +8,11 @@ use std::{
 use serde_json::Value;
 use tokio::{task::JoinHandle, time::timeout};
 
+use sekali::event::Timestamp;
+
 use crate::harness::{
-    Answer, Client, Database, Engine, RunningService, Settings, block_on, event, events, on_both_stores,
-    on_both_stores_with,
+    Answer, Client, Database, Engine, RunningService, Settings, block_on, event, events, eventually,
+    on_both_stores, on_both_stores_with, raw::Raw,
 };
 
 /// What an answer takes at most that does not wait, or not any more.
@@ -249,6 +251,42 @@ fn more_readers_than_may_wait_are_told_so() {
             assert_eq!(seqs(&waiting.answer().await), [1]);
         }
         Waiting::begin(client, "/events?after=1&wait=60").await.0.abort();
+    });
+}
+
+#[test]
+fn who_hangs_up_gives_its_place_to_others_at_once() {
+    let change = |settings: &mut Settings| settings.config.connections_max = 8;
+    on_both_stores_with(change, async |service| {
+        let waiting = async || {
+            let in_flight = service.handle.node().in_flight;
+            in_flight.iter().find(|it| it.what == "waiting_readers").unwrap().held
+        };
+        let mut client = Raw::connect(service.address).await;
+        client.send("GET /events?after=0&wait=60 HTTP/1.1\r\nHost: test\r\n\r\n").await;
+        eventually("it waits", async || waiting().await == 1).await;
+        let begun = Instant::now();
+        drop(client);
+        eventually("its place is free", async || waiting().await == 0).await;
+        assert!(begun.elapsed() < AT_ONCE, "{:?}", begun.elapsed());
+    });
+}
+
+/// A time in the query of a request.
+fn in_micros(later: i64) -> String {
+    let micros = Timestamp::now().unix_micros() + later;
+    Timestamp::from_unix_micros(micros).unwrap().to_string()
+}
+
+#[test]
+fn nobody_waits_beyond_the_time_until_which_events_belong_on_the_page() {
+    on_both_stores(async |service| {
+        let begun = Instant::now();
+        let path = format!("/events?after=0&wait=60&until={}", in_micros(1_000_000));
+        let answer = Waiting::begin(&service.client, &path).await.answer().await;
+        assert!(seqs(&answer).is_empty());
+        let waited = begun.elapsed();
+        assert!(waited > Duration::from_millis(900) && waited < AT_ONCE, "{waited:?}");
     });
 }
 

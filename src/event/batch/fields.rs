@@ -9,6 +9,8 @@ use crate::event::{Event, Timestamp, json::RawString};
 pub(super) enum Key {
     Field(Field),
     Events,
+    /// A condition, under which a request is to be stored.
+    If,
     Other,
 }
 
@@ -24,6 +26,7 @@ impl Key {
             Some(b"source") => Key::Field(Field::Source),
             Some(b"payload") => Key::Field(Field::Payload),
             Some(b"events") => Key::Events,
+            Some(b"if") => Key::If,
             _ => Key::Other,
         }
     }

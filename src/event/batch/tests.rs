@@ -102,6 +102,8 @@ fn bodies_of_another_shape_say_what_was_expected() {
         r#"{"events":null}"#,
         r#"{"events":[],"events":[]}"#,
         r#"{"events":[],"note":["\u0000"]}"#,
+        r#"{"if":{},"events":[]}"#,
+        r#"{"events":[],"\u0069f":null}"#,
     ] {
         assert!(matches!(parse(body), Err(BatchError::WrongShape(_))), "{body}");
     }

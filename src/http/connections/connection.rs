@@ -5,10 +5,11 @@ use std::{
         AtomicBool, AtomicI64, AtomicU8, AtomicU64,
         Ordering::{AcqRel, Acquire, Relaxed},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use futures::task::AtomicWaker;
+use tokio::time::Instant;
 
 use crate::ledger::Peer;
 
@@ -360,3 +361,6 @@ fn unpack(state: u64) -> (Phase, u64) {
     };
     (phase, state >> 3)
 }
+
+#[cfg(test)]
+mod tests;

@@ -19,6 +19,30 @@ pub(super) struct Snapshot {
     pub(super) uptime: Duration,
 }
 
+/// Bytes of an answer beside what has names, of a namespace with its counts, and of a topic or a subscription beside
+/// their names, about.
+const ANSWER_BYTES: usize = 32 * 1024;
+const NAMESPACE_BYTES: usize = 512;
+const NAMED_BYTES: usize = 160;
+
+impl Snapshot {
+    /// About as many bytes as the answer has.
+    pub(super) fn bytes(&self) -> usize {
+        let Some(ServiceMetrics { metrics, heads, subscriptions, .. }) = &self.service else {
+            return ANSWER_BYTES;
+        };
+        let topics = metrics.iter().flat_map(|metrics| &metrics.topics);
+        let named = topics
+            .map(|it| it.namespace.len() + it.topic.len())
+            .chain(subscriptions.iter().map(|it| it.namespace.len() + it.name.len()));
+        let namespaces = heads.len() + metrics.as_ref().map_or(0, |metrics| metrics.namespaces.len());
+        // Each of them has two lines.
+        ANSWER_BYTES
+            + namespaces * NAMESPACE_BYTES
+            + named.map(|names| 2 * names + NAMED_BYTES).sum::<usize>()
+    }
+}
+
 impl Collector for Snapshot {
     fn encode(&self, encoder: DescriptorEncoder) -> fmt::Result {
         let mut lines = Lines(encoder);
@@ -33,7 +57,11 @@ impl Collector for Snapshot {
             write_topics(&mut lines, &metrics.topics)?;
         }
         let heads = heads.iter().map(|(namespace, head)| (namespaced(namespace), *head));
-        lines.gauges("ledger_head", "Newest seq of each namespace that is open here", heads)?;
+        lines.gauges(
+            "ledger_head",
+            "Newest seq of each namespace that is open here, as far as this node knows",
+            heads,
+        )?;
         write_subscriptions(&mut lines, subscriptions)?;
         lines.gauge("ledgers_open", "Namespaces that are open here", node.ledgers)?;
         write_in_flight(&mut lines, &node.in_flight)?;

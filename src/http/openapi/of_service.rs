@@ -50,7 +50,8 @@ fn of_monitoring() -> Vec<Operation> {
             .answers(200, "The metrics.", &[], &[
                 ("text/plain", "PlainText"),
                 ("application/openmetrics-text", "PlainText"),
-            ]),
+            ])
+            .fails(&[Kind::Unavailable]),
         get("/health", "readHealth", "Ask whether the database answers")
             .answers(200, "It answers.", &[], &json("Health"))
             .answers(unavailable, "It does not.", &[], &json("Health")),

@@ -62,6 +62,7 @@ impl From<NamespaceError> for Problem {
         let kind = match error {
             NamespaceError::Absent(name) => return Self::no_namespace(&name),
             NamespaceError::Store(error) => return error.into(),
+            NamespaceError::Overloaded(error) => return error.into(),
             NamespaceError::OtherScope { .. } => Kind::OtherSettings,
             NamespaceError::Full(_) => Kind::TooManyNamespaces,
             // No conflict, since there is no state of the service in which it could be deleted.

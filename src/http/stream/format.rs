@@ -1,6 +1,6 @@
 //! How events, and what is to be said beside them, are written into a stream.
 
-use actix_web::{HttpRequest, http::header};
+use actix_web::http::header::{self, HeaderMap};
 use bytes::Bytes;
 use serde_json::{Value, json};
 
@@ -34,8 +34,8 @@ pub(super) enum Notice {
 
 impl Format {
     /// The first format among those that the client accepts; Server-Sent Events for all others.
-    pub(super) fn asked_for(request: &HttpRequest) -> Self {
-        let accepted = request.headers().get_all(header::ACCEPT).filter_map(|value| value.to_str().ok());
+    pub(super) fn asked_for(headers: &HeaderMap) -> Self {
+        let accepted = headers.get_all(header::ACCEPT).filter_map(|value| value.to_str().ok());
         let names = accepted.flat_map(|value| value.split(',')).filter_map(|range| range.split(';').next());
         let known = names.map(str::trim).find_map(|name| {
             if name.eq_ignore_ascii_case("text/event-stream") {

@@ -10,6 +10,7 @@ mod turns;
 
 use std::sync::Arc;
 
+use actix_http::RequestHead;
 use actix_web::{
     HttpRequest, HttpResponse,
     http::{ConnectionType, Method, Version, header},
@@ -24,14 +25,26 @@ const NO_BUFFERING: (&str, &str) = ("x-accel-buffering", "no");
 
 /// Follows the log of a namespace.
 pub(super) async fn stream(request: HttpRequest, gate: web::Data<Gate>) -> Result<HttpResponse, Problem> {
-    let format = Format::asked_for(&request);
+    let format = Format::asked_for(request.headers());
     match open(&request, gate, format).await {
         Ok(body) => Ok(ended_by_its_connection(&request, answer(format).body(body))),
-        Err(problem) if format == Format::Events && problem.is_retryable() => {
-            Ok(answer(format).body(format.unavailable(&problem.to_string())))
-        }
-        Err(problem) => Err(problem),
+        Err(problem) => unavailable(format, &problem).ok_or(problem),
     }
+}
+
+/// What a request for Server-Sent Events gets that no handler takes; `None` for any other request.
+pub(super) fn refusal(request: &RequestHead, problem: &Problem) -> Option<HttpResponse> {
+    let path = request.uri.path();
+    let named = path.strip_prefix("/namespaces/").and_then(|rest| rest.strip_suffix("/stream"));
+    let is_stream = path == "/stream" || named.is_some_and(|name| !name.contains('/'));
+    let is_get = [Method::GET, Method::HEAD].contains(&request.method);
+    if is_stream && is_get { unavailable(Format::asked_for(request.headers()), problem) } else { None }
+}
+
+/// What may be different a moment later, told within a stream that ends at once.
+fn unavailable(format: Format, problem: &Problem) -> Option<HttpResponse> {
+    let is_told_within = format == Format::Events && problem.is_retryable();
+    is_told_within.then(|| answer(format).body(format.unavailable(&problem.to_string())))
 }
 
 async fn open(request: &HttpRequest, gate: web::Data<Gate>, format: Format) -> Result<StreamBody, Problem> {

@@ -1,6 +1,6 @@
 //! POST /subscriptions/{name}/lease.
 
-use std::{future::poll_fn, sync::Arc, task::Poll, time::Duration};
+use std::time::Duration;
 
 use actix_web::{HttpRequest, HttpResponse, ResponseError, web};
 use serde::Serialize;
@@ -10,12 +10,11 @@ use crate::{
     event::check_name,
     http::{
         Limits,
-        connections::Connection,
         events::{json_bytes, page_json},
         gate::Gate,
         metered_body::{MeteredBody, meter},
         namespace,
-        peer::peer,
+        peer::{hung_up, peer},
         problem::{self, Problem},
         query::Parameters,
     },
@@ -117,13 +116,4 @@ fn lease_json(leased: &Leased, events: Vec<u8>) -> Vec<u8> {
     json.extend_from_slice(&events);
     json.push(b'}');
     json
-}
-
-/// Waits until the client of `request` has hung up: what it would lease then would be lost until it expires.
-///
-/// The HTTP library polls a handler whenever it has read from the connection, so that no waker is needed.
-async fn hung_up(request: &HttpRequest) {
-    let connection = request.conn_data::<Arc<Connection>>();
-    let has_ended = || connection.is_some_and(|connection| connection.has_ended());
-    poll_fn(|_| if has_ended() { Poll::Ready(()) } else { Poll::Pending }).await;
 }

@@ -134,17 +134,27 @@ pub(super) async fn create(
     Ok(CreateOutcome::Created(created))
 }
 
-/// Takes the name of a namespace from it, and then its ledger. False if there is none of that name.
+/// Takes name and ledger from a namespace, both or none. False if there is none of that name.
+///
+/// The ledger comes first, as it may be waited for: on a cluster, whoever changes a namespace keeps others from changing
+/// any until the end of the transaction.
 pub(super) async fn delete(connection: &mut PgConnection, namespace: &str) -> sqlx::Result<bool> {
-    let namespace_no: Option<i32> = sqlx::query_scalar(
-        "UPDATE sekali.namespaces SET name = NULL, state = 'deleting' WHERE name = $1 RETURNING namespace_no",
+    let mut transaction = connection.begin().await?;
+    let Some(namespace_no) = number_of(&mut transaction, namespace).await? else {
+        transaction.rollback().await?;
+        return Ok(false);
+    };
+    delete_ledger(&mut transaction, namespace_no).await?;
+    let unnamed = sqlx::query(
+        "UPDATE sekali.namespaces SET name = NULL, state = 'deleting' WHERE name = $1 AND namespace_no = $2",
     )
     .bind(namespace)
-    .fetch_optional(&mut *connection)
+    .bind(namespace_no)
+    .execute(&mut *transaction)
     .await?;
-    let Some(namespace_no) = namespace_no else { return Ok(false) };
-    delete_ledger(connection, namespace_no).await?;
-    Ok(true)
+    transaction.commit().await?;
+    // Another node may have deleted it meanwhile.
+    Ok(unnamed.rows_affected() > 0)
 }
 
 /// Waits for the append that holds the ledger. Whoever waits behind this finds that it is gone.

@@ -306,11 +306,12 @@ impl ControlStore for PostgresStore {
     }
 
     /// A server that does not answer cannot be told that a connection ends; its sockets go with the process.
-    async fn close(&self) {
+    async fn close(&self) -> bool {
         let closing =
             async { tokio::join!(self.sweeper.close(), self.control_pool.close(), self.owners.close()) };
         if tokio::time::timeout(CLOSE_TIMEOUT, closing).await.is_err() {
             warn!("some connections to the database could not be ended in time");
         }
+        true
     }
 }

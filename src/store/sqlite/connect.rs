@@ -121,9 +121,9 @@ impl Connector {
         Ok(pool)
     }
 
-    /// Copies the log into the file. Removes the log if no other connection is open.
-    pub(super) async fn remove_log(&self) -> sqlx::Result<()> {
-        let mut connection = self.options.connect().await?;
+    /// Copies the log into the file, if other connections let it within `patience`. Removes it if none is open.
+    pub(super) async fn remove_log(&self, patience: Duration) -> sqlx::Result<()> {
+        let mut connection = self.options.clone().busy_timeout(patience).connect().await?;
         sqlx::raw_sql("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut connection).await?;
         sqlx::Connection::close(connection).await
     }

@@ -99,8 +99,7 @@ pub(super) async fn create(
     Ok(CreateOutcome::Created(created))
 }
 
-/// Takes name and ledger from a namespace; there is nothing between the two steps here. False if there is none of that
-/// name.
+/// Takes name and ledger from a namespace, both or none. False if there is none of that name.
 pub(super) async fn delete(connection: &mut SqliteConnection, namespace: &str) -> sqlx::Result<bool> {
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
     let namespace_no: Option<i32> = sqlx::query_scalar(

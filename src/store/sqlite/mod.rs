@@ -103,19 +103,21 @@ impl SqliteStore {
         Ok((connection, turn))
     }
 
-    /// Removes the log. Connections that were dropped in the middle of a statement may take a moment to close.
-    async fn remove_log(&self) {
+    /// Removes the log, or returns false. Connections that were dropped in the middle of a statement may take a moment to close.
+    async fn remove_log(&self) -> bool {
         let begun = Instant::now();
         loop {
-            let removed = self.connector.remove_log().await;
+            let removed = self.connector.remove_log(CLOSE_POLL_INTERVAL).await;
             match removed {
-                Ok(()) if !self.connector.file().has_log() => return,
+                Ok(()) if !self.connector.file().has_log() => return true,
                 _ if begun.elapsed() < LOG_REMOVAL_TIMEOUT => tokio::time::sleep(CLOSE_POLL_INTERVAL).await,
                 Ok(()) => {
-                    return warn!("the log stays beside the file: another program has the database open");
+                    warn!("the log stays beside the file: another program has the database open");
+                    return false;
                 }
                 Err(error) => {
-                    return warn!(error = &error as &dyn std::error::Error, "the log stays beside the file");
+                    warn!(error = &error as &dyn std::error::Error, "the log stays beside the file");
+                    return false;
                 }
             }
         }
@@ -276,18 +278,19 @@ impl ControlStore for SqliteStore {
     }
 
     /// After this the one file holds all events, without a log beside it.
-    async fn close(&self) {
+    async fn close(&self) -> bool {
         let pools = [&self.control_pool, &self.progress_pool, &self.pool, &self.head_pool];
         let pools = join_all(pools.map(SqlitePool::close));
         if tokio::time::timeout(READERS_CLOSE_TIMEOUT, pools).await.is_err() {
             warn!("readers of the database could not be ended in time");
         }
-        if self.connector.file().check().is_ok() {
-            self.remove_log().await;
-        }
+        // The last connection has removed the log. Where somebody else did, or replaced a file, that was told of when it was
+        // noticed, and nothing was acknowledged since.
+        let is_whole = self.connector.file().check().is_err() || self.remove_log().await;
         // Actors and readers may keep the store for a moment; the next service does not wait for them.
         if let Err(error) = self.connector.file().unlock() {
             warn!(error = &error as &dyn std::error::Error, "the database file cannot be unlocked");
         }
+        is_whole
     }
 }

@@ -72,6 +72,7 @@ fn bodies_that_hold_no_events_say_what_was_expected() {
         Refusal::whole(422, "`events` must be an array, not a string", r#"{"events":"[]"}"#),
         Refusal::whole(422, "`events` must be an array, not a number", r#"{"events":1}"#),
         Refusal::whole(422, "twice", r#"{"events":[],"events":[]}"#),
+        Refusal::whole(422, "/if is refused", r#"{"if":{"topics":["t"],"after":0},"events":[]}"#),
         Refusal::whole(422, "must be an event, an array of events or an object", "null"),
         Refusal::whole(422, "must be an event, an array of events or an object", "1"),
         Refusal::whole(422, "must be an event, an array of events or an object", "true"),

@@ -10,6 +10,7 @@ use crate::harness::{
     Client, Database, Engine, block_on, event, eventually_within,
     process::{Process, finished, sekali},
     raw::{Raw, publish_head},
+    stream::Stream,
 };
 
 const CONNECTIONS_MAX: usize = 32;
@@ -135,6 +136,28 @@ fn probes_are_answered_when_all_connections_are_busy_and_publishes_when_they_are
     });
 }
 
+/// EventSource gives up for ever on any other status than 200.
+#[test]
+fn a_stream_beyond_the_limit_is_told_to_come_back() {
+    block_on(async {
+        let database = Database::create(Engine::Sqlite).await;
+        let process = serve_few(&database, &[]).await;
+        let head = publish_head("Content-Length: 100");
+        let busy = connections(&process, 2 * CONNECTIONS_MAX, &head).await;
+        for path in ["/stream", "/namespaces/default/stream?after=1"] {
+            let client = Client::new(process.address);
+            let mut told = Stream::open(&client, path).await;
+            let notice = told.notice("unavailable").await;
+            assert!(notice.retry.is_some_and(|retry| (1_000..=5_000).contains(&retry)), "{notice:?}");
+            assert!(told.next().await.is_none(), "it goes on");
+            let lines = client.request("GET", path).header("accept", "application/x-ndjson");
+            client.send(lines).await.unwrap().problem(503);
+        }
+        Client::new(process.address).get("/namespaces/default/events/stream").await.problem(503);
+        drop(busy);
+    });
+}
+
 #[test]
 fn an_answer_that_is_not_taken_ends_whatever_was_taken_before() {
     block_on(async {
@@ -186,15 +209,18 @@ async fn large_page(process: &Process) {
 fn malformed_requests_are_counted_in_few_lines_of_the_log() {
     block_on(async {
         let database = Database::create(Engine::Sqlite).await;
-        let process = serve_few(&database, &[]).await;
-        let before = process.log().len();
-        for _ in 0..300 {
-            let mut client = Raw::connect(process.address).await;
-            client.send("nonsense\r\n\r\n").await;
-            client.until_closed().await;
+        for level in ["info", "info,sekali=debug"] {
+            let process = serve_few(&database, &["--log-level", level]).await;
+            let before = process.log().len();
+            for _ in 0..300 {
+                let mut client = Raw::connect(process.address).await;
+                client.send("nonsense\r\n\r\n").await;
+                client.until_closed().await;
+            }
+            let is_logged = async || process.log().contains("malformed=");
+            eventually_within(CUT_WITHIN, "they are logged", is_logged).await;
+            assert!(process.log().len() - before < 2_000, "{}", process.log());
         }
-        eventually_within(CUT_WITHIN, "they are logged", async || process.log().contains("malformed=")).await;
-        assert!(process.log().len() - before < 2_000, "{}", process.log());
     });
 }
 
@@ -226,7 +252,7 @@ fn the_soft_limit_on_open_files_is_raised_and_a_low_hard_one_lowers_the_connecti
 }
 
 /// `sekali` with these soft and hard limits on open files.
-fn limited(arguments: &[&str], soft: u64, hard: u64) -> std::process::Command {
+pub(super) fn limited(arguments: &[&str], soft: u64, hard: u64) -> std::process::Command {
     let sekali = sekali(arguments);
     let mut command = std::process::Command::new("sh");
     let script = format!("ulimit -S -n {soft} && ulimit -H -n {hard} && exec \"$0\" \"$@\"");

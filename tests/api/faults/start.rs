@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use super::connections::limited;
 use crate::harness::{
     Client, Database, Engine, block_on, eventually,
     preload::Preload,
@@ -68,6 +69,18 @@ fn a_process_that_gets_no_more_threads_serves_or_ends_with_exit_code_1() {
             child.wait().unwrap();
         }
         assert!((1..THREADS.len()).contains(&served), "{served} served");
+    });
+}
+
+#[test]
+fn a_process_that_gets_few_descriptors_says_so_and_ends_with_exit_code_1() {
+    block_on(async {
+        let database = Database::create(Engine::Sqlite).await;
+        for files in (10..=60).step_by(10) {
+            let listen = ["serve", "--listen", "127.0.0.1:0", "--database-url", &database.url];
+            let sentence = failure(&mut limited(&listen, files, files), 1);
+            assert!(sentence.contains(&format!("{files} open files are too few")), "{sentence}");
+        }
     });
 }
 

@@ -6,6 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use sqlx::Connection;
+
 use super::serve;
 use crate::harness::{
     Database, Engine, block_on, event, events, eventually, on_both_databases,
@@ -48,6 +50,32 @@ fn after_exit_code_0_the_one_sqlite_file_holds_everything() {
             let alone = Database::at(&format!("sqlite://{}", alone.display()));
             assert_eq!(alone.number("SELECT count(*) FROM events").await, 3_000, "turn {turn}");
         }
+    });
+}
+
+/// Who copies the one file then would miss what is in the log.
+#[test]
+fn a_stop_that_leaves_the_log_beside_the_file_ends_with_exit_code_1() {
+    block_on(async {
+        let database = Database::create(Engine::Sqlite).await;
+        let mut process = serve(&database.url).await;
+        process.client.publish_ok(event("t", "a")).await;
+        let mut reader = sqlx::SqliteConnection::connect(&database.url).await.unwrap();
+        let reads = "BEGIN; SELECT count(*) FROM events";
+        sqlx::raw_sql(reads).execute(&mut reader).await.unwrap();
+        process.client.publish_ok(event("t", "b")).await;
+        process.signal("TERM");
+        assert_eq!(process.wait().code(), Some(1), "{}", process.log());
+        let log = process.log();
+        assert!(log.contains("the log stays beside the file"), "{log}");
+        assert!(log.contains("could not be closed as it should be"), "{log}");
+        assert!(!log.contains("stopped; everything"), "{log}");
+        reader.close().await.unwrap();
+        // The next service takes it over, and nothing is lost.
+        let mut process = serve(&database.url).await;
+        assert_eq!(process.client.events("").await.len(), 2);
+        process.signal("TERM");
+        assert_eq!(process.wait().code(), Some(0), "{}", process.log());
     });
 }
 

@@ -49,6 +49,11 @@ impl Raw {
         timeout(PATIENCE, self.stream.write_all(bytes.as_ref())).await.expect("the service takes bytes")
     }
 
+    /// Goes away without a word: the service gets a reset.
+    pub fn reset(self) {
+        socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).unwrap();
+    }
+
     /// Sends no more, and still reads.
     pub async fn shut_down_sending(&mut self) {
         let _ = self.stream.shutdown().await; // which fails only where the service has closed it already

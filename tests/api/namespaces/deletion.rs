@@ -78,7 +78,7 @@ fn the_rows_of_a_deletion_that_was_interrupted_are_removed_after_a_restart() {
         publish_ok(client, "a", events("t", ids.iter().map(String::as_str))).await;
         let (ended, database) = service.stop().await;
         ended.unwrap();
-        // The first of the two steps that a deletion has.
+        // As earlier versions left it, whose deletions had two steps.
         let namespaces = database.table("namespaces");
         let interrupted = format!("UPDATE {namespaces} SET name = NULL, state = 'deleting' WHERE name = 'a'");
         database.execute(&interrupted).await;
@@ -98,6 +98,25 @@ fn the_rows_of_a_deletion_that_was_interrupted_are_removed_after_a_restart() {
             .await;
         assert_eq!(publish_ok(&service.client, "a", event("t", "0")).await, [("stored".to_owned(), 1)]);
         assert_eq!(service.client.counts().await, (1, 1, 0));
+    });
+}
+
+#[test]
+fn a_deletion_that_finds_the_ledger_held_does_nothing_and_can_be_repeated() {
+    on_both_stores(async |service| {
+        let client = &service.client;
+        create(client, "a", json!({})).await;
+        publish_ok(client, "a", event("t", "a")).await;
+        let ledger = service.database().hold_ledger().await;
+        let refused = send(client, "DELETE", "/namespaces/a?confirm=a").await.problem(503);
+        assert_eq!(counts(client, "a").await, (1, 1, 0), "{refused}");
+        assert_eq!(names(client).await, ["a", "default"]);
+        ledger.release().await;
+        assert_eq!(publish_ok(client, "a", event("t", "b")).await, [("stored".to_owned(), 2)]);
+        delete(client, "a").await;
+        publish(client, "a", event("t", "c")).await.problem(404);
+        let database = service.database();
+        eventually("its rows are removed", async || rows_beside_default(database).await == 0).await;
     });
 }
 

@@ -172,7 +172,7 @@ async fn hold(database: &Database, lock: String) -> sqlx::PgConnection {
 }
 
 #[test]
-fn a_deletion_waits_for_the_append_that_holds_the_ledger_and_a_sweep_finishes_one_that_gave_up() {
+fn a_deletion_waits_for_the_append_that_holds_the_ledger_and_one_that_gives_up_does_nothing() {
     block_on(async {
         let database = Database::create(Engine::Postgres).await;
         let store = open_store(&database).await;
@@ -183,10 +183,10 @@ fn a_deletion_waits_for_the_append_that_holds_the_ledger_and_a_sweep_finishes_on
             let lock = format!("SELECT FROM sekali.ledgers WHERE namespace_no = {number} FOR UPDATE");
             let mut append_in_hand = Some(hold(&database, lock).await);
             let release = async {
-                eventually("its name is gone", async || {
-                    store.control.namespace(name).await.unwrap().is_none()
-                })
-                .await;
+                let waiting = "SELECT count(*) FROM pg_stat_activity
+                    WHERE datname = current_database() AND wait_event_type = 'Lock'";
+                eventually("it waits", async || database.number(waiting).await == 1).await;
+                assert!(store.control.namespace(name).await.unwrap().is_some());
                 store.reads.head(&ledger).await.unwrap();
                 if !gives_up {
                     append_in_hand.take().unwrap().close().await.unwrap();
@@ -195,12 +195,14 @@ fn a_deletion_waits_for_the_append_that_holds_the_ledger_and_a_sweep_finishes_on
             let (deleted, ()) = tokio::join!(store.control.delete(name), release);
             if gives_up {
                 assert!(matches!(deleted, Err(StoreError::Locked(_))), "{deleted:?}");
-                store.reads.head(&ledger).await.unwrap();
+                assert!(store.control.namespace(name).await.unwrap().is_some());
                 append_in_hand.take().unwrap().close().await.unwrap();
+                append_new(&store, &ledger, 5..9).await;
+                assert!(store.control.delete(name).await.unwrap());
             } else {
                 assert!(deleted.unwrap());
-                assert_reads_are_gone(&store, &ledger).await;
             }
+            assert_reads_are_gone(&store, &ledger).await;
             sweep_all(&store).await;
             assert_nothing_is_left(&database, number).await;
         }
