@@ -2,10 +2,11 @@
 
 use std::path::Path;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::harness::{
-    Database, Engine, RunningService, Settings, block_on, event, eventually, process::Process,
+    Answer, Client, Database, Engine, RunningService, Settings, block_on, event, eventually, on_both_stores,
+    process::Process,
 };
 
 /// Many topics: their counts are folded into the table of topics at once.
@@ -59,5 +60,41 @@ fn a_ledger_that_is_ahead_of_the_clock_is_said_once() {
             assert_eq!(process.client.get("/readyz").await.status, 200);
         }
         assert_eq!(told(), 1, "{}", process.log());
+    });
+}
+
+async fn send(client: &Client, method: &str, path: &str, body: Value) -> Answer {
+    let request = client.request(method, path).header("content-type", "application/json");
+    client.send(request.body(body.to_string())).await.unwrap()
+}
+
+#[test]
+fn a_lease_of_a_clock_that_was_ahead_is_over_and_the_longest_lease_is_not() {
+    const S: &str = "/subscriptions/s";
+    on_both_stores(async |service| {
+        let client = &service.client;
+        client.publish_ok(event("t", "a")).await;
+        let longest = json!({"after": "earliest", "lease_seconds": 43_200});
+        assert_eq!(send(client, "PUT", S, longest).await.status, 201);
+        let first = send(client, "POST", &format!("{S}/lease"), json!({})).await.json();
+        let say = async |lease: &Value, result: &str| {
+            send(client, "POST", &format!("{S}/ack"), json!({"lease": lease["lease"], "result": result}))
+                .await
+        };
+        assert_eq!(say(&first, "renew").await.status, 200);
+        assert_eq!(send(client, "POST", &format!("{S}/lease"), json!({})).await.status, 409);
+
+        let database = service.database();
+        let year = match database.engine {
+            Engine::Sqlite => "31536000000000",
+            Engine::Postgres => "interval '1 year'",
+        };
+        let table = database.table("leases");
+        database.execute(&format!("UPDATE {table} SET expires_at = expires_at + {year}")).await;
+        assert_eq!(client.get(S).await.json()["status"], "waiting");
+        let second = send(client, "POST", &format!("{S}/lease"), json!({})).await;
+        assert_eq!((second.status, &second.json()["deliveries"]), (200, &json!(2)), "{}", second.text);
+        assert_eq!(say(&first, "accept").await.status, 409, "it was taken over");
+        assert_eq!(say(&second.json(), "accept").await.json()["acked"], 1);
     });
 }

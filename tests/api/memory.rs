@@ -115,6 +115,15 @@ fn a_peer_that_is_exempt_holds_more_than_half_of_the_memory_for_bodies_and_no_mo
 /// Asks on new connections and reads nothing. The system takes the first answers of each connection.
 async fn leave_unread(service: &RunningService, path: &str, connections: usize, requests: usize) -> Vec<Raw> {
     let request = format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n");
+    leave_answers_unread(service, &request, connections, requests).await
+}
+
+async fn leave_answers_unread(
+    service: &RunningService,
+    request: &str,
+    connections: usize,
+    requests: usize,
+) -> Vec<Raw> {
     let mut unread = Vec::new();
     for _ in 0..connections {
         let mut client = Raw::connect_narrow(service.address).await;
@@ -279,6 +288,45 @@ fn metrics_that_nobody_reads_take_no_more_than_the_share_of_their_peer_and_nothi
             assert_eq!(Client::new(alone).get("/metrics").await.status, 200, "its port has its own");
             drop(unread);
             eventually("all is given back", async || ask().await.status == 200).await;
+        },
+    );
+}
+
+#[test]
+fn unread_answers_of_subscriptions_are_counted() {
+    const LEASES: usize = 32;
+    const ANSWER_BYTES: u64 = 16 * 1024;
+    with_service(
+        |_| {},
+        async |service| {
+            let client = &service.client;
+            let topics: Vec<String> = (0..100).map(|n| format!("{n:04}{}", "t".repeat(251))).collect();
+            let events: Vec<Value> = (0..LEASES).map(|n| event(&topics[0], &n.to_string())).collect();
+            client.publish_ok(json!(events)).await;
+            let settings = json!({"topics": topics, "after": "earliest", "max_leases": LEASES}).to_string();
+            let create = client.request("PUT", "/subscriptions/s").header("content-type", "application/json");
+            assert_eq!(client.send(create.body(settings)).await.unwrap().status, 201);
+            let worker = "w".repeat(255);
+            for _ in 0..LEASES {
+                let path = format!("/subscriptions/s/lease?limit=1&worker={worker}");
+                assert_eq!(client.send(client.request("POST", &path)).await.unwrap().status, 200);
+            }
+            let with_body = |method: &str, path: &str, body: &str| {
+                let head =
+                    format!("{method} {path} HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\n");
+                format!("{head}Content-Length: {}\r\n\r\n{body}", body.len())
+            };
+            for request in [
+                "GET /subscriptions/s HTTP/1.1\r\nHost: test\r\n\r\n".to_owned(),
+                with_body("PATCH", "/subscriptions/s", "{}"),
+                with_body("POST", "/subscriptions/s/lease", ""),
+                with_body("POST", "/subscriptions/s/ack", r#"{"through":1}"#),
+            ] {
+                let unread = leave_answers_unread(&service, &request, 4, 300).await;
+                eventually(&request, async || in_flight_by_other(&service).await > ANSWER_BYTES).await;
+                drop(unread);
+                eventually("all is given back", async || in_flight_by_other(&service).await == 0).await;
+            }
         },
     );
 }

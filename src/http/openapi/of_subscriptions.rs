@@ -28,7 +28,7 @@ fn of_settings() -> Vec<Operation> {
     let settings = || example(json!({"topics": ["orders"], "after": "earliest", "lease_seconds": 60}));
     vec![
         operation(Method::GET, "/subscriptions", "listSubscriptions", "List subscriptions")
-            .says("By name.")
+            .says("By name. A page may end early: `Link` leads on while there are more.")
             .takes(&["PrefixOfName", "LimitOfNames", "AfterName"])
             .answers(200, "A page of subscriptions.", &["Link"], &json("Subscriptions")),
         on_one(Method::GET, ONE, "readSubscription", "Read a subscription")
@@ -62,7 +62,7 @@ fn of_workers() -> Vec<Operation> {
             .answers(204, "There is nothing to do.", &[], &[])
             .fails(&[Kind::FullyLeased]),
         on_one(Method::POST, "/subscriptions/{subscription}/ack", "acknowledge", "Acknowledge a lease")
-            .says("`accept` (also without `result`) says that the events are done, up to `through` where it is given; `release` gives them back, `reject` counts a failure, `renew` takes more time. Without a lease, `through` moves a reader on that holds none.")
+            .says("`accept` (also without `result`) says that the events are done, up to `through` where it is given; `release` gives them back, `reject` counts a failure, `renew` takes more time. Without a lease, `through` moves a reader on where none is held.")
             .takes(&["SubscriptionName"])
             .reads("Acknowledgement", true, example(json!({"lease": "9b2f6c1e-4c55-4d0a-8c26-6d1b7f0a5e33", "result": "accept"})))
             .answers(200, "It is done.", &[], &json("Acknowledged"))
@@ -74,7 +74,7 @@ fn of_workers() -> Vec<Operation> {
             .answers(200, "It is there.", &[], &json("Acknowledged"))
             .fails(&[Kind::InvalidBody]),
         on_one(Method::GET, "/subscriptions/{subscription}/parked", "listParked", "List parked events")
-            .says("Events that failed `max_deliveries` times, by `seq`.")
+            .says("Events that failed `max_deliveries` times, by `seq`. A page also ends at 8 MiB, but holds at least one event. In place of an event that is damaged, `event` has its `seq` and says what is wrong as `damage`.")
             .takes(&["SubscriptionName", "Limit", "AfterParked"])
             .answers(200, "A page of parked events.", &["Link"], &json("ParkedEvents")),
         on_one(Method::POST, "/subscriptions/{subscription}/parked/retry", "retryParked", "Try parked events again")

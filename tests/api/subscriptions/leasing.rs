@@ -211,10 +211,16 @@ fn a_reader_without_leases_moves_on_by_itself() {
         let answer = ask_ack(client, "s", json!({"through": 11})).await;
         answer.problem(422);
         assert_eq!(answer.faults(), [(0, "/through".to_owned())]);
-        let held = lease(client, "s", "").await;
+        let held = lease(client, "s", "?worker=alice").await;
         assert_eq!(range(&held), (5, 10, 1));
         let problem = ask_ack(client, "s", json!({"through": 6})).await.problem(409);
         assert_eq!(problem["type"], "urn:sekali:problem:fully-leased");
+        assert_eq!(problem["leases"], show(client, "s").await["leases"]);
+        assert_eq!(
+            (&problem["leases"][0]["worker"], &problem["leases"][0]["from"]),
+            (&json!("alice"), &json!(5))
+        );
+        assert!(problem["detail"].as_str().unwrap().contains("by alice"), "{problem}");
         say(client, "s", &held, "release").await;
         assert_eq!(acked(6).await, 6);
         assert_eq!(range(&lease(client, "s", "").await), (7, 10, 2));

@@ -4,8 +4,11 @@ mod bad_input;
 mod commands;
 mod competing;
 mod failing;
+mod hanging_up;
 mod herd;
+mod lag;
 mod leasing;
+mod parked;
 mod partitions;
 mod settings;
 
