@@ -133,6 +133,7 @@ pub trait ControlStore: Send + Sync {
     /// Ends every connection but the writer's, and releases the database for the next service. To be called after the
     /// writer's connection is closed; when this returns, no file and no socket of the store is open.
     ///
-    /// Whether the database is left as it should be: of SQLite one file that holds everything.
+    /// Whether the database is left as it should be: of SQLite one file that holds everything, unless another program has it
+    /// open.
     async fn close(&self) -> bool;
 }

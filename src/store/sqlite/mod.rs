@@ -116,7 +116,11 @@ impl SqliteStore {
                     return false;
                 }
                 Err(error) => {
-                    warn!(error = &error as &dyn std::error::Error, "the log stays beside the file");
+                    let error = &error as &dyn std::error::Error;
+                    warn!(
+                        error,
+                        "the log stays beside the file, and holds events: another program reads the database"
+                    );
                     return false;
                 }
             }
@@ -281,12 +285,13 @@ impl ControlStore for SqliteStore {
     async fn close(&self) -> bool {
         let pools = [&self.control_pool, &self.progress_pool, &self.pool, &self.head_pool];
         let pools = join_all(pools.map(SqlitePool::close));
-        if tokio::time::timeout(READERS_CLOSE_TIMEOUT, pools).await.is_err() {
+        let all_closed = tokio::time::timeout(READERS_CLOSE_TIMEOUT, pools).await.is_ok();
+        if !all_closed {
             warn!("readers of the database could not be ended in time");
         }
         // The last connection has removed the log. Where somebody else did, or replaced a file, that was told of when it was
-        // noticed, and nothing was acknowledged since.
-        let is_whole = self.connector.file().check().is_err() || self.remove_log().await;
+        // noticed, and nothing was acknowledged since. A log that another program keeps there is no fault of this stop.
+        let is_whole = self.connector.file().check().is_err() || self.remove_log().await || all_closed;
         // Actors and readers may keep the store for a moment; the next service does not wait for them.
         if let Err(error) = self.connector.file().unlock() {
             warn!(error = &error as &dyn std::error::Error, "the database file cannot be unlocked");
