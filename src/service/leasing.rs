@@ -124,19 +124,19 @@ impl Ledger {
                 return Ok(answer);
             }
             let is_first = place.is_none();
-            if is_first {
-                place = Some(self.service.0.waits.take()?);
-            }
+            place = Some(place.map_or_else(|| self.service.0.waits.take(), Ok)?);
             // News of events are of no use where others hold all leases.
             let waits_for_events = matches!(answer, LeaseAnswer::Nothing);
+            // Workers that wait are many, and who holds the leases may be a long list: it is read again at the end.
+            drop(answer);
             let is_over = tokio::select! {
                 biased;
                 () = &mut stop => true,
                 () = woken(&mut news, &mut lease_news, waits_for_events, is_first) => false,
-                () = sleep_until(look_again_at.min(deadline)) => Instant::now() >= deadline,
+                () = sleep_until(look_again_at.min(deadline)) => waits_for_events && Instant::now() >= deadline,
             };
             if is_over {
-                return Ok(answer);
+                return Ok(LeaseAnswer::Nothing);
             }
         }
     }

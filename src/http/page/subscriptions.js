@@ -151,15 +151,13 @@ export class SubscriptionsView {
   #parked(name, text) {
     const { deliveries, parked_at: time_of } = JSON.parse(text);
     const event = new StoredEvent(at(text, "/event"));
-    // A damaged event has what is wrong with it alone.
-    const content = event.damage ?? Array.from(pieces(event.payload), ([, piece]) => piece).join("");
-    const names = event.damage === undefined ? [bdi(event.topic), " ", bdi(event.event_id)] : ["damaged"];
+    const payload = event.damage ?? Array.from(pieces(event.payload), ([, piece]) => piece).join("");
     const isAllowed = isOpen(this.context.access.admin);
     return h("li", null, h("details", null,
-      h("summary", null, h("strong", null, number(event.seq)), " ", names,
+      h("summary", null, h("strong", null, number(event.seq)), " ", bdi(event.topic ?? "damaged"), " ", bdi(event.event_id),
         h("small.muted", null, ` failed ${counted(deliveries, "time")}`)),
       h("p.muted", null, "Parked ", time(time_of)),
-      h("pre", { tabindex: 0, "aria-label": event.damage === undefined ? "Payload" : "Damage" }, content.slice(0, PAYLOAD_SHOWN_MAX)),
+      h("pre", { tabindex: 0, "aria-label": "Payload" }, payload.slice(0, PAYLOAD_SHOWN_MAX)),
       h("div.actions", null,
         h("button.button.small", { type: "button", disabled: !isAllowed, onclick: () => this.#retry(name, 1, { seqs: [event.seq] }) }, "Retry this one"),
         h("a.button.small", { href: this.context.link("events", [["at", event.seq], ["sel", event.seq]]) }, "In context"))));
