@@ -116,11 +116,7 @@ impl SqliteStore {
                     return false;
                 }
                 Err(error) => {
-                    let error = &error as &dyn std::error::Error;
-                    warn!(
-                        error,
-                        "the log stays beside the file, and holds events: another program reads the database"
-                    );
+                    warn!(error = &error as &dyn std::error::Error, "the log stays beside the file");
                     return false;
                 }
             }
