@@ -203,6 +203,11 @@ impl Connection {
         self.rests.store(true, Relaxed);
     }
 
+    /// The stream waits for its turn, which is not its client's affair.
+    pub(crate) fn stream_pauses(&self, pause: Duration) {
+        self.answer_deadline_ms.fetch_add(pause.as_millis() as u64, Relaxed);
+    }
+
     /// The stream has something to send. From now on it is known whether its client keeps the pace of an answer.
     pub(crate) fn stream_sends(&self) {
         if self.rests.swap(false, Relaxed) {

@@ -15,11 +15,11 @@ use actix_web::{
     web,
 };
 use bytes::Bytes;
-use tokio::time::{Instant, Interval, MissedTickBehavior, Sleep, interval, sleep_until};
+use tokio::time::{Instant, Interval, MissedTickBehavior, Sleep, interval, sleep};
 
 use super::{
     format::{Format, Notice},
-    turns::{Turn, next_turn},
+    turns::{Turn, pause_before_turn},
 };
 use crate::{
     http::{connections::Connection, gate::Gate, rights::HeldKey},
@@ -145,12 +145,12 @@ impl StreamBody {
         if self.turn.is_over() {
             self.turn.begin();
             let is_publishing = self.service.as_ref().is_some_and(Service::is_publishing);
-            let due = if is_publishing { next_turn() } else { None };
-            self.pause = due.map(|due| Box::pin(sleep_until(due)));
-            if self.pause.is_none() {
+            let Some(pause) = is_publishing.then(pause_before_turn).flatten() else {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
-            }
+            };
+            self.connection.as_ref().inspect(|connection| connection.stream_pauses(pause));
+            self.pause = Some(Box::pin(sleep(pause)));
         }
         if let Some(pause) = &mut self.pause {
             ready!(pause.as_mut().poll(cx));

@@ -41,10 +41,10 @@ impl Turn {
     }
 }
 
-/// When a stream that lags may send on, if not at once, while events are published.
-pub(super) fn next_turn() -> Option<Instant> {
+/// How long a stream that lags waits for its next turn while events are published, if at all.
+pub(super) fn pause_before_turn() -> Option<Duration> {
     let now = Instant::now();
     let due = NEXT_TURN.get().map_or(now, |due| due.max(now));
     NEXT_TURN.set(Some(due + TURN_TIME));
-    (due > now + PAUSE_MIN).then_some(due)
+    Some(due - now).filter(|pause| *pause > PAUSE_MIN)
 }

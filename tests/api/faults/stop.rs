@@ -68,7 +68,10 @@ fn a_log_that_another_program_keeps_beside_the_file_is_said_and_no_fault_of_the_
         assert_eq!(process.wait().code(), Some(0), "{}", process.log());
         eventually("its log is written", async || process.log().contains("stopped; everything")).await;
         let log = process.log();
-        assert!(log.contains("the log stays beside the file: another program has the database open"), "{log}");
+        assert!(
+            log.contains("the log stays beside the file: another program has the database open"),
+            "{log}"
+        );
         reader.close().await.unwrap();
         // The next service takes it over, and nothing is lost.
         let mut process = serve(&database.url).await;
