@@ -29,6 +29,9 @@ const CLIENT_TCP_TIMEOUT: Duration = Duration::from_secs(30);
 /// What the system holds of an answer that the client has not taken. Without a limit it grows to megabytes.
 const SEND_BUFFER_BYTES: usize = 128 * 1024;
 
+/// What is read of a connection before the others of its thread have their turn: a large body comes as fast as it is read.
+const READ_TURN_BYTES: usize = 128 * 1024;
+
 /// The socket of a client connection. It notes what goes through it, and fails once the connection is cut.
 pub(crate) struct ClientStream {
     stream: Transport,
@@ -36,6 +39,8 @@ pub(crate) struct ClientStream {
     connections: Arc<Connections>,
     /// Whether bytes were read that the library may not have looked at yet.
     fresh: bool,
+    /// Bytes that were read in this turn.
+    read_in_turn: usize,
     /// What is left to be written in place of an answer of the HTTP library.
     replacement: Option<Bytes>,
 }
@@ -52,7 +57,7 @@ impl ClientStream {
             connection.handshake_begins();
         }
         let stream = Transport::new(stream, tls);
-        Self { stream, connection, connections, fresh: false, replacement: None }
+        Self { stream, connection, connections, fresh: false, read_in_turn: 0, replacement: None }
     }
 
     pub(crate) fn connection(&self) -> &Arc<Connection> {
@@ -100,6 +105,12 @@ impl AsyncRead for ClientStream {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.read_in_turn >= READ_TURN_BYTES {
+            self.read_in_turn = 0;
+            self.fresh = false;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let before = buf.filled().len();
         let was_in_handshake = self.stream.is_in_handshake();
         let read = Pin::new(&mut self.stream).poll_read(cx, buf);
@@ -115,6 +126,7 @@ impl AsyncRead for ClientStream {
                 return Poll::Pending;
             }
             self.fresh = bytes > 0;
+            self.read_in_turn += bytes;
             self.connection.note_read(bytes);
             return Poll::Ready(match self.cut() {
                 Some((_, error)) => Err(error),
@@ -122,6 +134,7 @@ impl AsyncRead for ClientStream {
             });
         }
         self.fresh = false;
+        self.read_in_turn = 0;
         self.connection.waker.register(cx.waker());
         let Some((cut, error)) = self.cut() else { return Poll::Pending };
         if cut == Cut::SlowHead {
