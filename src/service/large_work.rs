@@ -28,8 +28,8 @@ pub struct WorkInterrupted;
 pub(super) struct LargeWork {
     /// One thread less than there are cores, so that small requests and probes find one.
     threads: Arc<Semaphore>,
-    /// One read more than there are cores: each may hold an event of the largest size four times, in the engine, as
-    /// its rows, as text and as the answer that is being built.
+    /// One read more than there are cores: each may hold an event of the largest size three times, in the engine, as
+    /// its row and as text, or a page once more as the answer that is being built.
     pub(super) reads: Arc<Places>,
     pub(super) reports: Arc<Places>,
 }

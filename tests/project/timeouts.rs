@@ -90,7 +90,7 @@ const ORDERS: [(&[Time], &[Time], &str); 28] = [
         "a read of the counters that fails is told as that",
     ),
     (
-        &[Const("src/service/mod.rs", "PING_TIMEOUT")],
+        &[Const("src/service/readiness.rs", "PING_TIMEOUT")],
         &[Const("src/client/mod.rs", "READY_TIMEOUT")],
         "a probe is answered before the client gives up",
     ),
@@ -106,7 +106,7 @@ const ORDERS: [(&[Time], &[Time], &str); 28] = [
     ),
     (
         &[Const("src/service/tasks.rs", "PULSE_INTERVAL")],
-        &[Const("src/service/mod.rs", "ANSWER_AGE_MAX")],
+        &[Const("src/service/readiness.rs", "ANSWER_AGE_MAX")],
         "a store that answers is known to have answered just now",
     ),
     (
