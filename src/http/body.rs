@@ -8,7 +8,10 @@ use futures::StreamExt;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{gate::Gate, peer::peer, problem::Problem};
-use crate::{ledger::BytesPermit, service::Service};
+use crate::{
+    ledger::{BytesPermit, Peer},
+    service::Service,
+};
 
 /// A body must come at this pace, and may be behind it by the body's timeout.
 const PACE_BYTES_PER_SECOND: u64 = 64 * 1024;
@@ -80,9 +83,10 @@ pub(super) async fn read(
     service: &Service,
 ) -> Result<(Bytes, BytesPermit), Problem> {
     let bytes_max = announced(request, limits)?.map_or(limits.bytes_max, |bytes| bytes as usize);
-    let permit = service.body_permit(peer(request));
+    let peer = peer(request);
+    let permit = service.body_permit(peer);
     let mut body = Body { bytes_max, first: Bytes::new(), rest: Vec::new(), permit };
-    let reading = body.read(payload, limits);
+    let reading = body.read(payload, limits, service, peer);
     tokio::select! {
         biased;
         done = reading => done?,
@@ -105,7 +109,13 @@ struct Body {
 }
 
 impl Body {
-    async fn read(&mut self, payload: &mut web::Payload, limits: &BodyLimits) -> Result<(), Problem> {
+    async fn read(
+        &mut self,
+        payload: &mut web::Payload,
+        limits: &BodyLimits,
+        service: &Service,
+        peer: Peer,
+    ) -> Result<(), Problem> {
         let begun = Instant::now();
         let mut pace = Pace::new(begun, limits.timeout);
         loop {
@@ -120,10 +130,13 @@ impl Body {
                     )));
                 }
             };
-            pace.note(piece.len(), Instant::now());
+            let came = Instant::now();
+            pace.note(piece.len(), came);
             if self.len() + piece.len() > limits.bytes_max {
                 return Err(over_limit(limits));
             }
+            let _turn = service.body_turn(peer, self.len(), piece.len()).await;
+            pace.note_rest(came.elapsed());
             self.add(piece)?;
         }
     }
@@ -189,6 +202,11 @@ impl Pace {
     fn note(&mut self, bytes: usize, now: Instant) {
         let time = Duration::from_micros(bytes as u64 * 1_000_000 / PACE_BYTES_PER_SECOND);
         self.deadline = (self.deadline + time).min(now + self.lead_max);
+    }
+
+    /// For so long the client was not waited for.
+    fn note_rest(&mut self, time: Duration) {
+        self.deadline += time;
     }
 
     fn next_piece_by(&self, now: Instant) -> Instant {

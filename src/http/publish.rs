@@ -54,7 +54,7 @@ async fn store(
     // From here on: a body has time limits of its own, and a slow one must leave time for its answer.
     let begun = Instant::now();
     let events_max = limits.batch_events_max;
-    let events = service.work(body.len(), move || parse_batch(body, events_max)).await??;
+    let events = service.parse(peer(request), body.len(), move || parse_batch(body, events_max)).await??;
     if gate.is_draining() {
         return Err(Problem::draining());
     }

@@ -1,16 +1,26 @@
-//! What takes much time or memory at once is done a few at a time: work on large bodies and answers, outside the
-//! threads that serve HTTP, and reads of events.
+//! What takes much time or memory at once is done a few at a time: reading and parsing large bodies, building large answers
+//! (the last two outside the threads that serve HTTP), and reads of events.
 
-use std::{num::NonZero, ops::Deref, sync::Arc, thread::available_parallelism};
+use std::{num::NonZero, ops::Deref, sync::Arc, thread::available_parallelism, time::Duration};
 
 use ipnet::IpNet;
-use tokio::{sync::Semaphore, task::spawn_blocking};
+use tokio::{
+    sync::{Semaphore, SemaphorePermit},
+    task::spawn_blocking,
+    time::{Instant, sleep},
+};
 
-use super::places::{Place, Places, PlacesLimits};
-use crate::ledger::Overloaded;
+use super::{
+    places::{Place, Places, PlacesLimits},
+    rests::Rests,
+};
+use crate::ledger::{Overloaded, Peer};
 
-/// Work on up to this many bytes takes a few milliseconds, and is done where it arises.
-const LARGE_WORK_BYTES: usize = 1024 * 1024;
+/// Work on up to this many bytes takes a few milliseconds at most, and is done where it arises.
+const LARGE_WORK_BYTES: usize = 512 * 1024;
+
+/// A large body rests for so long between two turns while events are being published.
+const TURN_PAUSE: Duration = Duration::from_millis(1);
 
 /// The scheduling priority (nice value) of the threads that do large work: probes and small requests come first.
 #[cfg(target_os = "linux")]
@@ -26,8 +36,9 @@ pub struct WorkInterrupted;
 
 /// Limits on what is done at once.
 pub(super) struct LargeWork {
-    /// One thread less than there are cores, so that small requests and probes find one.
-    threads: Arc<Semaphore>,
+    /// One core less than there are, so that small requests and probes find one.
+    cores: Arc<Semaphore>,
+    rests: Rests,
     /// One read more than there are cores: each may hold an event of the largest size three times, in the engine, as
     /// its row and as text, or a page once more as the answer that is being built.
     pub(super) reads: Arc<Places>,
@@ -74,6 +85,11 @@ impl<T> Deref for Loaded<T> {
     }
 }
 
+/// The right to take the next bytes of a body. Not to be kept while the client is waited for.
+pub struct BodyTurn<'a> {
+    _core: Option<SemaphorePermit<'a>>,
+}
+
 impl LargeWork {
     /// Of reads and of reports each, so many requests may wait for a place.
     pub(super) fn new(waiting_max: usize, exempt: Arc<[IpNet]>) -> Self {
@@ -83,7 +99,8 @@ impl LargeWork {
             Places::new(PlacesLimits { places, waiting: waiting_max, exempt, full, peer_full })
         };
         Self {
-            threads: Arc::new(Semaphore::new((cores - 1).max(1))),
+            cores: Arc::new(Semaphore::new((cores - 1).max(1))),
+            rests: Rests::new(Arc::clone(&exempt)),
             reads: places(cores + 1, "too many reads wait", "too many reads of this client's address wait"),
             reports: places(
                 REPORTS_MAX,
@@ -91,6 +108,40 @@ impl LargeWork {
                 "too many reports of counters for this client's address wait",
             ),
         }
+    }
+
+    /// Waits until `more` bytes may be taken of a body of `peer`, of which `bytes` have come.
+    pub(super) async fn body_turn(
+        &self,
+        peer: Peer,
+        (bytes, more): (usize, usize),
+        is_publishing: impl Fn() -> bool,
+    ) -> BodyTurn<'_> {
+        self.rests.wait(peer, bytes, more).await;
+        if bytes <= LARGE_WORK_BYTES {
+            return BodyTurn { _core: None };
+        }
+        if is_publishing() {
+            sleep(TURN_PAUSE).await;
+        }
+        // The semaphore is never closed.
+        BodyTurn { _core: self.cores.acquire().await.ok() }
+    }
+
+    /// Parses a body of `peer`, whose next bodies pay for it.
+    pub(super) async fn parse<T: Send + 'static, E: Send + 'static>(
+        &self,
+        peer: Peer,
+        bytes: usize,
+        parse: impl FnOnce() -> Result<T, E> + Send + 'static,
+    ) -> Result<Result<T, E>, WorkInterrupted> {
+        let timed = move || {
+            let begun = Instant::now();
+            (parse(), begun.elapsed())
+        };
+        let (parsed, took) = self.run(bytes, timed).await?;
+        self.rests.note(peer, bytes, took, parsed.is_err(), bytes > LARGE_WORK_BYTES);
+        Ok(parsed)
     }
 
     /// Does `work` on so many bytes.
@@ -102,10 +153,10 @@ impl LargeWork {
         if bytes <= LARGE_WORK_BYTES {
             return Ok(work());
         }
-        let thread = Arc::clone(&self.threads).acquire_owned().await.map_err(|_| WorkInterrupted)?;
+        let core = Arc::clone(&self.cores).acquire_owned().await.map_err(|_| WorkInterrupted)?;
         // Nobody can end the work once it has begun: it keeps its place even when its client is gone.
         let done = spawn_blocking(move || {
-            let _thread = thread;
+            let _core = core;
             lower_priority();
             work()
         });

@@ -13,6 +13,7 @@ mod leasing;
 mod filtering;
 mod large_work;
 mod places;
+mod rests;
 mod readiness;
 mod metrics;
 mod seen_subscriptions;
@@ -40,7 +41,7 @@ use self::{
 };
 pub use self::{
     following::{Begin, Follower, Step},
-    large_work::{Loaded, WorkInterrupted},
+    large_work::{BodyTurn, Loaded, WorkInterrupted},
     leasing::{Lease, LeaseAnswer, Offered},
     ledger::{Ledger, LedgerReport, TopicPage},
     metrics::{InFlight, ServiceMetrics},
@@ -239,6 +240,22 @@ impl Service {
     /// Whether streams hold so much of what was read for them that others may have to wait.
     pub fn are_stream_pieces_scarce(&self) -> bool {
         self.0.admission.are_pieces_scarce()
+    }
+
+    /// Waits until `more` bytes may be taken of a body of `peer`, of which `bytes` have come: large bodies are read a few at a
+    /// time, and those of an address rest while it pays for what parsing the ones before took.
+    pub async fn body_turn(&self, peer: Peer, bytes: usize, more: usize) -> BodyTurn<'_> {
+        self.0.large_work.body_turn(peer, (bytes, more), || self.is_publishing()).await
+    }
+
+    /// Parses a body of `peer` as [`Self::work`] does.
+    pub async fn parse<T: Send + 'static, E: Send + 'static>(
+        &self,
+        peer: Peer,
+        bytes: usize,
+        parse: impl FnOnce() -> Result<T, E> + Send + 'static,
+    ) -> Result<Result<T, E>, WorkInterrupted> {
+        self.0.large_work.parse(peer, bytes, parse).await
     }
 
     /// Does `work` on so many bytes, which must be pure computation: where it is called, or on another thread where

@@ -385,3 +385,34 @@ fn probes_are_answered_while_large_bodies_are_parsed() {
         assert!(longest < Duration::from_millis(500), "{longest:?}");
     });
 }
+
+/// Bodies that are costly to parse and come to nothing keep a core busy for a tenth of the time at most.
+#[test]
+fn large_bodies_of_a_peer_rest_behind_one_that_was_refused_and_those_of_others_do_not() {
+    let members = vec![r#""\u0061":0"#; 4 * MIB / 11].join(",");
+    let body = publish_bytes(format!("{{{members}}}"));
+    with_service(
+        |_| {},
+        async |service| {
+            let send_from = async |peer: [u8; 4]| {
+                let begun = Instant::now();
+                let mut client = Raw::connect_from(peer, service.address).await;
+                client.send(&body).await;
+                client.answer().await.problem(422);
+                begun.elapsed()
+            };
+            let first = send_from(OTHER).await;
+            let others = async {
+                let mut small = Raw::connect_from(OTHER, service.address).await;
+                small.send(publish_bytes(event("t", "a").to_string())).await;
+                assert_eq!(small.answer().await.status, 200);
+                send_from([127, 0, 0, 3]).await;
+                Instant::now()
+            };
+            let second = async { (send_from(OTHER).await, Instant::now()) };
+            let (others_answered, (second, second_answered)) = tokio::join!(others, second);
+            assert!(others_answered < second_answered);
+            assert!(second > 3 * first, "{first:?}, then {second:?}");
+        },
+    );
+}

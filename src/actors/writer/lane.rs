@@ -42,6 +42,15 @@ pub(in crate::actors) struct GroupLimits {
     pub(in crate::actors) topics: u32,
 }
 
+/// A request of more than this part of a transaction is a large one.
+const LARGE_PART: usize = 8;
+
+impl GroupLimits {
+    fn is_large(&self, request: &PublishRequest) -> bool {
+        request.events.len() > self.events / LARGE_PART || request.event_bytes > self.bytes / LARGE_PART
+    }
+}
+
 pub(in crate::actors) struct Lane {
     ledgers: HashMap<LedgerKey, LedgerQueue>,
     /// Ledgers with something to commit, in turn.
@@ -83,8 +92,9 @@ impl Lane {
     pub(in crate::actors) fn push(&mut self, request: Arc<PublishRequest>) {
         self.queued += 1;
         self.size = self.size.with(&request);
+        let is_large = self.limits.is_large(&request);
         let queue = self.open(&request.ledger);
-        queue.push(request);
+        queue.push(request, is_large);
         let key = queue.ledger.key();
         self.note_ready(key);
     }

@@ -6,6 +6,7 @@
 mod actor;
 mod lane;
 mod queue;
+mod waiting;
 mod quarantine;
 mod recent;
 mod pace;

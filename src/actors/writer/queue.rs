@@ -11,6 +11,7 @@ use super::{
     commit::{GroupId, Job},
     group::Group,
     recent::RecentIds,
+    waiting::WaitingRequests,
 };
 use crate::{
     actors::request::{PublishError, PublishRequest},
@@ -20,7 +21,7 @@ use crate::{
 /// One ledger, to its writer. Admission bounds the requests.
 pub(in crate::actors) struct LedgerQueue {
     pub(in crate::actors) ledger: Arc<OpenLedger>,
-    queue: VecDeque<Arc<PublishRequest>>,
+    queue: WaitingRequests,
     /// Groups that are tried before the queue: parts of one that failed.
     first: VecDeque<Vec<Arc<PublishRequest>>>,
     pub(in crate::actors) recent: RecentIds,
@@ -46,7 +47,7 @@ impl LedgerQueue {
     pub(in crate::actors) fn new(ledger: Arc<OpenLedger>) -> Self {
         Self {
             ledger,
-            queue: VecDeque::new(),
+            queue: WaitingRequests::default(),
             first: VecDeque::new(),
             recent: RecentIds::default(),
             refused: None,
@@ -58,13 +59,13 @@ impl LedgerQueue {
 
     /// Queues a request. Its ledger may have been opened again since the last one: what is remembered was seen of the other
     /// opening, whose position does not count any more.
-    pub(in crate::actors) fn push(&mut self, request: Arc<PublishRequest>) {
+    pub(in crate::actors) fn push(&mut self, request: Arc<PublishRequest>, is_large: bool) {
         if !Arc::ptr_eq(&self.ledger, &request.ledger) {
             self.ledger = Arc::clone(&request.ledger);
             self.recent.forget();
         }
         self.used_at = Instant::now();
-        self.queue.push_back(request);
+        self.queue.push(request, is_large);
     }
 
     /// Puts requests in front, to be a group of their own.
@@ -76,7 +77,7 @@ impl LedgerQueue {
 
     /// Takes everything that waits in the queue.
     pub(in crate::actors) fn take_queue(&mut self) -> Vec<Arc<PublishRequest>> {
-        self.queue.drain(..).collect()
+        self.queue.take(|_| true)
     }
 
     /// Takes everything that was tried before.
@@ -115,24 +116,7 @@ impl LedgerQueue {
             let requests = self.first.pop_front_if(|_| is_empty)?;
             return Some(NextGroup { requests, is_retry: true, is_alone: true });
         }
-        let mut group = Size::default();
-        let mut requests: Vec<Arc<PublishRequest>> = Vec::new();
-        let mut alone = false;
-        while let Some(request) = self.queue.front() {
-            let is_first = is_empty && requests.is_empty();
-            let size = group.with(request);
-            alone = isolates(request);
-            if (alone || !size.fits(left)) && !is_first {
-                alone = false;
-                break;
-            }
-            group = size;
-            requests.extend(self.queue.pop_front());
-            if alone {
-                break;
-            }
-        }
-        (!requests.is_empty()).then_some(NextGroup { requests, is_retry: false, is_alone: alone })
+        self.queue.next_group(|requests| oldest(requests, left, is_empty, isolates))
     }
 
     /// Takes these requests in hand, as the group of this number.
@@ -151,11 +135,35 @@ impl LedgerQueue {
     /// Takes those who have waited for so long.
     pub(in crate::actors) fn take_impatient(&mut self, patience: Duration) -> Vec<Arc<PublishRequest>> {
         let now = Instant::now();
-        let (impatient, others): (Vec<_>, Vec<_>) =
-            self.queue.drain(..).partition(|request| now - request.admitted_at >= patience);
-        self.queue = others.into();
-        impatient
+        self.queue.take(|request| now - request.admitted_at >= patience)
     }
+}
+
+/// Takes the oldest of them, as [`LedgerQueue::next_group`] says.
+fn oldest(
+    waiting: &mut VecDeque<Arc<PublishRequest>>,
+    left: Size,
+    is_empty: bool,
+    isolates: impl Fn(&PublishRequest) -> bool,
+) -> Option<NextGroup> {
+    let mut group = Size::default();
+    let mut requests: Vec<Arc<PublishRequest>> = Vec::new();
+    let mut is_alone = false;
+    while let Some(request) = waiting.front() {
+        let is_first = is_empty && requests.is_empty();
+        let size = group.with(request);
+        let is_suspect = isolates(request);
+        if (is_suspect || !size.fits(left)) && !is_first {
+            break;
+        }
+        group = size;
+        requests.extend(waiting.pop_front());
+        if is_suspect {
+            is_alone = true;
+            break;
+        }
+    }
+    (!requests.is_empty()).then_some(NextGroup { requests, is_retry: false, is_alone })
 }
 
 /// Answers each of them with this error.

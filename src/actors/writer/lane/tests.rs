@@ -181,7 +181,10 @@ impl Driver {
         let is_suspect = |request: &Arc<PublishRequest>| self.lane.quarantine.isolates(&request.digests, now);
         assert!(is_retry || requests.len() == 1 || !requests.iter().any(is_suspect), "a suspect has company");
         for (key, group) in groups.iter().filter(|(_, group)| !group.is_retry) {
-            let oldest = self.at(Place::Queued).filter(|request| request.ledger.key() == *key);
+            let are_large = LIMITS.is_large(&group.requests[0]);
+            let oldest = self
+                .at(Place::Queued)
+                .filter(|request| request.ledger.key() == *key && LIMITS.is_large(request) == are_large);
             assert!(oldest.zip(&group.requests).all(|(oldest, taken)| Arc::ptr_eq(oldest, taken)));
         }
         assert_eq!(
@@ -232,4 +235,21 @@ proptest! {
         prop_assert_eq!(driver.at(Place::Out).count(), driver.pushed.len());
         prop_assert!(driver.lane.close_idle(Duration::ZERO) || driver.lane.quarantine.is_in_use());
     }
+}
+
+#[test]
+fn large_and_small_requests_have_groups_in_turn() {
+    let mut driver = Driver::new(LIMITS);
+    for large in 0..3_u32 {
+        driver.push(0, 10 * large..10 * large + 8, 8);
+    }
+    let mut groups = Vec::new();
+    for small in 100..104 {
+        driver.push(0, small..small + 1, 1);
+        let taken = driver.take();
+        let size = driver.in_hand.iter().map(|(_, requests)| Size::of(requests).events).sum::<usize>();
+        groups.push((taken[0].1, size));
+        driver.end(Place::Out, |_, _| ());
+    }
+    assert_eq!(groups, [(1, 1), (1, 8), (2, 2), (1, 8)], "requests and events of each group");
 }

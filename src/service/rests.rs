@@ -1,0 +1,63 @@
+//! What parsing large bodies costs is paid back by the address that sent them: its next large bodies rest for as long as it
+//! took, and much longer if the body was refused. So nobody keeps a core busy with bodies that come to nothing.
+
+use std::{sync::Arc, time::Duration};
+
+use dashmap::DashMap;
+use ipnet::IpNet;
+use tokio::time::{Instant, sleep_until};
+
+use crate::ledger::Peer;
+
+/// Smaller bodies neither rest nor are a reason to.
+const RESTING_BODY_BYTES: usize = 64 * 1024;
+/// The rest behind a refused body, in times of what parsing it took: such bodies get a tenth of a core.
+const REFUSED_REST: u32 = 9;
+/// No rest ends later than this.
+const REST_MAX: Duration = Duration::from_secs(10);
+
+/// Until when the large bodies of each address rest.
+pub(super) struct Rests {
+    until: DashMap<Peer, Instant>,
+    /// Addresses that speak for many clients, and never rest.
+    exempt: Arc<[IpNet]>,
+}
+
+impl Rests {
+    pub(super) fn new(exempt: Arc<[IpNet]>) -> Self {
+        Self { until: DashMap::new(), exempt }
+    }
+
+    /// Waits where the body of `peer`, of which so many bytes have come and `more` are to be taken, becomes a large one.
+    pub(super) async fn wait(&self, peer: Peer, bytes: usize, more: usize) {
+        if bytes > RESTING_BODY_BYTES || bytes + more <= RESTING_BODY_BYTES {
+            return;
+        }
+        // Meanwhile other bodies of the address may have been parsed.
+        while let Some(until) = self.of(peer) {
+            sleep_until(until).await;
+        }
+    }
+
+    /// Notes what parsing a body of `bytes` took, and whether it was done beside the HTTP workers.
+    pub(super) fn note(&self, peer: Peer, bytes: usize, took: Duration, refused: bool, beside: bool) {
+        let times = match (refused, beside) {
+            (true, _) => REFUSED_REST,
+            (false, true) => 1,
+            // As fast as it goes: what is parsed where it arises is of a usual size.
+            (false, false) => return,
+        };
+        if bytes <= RESTING_BODY_BYTES || peer.is_in(&self.exempt) {
+            return;
+        }
+        let now = Instant::now();
+        self.until.retain(|_, until| *until > now);
+        let mut until = self.until.entry(peer).or_insert(now);
+        *until = (*until + took * times).min(now + REST_MAX);
+    }
+
+    fn of(&self, peer: Peer) -> Option<Instant> {
+        let until = *self.until.get(&peer)?;
+        (until > Instant::now()).then_some(until)
+    }
+}
