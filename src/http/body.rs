@@ -5,7 +5,7 @@ use std::time::Duration;
 use actix_web::{HttpRequest, error::PayloadError, http::header, web};
 use bytes::Bytes;
 use futures::StreamExt;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::{gate::Gate, peer::peer, problem::Problem};
 use crate::{
@@ -22,6 +22,9 @@ const ROOM_BYTES_MIN: usize = 64 * 1024;
 /// What is read and dropped of a refused body: most clients read the answer only when they have sent all.
 const DISCARD_BYTES_MAX: usize = 64 * 1024 * 1024;
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(2);
+/// A refused body is read on so much at a time, with pauses: whoever is served comes first.
+const DISCARD_TURN_BYTES: usize = 128 * 1024;
+const DISCARD_TURN_PAUSE: Duration = Duration::from_millis(1);
 /// A client that pauses for this long may wait for the answer.
 const DISCARD_PAUSE_MAX: Duration = Duration::from_millis(200);
 
@@ -217,12 +220,17 @@ impl Pace {
 /// Reads on behind a refusal, within limits: a client that still sends would otherwise lose its connection, and
 /// the answer with it.
 pub(super) async fn discard(payload: &mut web::Payload) {
-    let mut bytes = 0;
+    let (mut bytes, mut in_turn) = (0, 0);
     let reading = async {
         while let Ok(Some(Ok(piece))) = timeout(DISCARD_PAUSE_MAX, payload.next()).await {
             bytes += piece.len();
+            in_turn += piece.len();
             if bytes > DISCARD_BYTES_MAX {
                 return;
+            }
+            if in_turn >= DISCARD_TURN_BYTES {
+                in_turn = 0;
+                sleep(DISCARD_TURN_PAUSE).await;
             }
         }
     };

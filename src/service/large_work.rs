@@ -12,6 +12,7 @@ use tokio::{
 
 use super::{
     places::{Place, Places, PlacesLimits},
+    recent_peers::RecentPeers,
     rests::Rests,
 };
 use crate::ledger::{Overloaded, Peer};
@@ -19,7 +20,7 @@ use crate::ledger::{Overloaded, Peer};
 /// Work on up to this many bytes takes a few milliseconds at most, and is done where it arises.
 const LARGE_WORK_BYTES: usize = 512 * 1024;
 
-/// A large body rests for so long between two turns while events are being published.
+/// A large body rests for so long between two turns while others publish.
 const TURN_PAUSE: Duration = Duration::from_millis(1);
 
 /// The scheduling priority (nice value) of the threads that do large work: probes and small requests come first.
@@ -39,6 +40,7 @@ pub(super) struct LargeWork {
     /// One core less than there are, so that small requests and probes find one.
     cores: Arc<Semaphore>,
     rests: Rests,
+    recent_peers: RecentPeers,
     /// One read more than there are cores: each may hold an event of the largest size three times, in the engine, as
     /// its row and as text, or a page once more as the answer that is being built.
     pub(super) reads: Arc<Places>,
@@ -101,6 +103,7 @@ impl LargeWork {
         Self {
             cores: Arc::new(Semaphore::new((cores - 1).max(1))),
             rests: Rests::new(Arc::clone(&exempt)),
+            recent_peers: RecentPeers::new(),
             reads: places(cores + 1, "too many reads wait", "too many reads of this client's address wait"),
             reports: places(
                 REPORTS_MAX,
@@ -111,17 +114,12 @@ impl LargeWork {
     }
 
     /// Waits until `more` bytes may be taken of a body of `peer`, of which `bytes` have come.
-    pub(super) async fn body_turn(
-        &self,
-        peer: Peer,
-        (bytes, more): (usize, usize),
-        is_publishing: impl Fn() -> bool,
-    ) -> BodyTurn<'_> {
+    pub(super) async fn body_turn(&self, peer: Peer, bytes: usize, more: usize) -> BodyTurn<'_> {
         self.rests.wait(peer, bytes, more).await;
         if bytes <= LARGE_WORK_BYTES {
             return BodyTurn { _core: None };
         }
-        if is_publishing() {
+        if self.recent_peers.has_others(peer) {
             sleep(TURN_PAUSE).await;
         }
         // The semaphore is never closed.
@@ -135,6 +133,7 @@ impl LargeWork {
         bytes: usize,
         parse: impl FnOnce() -> Result<T, E> + Send + 'static,
     ) -> Result<Result<T, E>, WorkInterrupted> {
+        self.recent_peers.note(peer);
         let timed = move || {
             let begun = Instant::now();
             (parse(), begun.elapsed())

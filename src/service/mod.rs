@@ -14,6 +14,7 @@ mod filtering;
 mod large_work;
 mod places;
 mod rests;
+mod recent_peers;
 mod readiness;
 mod metrics;
 mod seen_subscriptions;
@@ -245,7 +246,7 @@ impl Service {
     /// Waits until `more` bytes may be taken of a body of `peer`, of which `bytes` have come: large bodies are read a few at a
     /// time, and those of an address rest while it pays for what parsing the ones before took.
     pub async fn body_turn(&self, peer: Peer, bytes: usize, more: usize) -> BodyTurn<'_> {
-        self.0.large_work.body_turn(peer, (bytes, more), || self.is_publishing()).await
+        self.0.large_work.body_turn(peer, bytes, more).await
     }
 
     /// Parses a body of `peer` as [`Self::work`] does.

@@ -11,10 +11,10 @@ use crate::ledger::Peer;
 
 /// Smaller bodies neither rest nor are a reason to.
 const RESTING_BODY_BYTES: usize = 64 * 1024;
-/// The rest behind a refused body, in times of what parsing it took: such bodies get a tenth of a core.
+/// The rest behind a refused body, in times of what parsing it took: one after the other they get a tenth of a core.
 const REFUSED_REST: u32 = 9;
-/// No rest ends later than this.
-const REST_MAX: Duration = Duration::from_secs(10);
+/// No rest ends later than this: whoever sent a body by mistake hardly notices.
+const REST_MAX: Duration = Duration::from_secs(2);
 
 /// Until when the large bodies of each address rest.
 pub(super) struct Rests {
