@@ -126,7 +126,7 @@ impl LargeWork {
         BodyTurn { _core: self.cores.acquire().await.ok() }
     }
 
-    /// Parses a body of `peer`, whose next bodies pay for it.
+    /// Parses a body of `peer`, whose next bodies pay for it where it is refused.
     pub(super) async fn parse<T: Send + 'static, E: Send + 'static>(
         &self,
         peer: Peer,
@@ -139,7 +139,9 @@ impl LargeWork {
             (parse(), begun.elapsed())
         };
         let (parsed, took) = self.run(bytes, timed).await?;
-        self.rests.note(peer, bytes, took, parsed.is_err(), bytes > LARGE_WORK_BYTES);
+        if parsed.is_err() {
+            self.rests.note_refused(peer, bytes, took);
+        }
         Ok(parsed)
     }
 

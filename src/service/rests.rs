@@ -1,5 +1,5 @@
-//! What parsing large bodies costs is paid back by the address that sent them: its next large bodies rest for as long as it
-//! took, and much longer if the body was refused. So nobody keeps a core busy with bodies that come to nothing.
+//! What parsing a large body costs that is refused, the address pays back that sent it: its next large bodies rest for much
+//! longer than it took. So nobody keeps a core busy with bodies that come to nothing.
 
 use std::{sync::Arc, time::Duration};
 
@@ -39,21 +39,15 @@ impl Rests {
         }
     }
 
-    /// Notes what parsing a body of `bytes` took, and whether it was done beside the HTTP workers.
-    pub(super) fn note(&self, peer: Peer, bytes: usize, took: Duration, refused: bool, beside: bool) {
-        let times = match (refused, beside) {
-            (true, _) => REFUSED_REST,
-            (false, true) => 1,
-            // As fast as it goes: what is parsed where it arises is of a usual size.
-            (false, false) => return,
-        };
+    /// Notes what parsing a body of `bytes` took, which was refused.
+    pub(super) fn note_refused(&self, peer: Peer, bytes: usize, took: Duration) {
         if bytes <= RESTING_BODY_BYTES || peer.is_in(&self.exempt) {
             return;
         }
         let now = Instant::now();
         self.until.retain(|_, until| *until > now);
         let mut until = self.until.entry(peer).or_insert(now);
-        *until = (*until + took * times).min(now + REST_MAX);
+        *until = (*until + took * REFUSED_REST).min(now + REST_MAX);
     }
 
     fn of(&self, peer: Peer) -> Option<Instant> {
