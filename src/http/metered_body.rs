@@ -44,7 +44,7 @@ impl MeteredBody {
         permit: BytesPermit,
         write: impl FnOnce() -> Vec<u8> + Send + 'static,
     ) -> Result<Self, Problem> {
-        let body = service.work(permit.bytes(), write).await?;
+        let body = service.build(permit.bytes(), write).await?;
         Ok(Self::new(body.into(), permit))
     }
 

@@ -5,6 +5,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use futures::FutureExt;
 use tokio::{sync::OwnedSemaphorePermit, time::sleep};
 
 use super::{Interest, Ledger, NamespaceError, PageError, STATS_TIMEOUT, shared_reads::ReadKey};
@@ -250,18 +251,25 @@ impl Follower {
         // Who needs memory of its own waits for that before others can come to wait for its read.
         let permit = if reads.has(&key) { None } else { Some(self.permit().await) };
         let is_selected = key.interest.is_some();
-        // Most readers wait for what another one reads: they are not to carry what a read needs.
-        reads.get(key, || Box::pin(self.read(permit, is_selected))).await
+        reads.get(key, || self.read(permit, is_selected).boxed()).await
     }
 
-    async fn read(&self, permit: Option<BytesPermit>, is_selected: bool) -> Result<Chunk, PageError> {
-        let permit = match permit {
-            Some(permit) => permit,
-            // The read that this one waited for came to nothing, and others wait for this one.
-            None => self.ledger.service.admit_piece(self.peer, READ_MEMORY)?,
-        };
-        let interest = is_selected.then_some(&*self.interest);
-        Ok(read_chunk(&self.ledger, self.place, self.read_events, interest, permit).await?)
+    /// The read that others may come to wait for.
+    fn read(
+        &self,
+        permit: Option<BytesPermit>,
+        is_selected: bool,
+    ) -> impl Future<Output = Result<Chunk, PageError>> + use<> {
+        let (ledger, peer, place, events) = (self.ledger.clone(), self.peer, self.place, self.read_events);
+        let interest = is_selected.then(|| Arc::clone(&self.interest));
+        async move {
+            let permit = match permit {
+                Some(permit) => permit,
+                // The read that this one waited for came to nothing, and others wait for this one.
+                None => ledger.service.admit_piece(peer, READ_MEMORY)?,
+            };
+            Ok(read_chunk(ledger, place, events, interest, permit).await?)
+        }
     }
 
     /// Memory for one read, as soon as there is some.
@@ -282,14 +290,14 @@ async fn retry_later() -> Option<Step> {
 
 /// Reads what comes behind `after`, `limit` events at most: all of it, or only what is wanted.
 pub(super) async fn read_chunk(
-    ledger: &Ledger,
+    ledger: Ledger,
     after: u64,
     limit: usize,
-    interest: Option<&Interest>,
+    interest: Option<Arc<Interest>>,
     mut permit: BytesPermit,
 ) -> Result<Chunk, NamespaceError> {
     let (topics, filter) =
-        interest.map(|interest| (interest.topics.clone(), interest.filter.clone())).unwrap_or_default();
+        interest.as_ref().map(|wanted| (wanted.topics.clone(), wanted.filter.clone())).unwrap_or_default();
     let query =
         PageQuery { topics, after: Some(after), limit, bytes_max: READ_BYTES, ..PageQuery::default() };
     let page = ledger.page(query, filter).await?.into_value();

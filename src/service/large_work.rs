@@ -17,8 +17,10 @@ use super::{
 };
 use crate::ledger::{Overloaded, Peer};
 
-/// Work on up to this many bytes takes a few milliseconds at most, and is done where it arises.
-const LARGE_WORK_BYTES: usize = 512 * 1024;
+/// A body up to this size is parsed in a few milliseconds at most, and an answer up to this size is built in one or two. That
+/// is done where it arises.
+const LARGE_BODY_BYTES: usize = 512 * 1024;
+const LARGE_ANSWER_BYTES: usize = 1024 * 1024;
 
 /// A large body rests for so long between two turns while others publish.
 const TURN_PAUSE: Duration = Duration::from_millis(1);
@@ -116,7 +118,7 @@ impl LargeWork {
     /// Waits until `more` bytes may be taken of a body of `peer`, of which `bytes` have come.
     pub(super) async fn body_turn(&self, peer: Peer, bytes: usize, more: usize) -> BodyTurn<'_> {
         self.rests.wait(peer, bytes, more).await;
-        if bytes <= LARGE_WORK_BYTES {
+        if bytes <= LARGE_BODY_BYTES {
             return BodyTurn { _core: None };
         }
         if self.recent_peers.has_others(peer) {
@@ -138,22 +140,27 @@ impl LargeWork {
             let begun = Instant::now();
             (parse(), begun.elapsed())
         };
-        let (parsed, took) = self.run(bytes, timed).await?;
+        let (parsed, took) = if bytes <= LARGE_BODY_BYTES { timed() } else { self.run_beside(timed).await? };
         if parsed.is_err() {
             self.rests.note_refused(peer, bytes, took);
         }
         Ok(parsed)
     }
 
-    /// Does `work` on so many bytes.
-    pub(super) async fn run<T: Send + 'static>(
+    /// Does `work` for an answer of so many bytes.
+    pub(super) async fn build<T: Send + 'static>(
         &self,
         bytes: usize,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, WorkInterrupted> {
-        if bytes <= LARGE_WORK_BYTES {
-            return Ok(work());
-        }
+        if bytes <= LARGE_ANSWER_BYTES { Ok(work()) } else { self.run_beside(work).await }
+    }
+
+    /// Does `work` beside the HTTP workers.
+    async fn run_beside<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, WorkInterrupted> {
         let core = Arc::clone(&self.cores).acquire_owned().await.map_err(|_| WorkInterrupted)?;
         // Nobody can end the work once it has begun: it keeps its place even when its client is gone.
         let done = spawn_blocking(move || {

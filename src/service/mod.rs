@@ -244,12 +244,12 @@ impl Service {
     }
 
     /// Waits until `more` bytes may be taken of a body of `peer`, of which `bytes` have come: large bodies are read a few at a
-    /// time, and those of an address rest while it pays for what parsing the ones before took.
+    /// time, and those of an address rest behind one that was refused.
     pub async fn body_turn(&self, peer: Peer, bytes: usize, more: usize) -> BodyTurn<'_> {
         self.0.large_work.body_turn(peer, bytes, more).await
     }
 
-    /// Parses a body of `peer` as [`Self::work`] does.
+    /// Parses a body of `peer`, where it is called, or on another thread where it would hold up others.
     pub async fn parse<T: Send + 'static, E: Send + 'static>(
         &self,
         peer: Peer,
@@ -259,14 +259,13 @@ impl Service {
         self.0.large_work.parse(peer, bytes, parse).await
     }
 
-    /// Does `work` on so many bytes, which must be pure computation: where it is called, or on another thread where
-    /// it would hold up others.
-    pub async fn work<T: Send + 'static>(
+    /// Builds an answer of so many bytes in the same way.
+    pub async fn build<T: Send + 'static>(
         &self,
         bytes: usize,
-        work: impl FnOnce() -> T + Send + 'static,
+        build: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, WorkInterrupted> {
-        self.0.large_work.run(bytes, work).await
+        self.0.large_work.build(bytes, build).await
     }
 
     async fn ask_store<T, F>(

@@ -6,9 +6,12 @@ use std::{
     sync::{Arc, Weak},
 };
 
-use futures::future::BoxFuture;
+use futures::{
+    FutureExt,
+    future::{BoxFuture, Shared, WeakShared},
+};
 use parking_lot::Mutex;
-use tokio::sync::OnceCell;
+use tokio::sync::oneshot;
 
 use crate::{
     event::Filter,
@@ -42,8 +45,9 @@ pub(super) struct ReadKey {
     pub(super) interest: Option<Arc<Interest>>,
 }
 
-/// A read that is under way, for all that wait for it.
-type Cell = OnceCell<Read>;
+/// What comes of a read that is under way, for all that wait for it; `None` where it fails.
+type Outcome = BoxFuture<'static, Option<Read>>;
+type Reading = Shared<Outcome>;
 
 /// A piece, and the number of the read that it is from.
 #[derive(Clone)]
@@ -55,12 +59,20 @@ struct Read {
 /// What is being read for one key, or was read and is still held by somebody.
 #[derive(Default)]
 struct Entry {
-    reading: Weak<Cell>,
+    reading: Option<WeakShared<Outcome>>,
     read: Weak<Chunk>,
 }
 
-#[derive(Default)]
-pub(super) struct SharedReads(Mutex<State>);
+/// Reads that are shared; a clone shares them, too.
+#[derive(Clone, Default)]
+pub(super) struct SharedReads(Arc<Mutex<State>>);
+
+/// A read that the caller is to do.
+struct Begun {
+    number: u64,
+    found: oneshot::Sender<Read>,
+    reading: Reading,
+}
 
 #[derive(Default)]
 struct State {
@@ -93,7 +105,11 @@ impl Interest {
 
 impl Entry {
     fn is_in_use(&self) -> bool {
-        self.reading.strong_count() > 0 || self.read.strong_count() > 0
+        self.reading().is_some() || self.read.strong_count() > 0
+    }
+
+    fn reading(&self) -> Option<Reading> {
+        self.reading.as_ref()?.upgrade()
     }
 }
 
@@ -114,20 +130,44 @@ impl SharedReads {
     }
 
     /// The piece for `key`, read by `read` where no other reader has begun to, and the number of that read.
-    pub(super) async fn get<'a, E>(
+    ///
+    /// A task does the read: a reader whose client takes nothing is not polled, and must not hold up those that wait with it.
+    pub(super) async fn get<E: Send + 'static>(
         &self,
         key: ReadKey,
-        read: impl FnOnce() -> BoxFuture<'a, Result<Chunk, E>>,
+        read: impl FnOnce() -> BoxFuture<'static, Result<Chunk, E>>,
     ) -> Result<(Arc<Chunk>, u64), E> {
-        let cell = self.0.lock().reading(&key);
-        let init = async || {
-            let number = self.0.lock().next_number();
-            let chunk = Arc::new(read().await?);
-            self.0.lock().note_read(&key, &chunk);
-            Ok(Read { chunk, number })
+        let begun = loop {
+            let joined = match self.0.lock().join(&key) {
+                Ok(reading) => reading,
+                Err(begun) => break begun,
+            };
+            // Where the read of another one fails, this one tries.
+            if let Some(Read { chunk, number }) = joined.await {
+                return Ok((chunk, number));
+            }
         };
-        let Read { chunk, number } = cell.get_or_try_init(init).await.cloned()?;
-        Ok((chunk, number))
+        let Begun { number, found, reading } = begun;
+        let (failed, failure) = oneshot::channel();
+        let (reads, read) = (self.clone(), read());
+        tokio::spawn(async move {
+            match read.await {
+                Ok(chunk) => {
+                    let chunk = Arc::new(chunk);
+                    reads.0.lock().note_read(&key, &chunk);
+                    // Nobody waits any more, if it cannot be sent.
+                    let _ = found.send(Read { chunk, number });
+                }
+                Err(error) => {
+                    reads.0.lock().entries.remove(&key);
+                    let _ = failed.send(error);
+                }
+            }
+        });
+        match reading.await {
+            Some(Read { chunk, number }) => Ok((chunk, number)),
+            None => Err(failure.await.expect("a read does not panic")),
+        }
     }
 
     /// Forgets what was read of a ledger: the database was restored.
@@ -137,22 +177,21 @@ impl SharedReads {
 }
 
 impl State {
-    fn next_number(&mut self) -> u64 {
-        self.begun += 1;
-        self.begun
-    }
-
-    fn reading(&mut self, key: &ReadKey) -> Arc<Cell> {
+    /// The read for `key` that is under way; or what is needed to do it, where none is.
+    fn join(&mut self, key: &ReadKey) -> Result<Reading, Begun> {
         if self.entries.len() >= self.sweep_at.max(SWEEP_ENTRIES_MIN) {
             self.entries.retain(|_, entry| entry.is_in_use());
             self.sweep_at = 2 * self.entries.len();
         }
         let entry = self.entries.entry(key.clone()).or_default();
-        entry.reading.upgrade().unwrap_or_else(|| {
-            let cell = Arc::new(Cell::new());
-            entry.reading = Arc::downgrade(&cell);
-            cell
-        })
+        if let Some(reading) = entry.reading() {
+            return Ok(reading);
+        }
+        let (found, outcome) = oneshot::channel();
+        let reading = outcome.map(Result::ok).boxed().shared();
+        entry.reading = reading.downgrade();
+        self.begun += 1;
+        Err(Begun { number: self.begun, found, reading })
     }
 
     fn note_read(&mut self, key: &ReadKey, chunk: &Arc<Chunk>) {
@@ -186,7 +225,6 @@ impl State {
 mod tests {
     use std::net::{IpAddr, Ipv4Addr};
 
-    use futures::FutureExt;
     use uuid::Uuid;
 
     use super::*;
@@ -212,16 +250,16 @@ mod tests {
         ReadKey { ledger, epoch: LedgerPosition::new(Head::default()).epoch(), after, interest: None }
     }
 
-    fn read(reads: &SharedReads, key: &ReadKey, through: u64) -> (Arc<Chunk>, u64) {
+    async fn read(reads: &SharedReads, key: &ReadKey, through: u64) -> (Arc<Chunk>, u64) {
         let found = async move { Ok::<_, ()>(chunk(through)) }.boxed();
-        reads.get(key.clone(), || found).now_or_never().unwrap().unwrap()
+        reads.get(key.clone(), || found).await.unwrap()
     }
 
-    #[test]
-    fn a_piece_is_shared_for_as_long_as_somebody_has_it() {
+    #[tokio::test]
+    async fn a_piece_is_shared_for_as_long_as_somebody_has_it() {
         let reads = SharedReads::default();
         let key = key(0);
-        let (piece, number) = read(&reads, &key, 5);
+        let (piece, number) = read(&reads, &key, 5).await;
         assert!(number > 0 && number == reads.begun());
         reads.0.lock().kept.clear();
         assert!(Arc::ptr_eq(&piece, &reads.at_hand(&key).unwrap()) && reads.has(&key));
@@ -229,13 +267,43 @@ mod tests {
         assert!(reads.at_hand(&key).is_none() && !reads.has(&key));
     }
 
-    #[test]
-    fn what_was_not_there_is_looked_for_again() {
+    #[tokio::test]
+    async fn what_was_not_there_is_looked_for_again() {
         let reads = SharedReads::default();
         let key = key(5);
-        let (_nothing, first) = read(&reads, &key, 5);
+        let (_nothing, first) = read(&reads, &key, 5).await;
         assert!(reads.at_hand(&key).is_none());
-        let (_piece, second) = read(&reads, &key, 6);
+        let (_piece, second) = read(&reads, &key, 6).await;
         assert!(second > first);
+    }
+
+    /// As one whose client takes nothing.
+    #[tokio::test]
+    async fn a_reader_that_is_not_polled_holds_up_nobody() {
+        let reads = SharedReads::default();
+        let key = key(0);
+        let (go_on, waiting) = oneshot::channel();
+        let slow = async move { waiting.await.map(|()| chunk(7)) }.boxed();
+        let mut first = Box::pin(reads.get(key.clone(), || slow));
+        assert!((&mut first).now_or_never().is_none());
+        let mut second = Box::pin(read(&reads, &key, 8));
+        assert!((&mut second).now_or_never().is_none());
+        go_on.send(()).unwrap();
+        let (piece, number) = second.await;
+        assert_eq!((piece.through, number), (7, 1));
+        drop(first);
+    }
+
+    #[tokio::test]
+    async fn where_a_read_fails_the_next_one_that_waits_for_it_reads() {
+        let reads = SharedReads::default();
+        let key = key(0);
+        let (go_on, waiting) = oneshot::channel::<()>();
+        let fails = async move { Err(waiting.await.is_ok()) }.boxed();
+        let first = reads.get(key.clone(), || fails);
+        let second = read(&reads, &key, 8);
+        let send = async { go_on.send(()).unwrap() };
+        let (failed, (piece, number), ()) = tokio::join!(first, second, send);
+        assert_eq!((failed.err(), piece.through, number), (Some(true), 8, 2));
     }
 }

@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use futures::FutureExt;
 use tokio::time::timeout;
 
 use super::{
@@ -86,7 +87,8 @@ impl Tail {
         let key = ReadKey { ledger: self.ledger.open.key(), epoch, after, interest: None };
         let reads = &self.ledger.service.0.shared_reads;
         // Another reader's may have been begun before.
-        let read = reads.get(key, || Box::pin(read_chunk(&self.ledger, after, READ_EVENTS, None, permit)));
+        let ledger = self.ledger.clone();
+        let read = reads.get(key, || read_chunk(ledger, after, READ_EVENTS, None, permit).boxed());
         if let Ok(Ok((chunk, _))) = timeout(READ_TIMEOUT, read).await {
             tail.note_place(chunk.through);
         }

@@ -1,12 +1,13 @@
 //! Databases that another program has changed or damaged: nothing is acknowledged that is not there, and what
 //! cannot be read is said once.
 
-use std::{fs, path::Path};
+use std::path::Path;
 
 use serde_json::Value;
 
 use crate::harness::{
     Database, Engine, RunningService, Settings, block_on, event, events, eventually, on_both_stores,
+    pages::wipe_page_of,
     process::{Process, failure, sekali},
     stream::{Stream, assert_ends_at_damage},
 };
@@ -183,7 +184,7 @@ fn a_damaged_page_is_no_reason_to_ask_again_and_is_logged_once() {
         process.signal("TERM");
         assert_eq!(process.wait().code(), Some(0));
         database.execute("PRAGMA wal_checkpoint(TRUNCATE)").await;
-        wipe_page_of(&database.file(), "\"5-50\"");
+        assert!(wipe_page_of(&database.file(), "\"5-50\"", 4_096));
 
         let mut process = Process::start(Path::new("/"), &arguments).ready().await;
         for _ in 0..3 {
@@ -199,14 +200,4 @@ fn a_damaged_page_is_no_reason_to_ask_again_and_is_logged_once() {
         let lines: Vec<&str> = log.lines().filter(|line| line.contains("malformed")).collect();
         assert!(lines.len() == 1 && lines[0].contains("ERROR"), "{log}");
     });
-}
-
-/// Overwrites the page of the file in which this text stands first.
-fn wipe_page_of(file: &Path, text: &str) {
-    const PAGE_BYTES: usize = 4096;
-    let mut bytes = fs::read(file).unwrap();
-    let found = bytes.windows(text.len()).position(|window| window == text.as_bytes());
-    let page = found.expect("the text is in the file") / PAGE_BYTES;
-    bytes[page * PAGE_BYTES..(page + 1) * PAGE_BYTES].fill(0);
-    fs::write(file, bytes).unwrap();
 }

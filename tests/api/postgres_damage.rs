@@ -1,6 +1,8 @@
 //! A Postgres database that another program has changed: nothing is acknowledged that is not there. As `damage.rs`
 //! for SQLite.
 
+use std::path::Path;
+
 use sekali::{
     event::{DedupScope, Event, parse_batch},
     store::{AppendGroup, DEFAULT_NAMESPACE, LedgerMark, OpenOptions, StoreError, TopicCount, open},
@@ -10,7 +12,7 @@ use uuid::Uuid;
 
 use crate::harness::{
     Database, Engine, RunningService, Settings, block_on, event, events, eventually,
-    stream::assert_ends_at_damage,
+    postgres_server::PostgresServer, process::Process, stream::assert_ends_at_damage,
 };
 
 async fn start() -> RunningService {
@@ -133,6 +135,42 @@ fn a_damaged_payload_is_named_and_never_sent_as_json() {
             assert_eq!(service.client.events("?after=2").await[0]["event_id"], "c");
             assert_ends_at_damage(&service.client, 2, reason).await;
         }
+    });
+}
+
+#[test]
+fn a_damaged_page_is_no_reason_to_ask_again_and_is_logged_once() {
+    block_on(async {
+        let mut server = PostgresServer::create();
+        server.start();
+        let url = server.url.clone();
+        let arguments = ["--database-url", &url, "--window-ids", "2"];
+        let mut process = Process::start(Path::new("/"), &arguments).ready().await;
+        for batch in 0..10 {
+            let ids: Vec<String> = (0..100).map(|id| format!("{batch}-{id}")).collect();
+            process.client.publish_ok(events("t", ids.iter().map(String::as_str))).await;
+        }
+        process.signal("TERM");
+        assert_eq!(process.wait().code(), Some(0));
+        Database::at(&url).execute("CHECKPOINT").await;
+        server.stop();
+        server.wipe_page_of("5-50");
+        server.start();
+
+        let mut process = Process::start(Path::new("/"), &arguments).ready().await;
+        for _ in 0..3 {
+            let problem = process.client.get("/events?limit=1000").await.problem(500);
+            assert_eq!(problem["retryable"], Value::Bool(false), "{problem}");
+        }
+        assert_eq!(process.client.events("?limit=1").await.len(), 1, "what is whole is read");
+        let results = process.client.publish_ok(events("t", ["new", "9-99"])).await;
+        assert_eq!((&results[0]["seq"], &results[1]["seq"]), (&json!(1_001), &json!(1_000)));
+        process.signal("TERM");
+        process.wait();
+        eventually("its log has ended", async || process.log().contains("stopped;")).await;
+        let log = process.log();
+        let lines: Vec<&str> = log.lines().filter(|line| line.contains("invalid page")).collect();
+        assert!(lines.len() == 1 && lines[0].contains("ERROR"), "{log}");
     });
 }
 

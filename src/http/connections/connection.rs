@@ -112,6 +112,10 @@ pub(crate) struct Connection {
     pub(super) waker: AtomicWaker,
 }
 
+/// Bytes of a request that may not be known: an empty line behind it, and blanks in its head beyond the usual ones. So much
+/// of a next head that came with the request before it counts as nothing, until more of it comes.
+const UNCOUNTED_BYTES: i64 = 16;
+
 impl Connection {
     pub(super) fn new(id: u64, peer: Peer, beyond_limits: bool, clock: Clock) -> Self {
         Self {
@@ -144,13 +148,18 @@ impl Connection {
     }
 
     /// Notes what the client sent. Bytes begin a head if there is no request; none is the end.
-    pub(super) fn note_read(&self, bytes: usize) {
-        if bytes == 0 {
+    pub(super) fn note_read(&self, bytes: &[u8]) {
+        if bytes.is_empty() {
             self.ended.store(true, Relaxed);
             return;
         }
-        self.add_unparsed(bytes as i64);
-        if self.phase() == Phase::Idle {
+        let is_idle = self.phase() == Phase::Idle;
+        // Some clients end a body with an empty line. It is no head (RFC 9112, section 2.2).
+        if is_idle && bytes.iter().all(|byte| matches!(byte, b'\r' | b'\n')) {
+            return;
+        }
+        self.add_unparsed(bytes.len() as i64);
+        if is_idle {
             self.enter(Phase::Head);
         }
     }
@@ -248,7 +257,7 @@ impl Connection {
         if !self.is_answering() || !self.produced.load(Relaxed) {
             return;
         }
-        let is_ahead = self.unparsed_bytes.load(Relaxed) > 0;
+        let is_ahead = self.unparsed_bytes.load(Relaxed) > UNCOUNTED_BYTES;
         if !is_ahead {
             self.unparsed_bytes.store(0, Relaxed);
         }

@@ -127,7 +127,7 @@ impl AsyncRead for ClientStream {
             }
             self.fresh = bytes > 0;
             self.read_in_turn += bytes;
-            self.connection.note_read(bytes);
+            self.connection.note_read(&buf.filled()[before..]);
             return Poll::Ready(match self.cut() {
                 Some((_, error)) => Err(error),
                 None => read,

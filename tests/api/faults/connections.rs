@@ -107,13 +107,22 @@ fn an_idle_connection_is_kept_for_its_time_and_no_longer() {
     block_on(async {
         let database = Database::create(Engine::Sqlite).await;
         let process = serve_few(&database, &["--client-idle-timeout", "2s"]).await;
-        let mut client = Raw::connect(process.address).await;
-        client.send("GET /livez HTTP/1.1\r\nHost: test\r\n\r\n").await;
-        client.answer().await;
-        let begun = Instant::now();
-        assert!(client.until_closed().await.is_empty());
-        let kept = begun.elapsed();
-        assert!(kept > Duration::from_millis(1_950) && kept < Duration::from_secs(6), "{kept:?}");
+        // Empty lines behind a request, and blanks in it, begin no next one.
+        for (request, behind) in [
+            ("GET /livez HTTP/1.1\r\nHost: test\r\n\r\n", ""),
+            ("GET /livez HTTP/1.1\r\nHost: test\r\n\r\n\r\n", ""),
+            ("GET /livez HTTP/1.1\r\nHost:    test  \r\nAccept:  */* \r\n\r\n", ""),
+            ("GET /livez HTTP/1.1\r\nHost: test\r\n\r\n", "\r\n"),
+        ] {
+            let mut client = Raw::connect(process.address).await;
+            client.send(request).await;
+            assert_eq!(client.answer().await.status, 200);
+            let begun = Instant::now();
+            client.send(behind).await;
+            assert!(client.until_closed().await.is_empty());
+            let kept = begun.elapsed();
+            assert!(kept > Duration::from_millis(1_950) && kept < Duration::from_secs(6), "{kept:?}");
+        }
     });
 }
 

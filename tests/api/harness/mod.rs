@@ -10,6 +10,7 @@ pub mod decorated_store;
 pub mod keys;
 pub mod namespaces;
 pub mod no_subscriptions;
+pub mod pages;
 pub mod pooler;
 pub mod postgres_server;
 pub mod preload;

@@ -12,7 +12,7 @@ use sqlx::Connection;
 use tempfile::TempDir;
 use uuid::Uuid;
 
-use super::{block_on, process::send_signal};
+use super::{block_on, pages::wipe_page_of, process::send_signal};
 
 /// A server whose port and data outlive its stops; dropping it stops and removes it.
 pub struct PostgresServer {
@@ -110,6 +110,14 @@ impl PostgresServer {
         assert!(self.server.is_none(), "it runs");
         fs::remove_dir_all(self.data()).unwrap();
         fs::rename(self.folder.path().join("copy"), self.data()).unwrap();
+    }
+
+    /// Overwrites the page of a table in which this text stands; it must be stopped, and have written its pages before.
+    pub fn wipe_page_of(&self, text: &str) {
+        assert!(self.server.is_none(), "it runs");
+        let databases = fs::read_dir(self.data().join("base")).unwrap();
+        let mut files = databases.flat_map(|database| fs::read_dir(database.unwrap().path()).unwrap());
+        assert!(files.any(|file| wipe_page_of(&file.unwrap().path(), text, 8_192)), "no table holds {text}");
     }
 
     /// Its first process and all others.

@@ -18,15 +18,15 @@ struct Record {
     held: Vec<(u64, u64)>,
 }
 
-/// Leases and acks until there is nothing for a second. Some leases are left to expire.
-async fn work(client: Client, record: Arc<Mutex<Record>>, worker: usize) {
+/// Leases and acks until so many events are acked. Some leases are left to expire.
+async fn work(client: Client, record: Arc<Mutex<Record>>, worker: usize, events: usize) {
     let mut leases = 0;
     loop {
-        let query = format!("?limit={}&wait=2&worker=w{worker}", 10 + worker);
+        let query = format!("?limit={}&wait=1&worker=w{worker}", 10 + worker);
         let answer = ask_lease(&client, "s", &query).await;
         match answer.status {
-            204 => return,
-            409 => continue,
+            204 if record.lock().unwrap().acked.len() == events => return,
+            204 | 409 => continue,
             _ => {}
         }
         let lease = ok(&answer);
@@ -75,8 +75,9 @@ fn competing_workers_get_disjoint_ranges_and_every_event_once() {
         publish(client, "t", 0..300).await;
         subscribe(client, "s", json!({"after": "earliest", "max_leases": 8, "lease_seconds": 1})).await;
         let record = Arc::new(Mutex::new(Record::default()));
-        let workers: Vec<_> =
-            (0..5).map(|worker| tokio::spawn(work(client.clone(), Arc::clone(&record), worker))).collect();
+        let workers: Vec<_> = (0..5)
+            .map(|worker| tokio::spawn(work(client.clone(), Arc::clone(&record), worker, 500)))
+            .collect();
         publish(client, "t", 300..500).await;
         for worker in workers {
             worker.await.unwrap();
@@ -103,7 +104,7 @@ fn two_nodes_share_the_work_of_one_subscription_and_one_of_them_is_killed() {
         let first: Vec<_> = [&stays, &dies, &stays]
             .into_iter()
             .enumerate()
-            .map(|(worker, node)| tokio::spawn(work(node.client.clone(), Arc::clone(&record), worker)))
+            .map(|(worker, node)| tokio::spawn(work(node.client.clone(), Arc::clone(&record), worker, 400)))
             .collect();
         for worker in first {
             worker.await.unwrap();
